@@ -1,0 +1,5 @@
+//! The tour comes last.
+
+pub mod athos;
+pub mod clock;
+pub mod model;

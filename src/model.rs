@@ -1,0 +1,293 @@
+//! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
+//! no vendor field names (those live in `athos/types.rs`).
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A moment, in milliseconds since 1970 UTC. On the wire it is ISO 8601 with milliseconds, as Athos writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since 1970 UTC.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since 1970 UTC.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970 UTC, rounded down.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This moment and then some.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(millis(by)))
+    }
+
+    /// This moment less some.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(by)))
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(time) => write!(f, "{time:.3}"),
+            // Beyond the year 9999 there is no ISO 8601 to write.
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+/// The text is not an ISO 8601 moment with an offset.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not an ISO 8601 time such as 2026-06-05T18:09:14.000Z")]
+pub struct NotATime;
+
+impl FromStr for Timestamp {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| NotATime)?;
+        Ok(Self(time.as_millisecond()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl utoipa::PartialSchema for Timestamp {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
+                utoipa::openapi::KnownFormat::DateTime,
+            )))
+            .examples(["2026-06-05T18:09:14.000Z"])
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for Timestamp {}
+
+/// Longest id of a company's own that Athos takes, in characters (contract, "Roster").
+pub const MAX_ID_CHARS: usize = 200;
+
+/// One of a company's own ids, for a rep or an agency: 1 to 200 characters, not blank, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 200, example = "rep_8842")]
+pub struct PlatformId(String);
+
+/// Why a text cannot be a [`PlatformId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadId {
+    /// Nothing, or only white space.
+    #[error("must not be blank")]
+    Blank,
+    /// More than [`MAX_ID_CHARS`] characters.
+    #[error("must be at most {MAX_ID_CHARS} characters long")]
+    TooLong,
+    /// A line break, a tab, a NUL and their like.
+    #[error("must not contain control characters")]
+    Control,
+}
+
+impl PlatformId {
+    /// Checks `id` and trims white space around it.
+    ///
+    /// # Errors
+    /// One [`BadId`] per cause.
+    pub fn new(id: &str) -> Result<Self, BadId> {
+        if id.chars().any(char::is_control) {
+            return Err(BadId::Control);
+        }
+        let id = id.trim();
+        if id.is_empty() {
+            return Err(BadId::Blank);
+        }
+        if id.chars().nth(MAX_ID_CHARS).is_some() {
+            return Err(BadId::TooLong);
+        }
+        Ok(Self(id.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlatformId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whose calls a reader may see. Rows outside the scope do not exist for that reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One rep's own calls.
+    Rep(PlatformId),
+    /// All calls of one agency.
+    Agency(PlatformId),
+    /// Everything.
+    All,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CallStatus {
+    /// Athos told us of it; its detail is not here yet.
+    Processing,
+    /// The score and the transcript are here.
+    Scored,
+    /// Athos could not score it; `reason` says why. There is nothing to fetch.
+    Unscored,
+}
+
+impl CallStatus {
+    /// The word in the database and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Processing => "processing",
+            Self::Scored => "scored",
+            Self::Unscored => "unscored",
+        }
+    }
+}
+
+impl FromStr for CallStatus {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "processing" => Ok(Self::Processing),
+            "scored" => Ok(Self::Scored),
+            "unscored" => Ok(Self::Unscored),
+            _ => Err(UnknownWord),
+        }
+    }
+}
+
+/// Where an event stands. A row is in exactly one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventState {
+    /// Waiting for its next attempt.
+    Pending,
+    /// Leased by a worker.
+    Processing,
+    /// Dealt with.
+    Done,
+    /// Signed, but not understood; kept and left alone.
+    Ignored,
+    /// Given up, with the reason in words; can be replayed.
+    Dead,
+}
+
+impl EventState {
+    /// Every state, in the order of an event's life.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Processing,
+        Self::Done,
+        Self::Ignored,
+        Self::Dead,
+    ];
+
+    /// The word in the database and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Done => "done",
+            Self::Ignored => "ignored",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl FromStr for EventState {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or(UnknownWord)
+    }
+}
+
+/// A word that names no state.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not a known word")]
+pub struct UnknownWord;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_athos_writes_it_and_read_back() {
+        let text = "2026-06-05T18:09:14.000Z";
+        let time: Timestamp = text.parse().unwrap();
+        assert_eq!(time.as_millis(), 1_780_682_954_000);
+        assert_eq!(time.to_string(), text);
+        assert!("yesterday".parse::<Timestamp>().is_err());
+        assert!("2026-06-05T18:09:14".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn ids_are_trimmed_and_bounded_and_free_of_control_characters() {
+        assert_eq!(PlatformId::new(" rep 1 ").unwrap().as_str(), "rep 1");
+        assert_eq!(PlatformId::new("").unwrap_err(), BadId::Blank);
+        assert_eq!(PlatformId::new(" \u{a0}").unwrap_err(), BadId::Blank);
+        assert_eq!(PlatformId::new("a\nb").unwrap_err(), BadId::Control);
+        assert_eq!(PlatformId::new("rep\n").unwrap_err(), BadId::Control);
+        assert!(PlatformId::new(&"é".repeat(200)).is_ok());
+        assert_eq!(
+            PlatformId::new(&"é".repeat(201)).unwrap_err(),
+            BadId::TooLong
+        );
+    }
+}
