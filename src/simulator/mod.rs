@@ -3,6 +3,7 @@
 //!
 //! Reading order: `api` (what callers see), `state` and `call` (what is remembered), `deliver` (from an ended call to
 //! its webhook), `faults` and `active`, `control`; `external` has what is particular to a generation of the contract.
+//! The commands that need no running vendor are in `trigger` and `offline`.
 
 mod active;
 mod api;
@@ -14,6 +15,7 @@ mod error;
 mod external;
 mod faults;
 mod lines;
+mod offline;
 mod options;
 mod scenario;
 mod seam;
@@ -21,6 +23,7 @@ mod seeded;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod vendor;
 
 use std::io;
@@ -41,7 +44,9 @@ use self::seam::{Cut, CuttableListener};
 use self::vendor::{SharedVendor, Vendor};
 use crate::clock::Clock;
 
+pub use self::offline::{SignArgs, Signed, Verified, VerifyArgs, sign, verify};
 pub use self::options::{Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options};
+pub use self::trigger::{Answer, TriggerArgs, Triggered, trigger};
 
 /// Why the simulator cannot start.
 #[derive(Debug, thiserror::Error)]
