@@ -4,6 +4,8 @@
 mod api;
 mod deliveries;
 mod faults;
+mod lifecycle;
+mod tokens;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
