@@ -1,4 +1,4 @@
-//! The tour comes last.
+//! The backend for embedding Athos.
 
 pub mod athos;
 pub mod clock;

@@ -45,7 +45,9 @@ use self::vendor::{SharedVendor, Vendor};
 use crate::clock::Clock;
 
 pub use self::offline::{SignArgs, Signed, Verified, VerifyArgs, sign, verify};
-pub use self::options::{Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options};
+pub use self::options::{
+    Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options, parse_duration,
+};
 pub use self::trigger::{Answer, TriggerArgs, Triggered, trigger};
 
 /// Why the simulator cannot start.

@@ -102,7 +102,10 @@ pub enum Contract {
 pub struct NotADuration;
 
 /// Reads `500ms`, `2s`, `5m` or `1h`; `0` alone needs no unit.
-fn parse_duration(text: &str) -> Result<Duration, NotADuration> {
+///
+/// # Errors
+/// When the text is anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, NotADuration> {
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
