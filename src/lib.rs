@@ -2,5 +2,6 @@
 
 pub mod athos;
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod simulator;
