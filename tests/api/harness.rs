@@ -4,6 +4,7 @@
 mod answer;
 mod audit;
 mod events;
+mod jwt;
 mod setup;
 
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) use answer::{Answer, Live};
 use audit::Evidence;
 pub(crate) use events::{Event, Hook};
+pub(crate) use jwt::jwt;
 pub(crate) use setup::Setup;
 
 /// When every test begins.

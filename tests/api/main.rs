@@ -5,6 +5,9 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+mod callers;
 mod harness;
+mod jwks;
 mod log;
 mod r#loop;
+mod webhooks;
