@@ -240,6 +240,15 @@ impl TestApp {
         self.folder.path().join("athos.db")
     }
 
+    /// Whether these bytes are anywhere in the database's files.
+    pub(crate) fn database_holds(&self, text: &str) -> bool {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        files.into_iter().any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            String::from_utf8_lossy(&bytes).contains(text)
+        })
+    }
+
     /// One number out of the database.
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         let mut db = self.db().await;

@@ -6,8 +6,13 @@
 )]
 
 mod callers;
+mod faults;
 mod harness;
 mod jwks;
+mod live;
 mod log;
 mod r#loop;
+mod reads;
+mod tokens;
 mod webhooks;
+mod worker;

@@ -13,6 +13,7 @@ pub(crate) struct Setup {
     pub(super) demo: bool,
     flags: Vec<String>,
     knows_jwt_secret: bool,
+    knows_api_keys: bool,
     athos: Option<String>,
 }
 
@@ -30,6 +31,7 @@ impl Setup {
             demo: false,
             flags: Vec::new(),
             knows_jwt_secret: true,
+            knows_api_keys: true,
             athos: None,
         }
     }
@@ -43,6 +45,12 @@ impl Setup {
     /// JWTs are verified in another way, or not at all.
     pub(crate) fn without_jwt_secret(mut self) -> Self {
         self.knows_jwt_secret = false;
+        self
+    }
+
+    /// Athos has not given us a key yet.
+    pub(crate) fn without_api_keys(mut self) -> Self {
+        self.knows_api_keys = false;
         self
     }
 
@@ -75,11 +83,13 @@ impl Setup {
             "--bind-addr=127.0.0.1:0".to_owned(),
             "--admin-addr=127.0.0.1:0".to_owned(),
             format!("--athos-base-url={athos}"),
-            format!("--athos-api-key={}", secrets.api_keys.join(",")),
             format!("--athos-whsec={}", secrets.whsec),
             format!("--service-tokens={}", secrets.service),
             format!("--database-url=sqlite://{}/athos.db", folder.display()),
         ];
+        if self.knows_api_keys {
+            flags.push(format!("--athos-api-key={}", secrets.api_keys.join(",")));
+        }
         if self.knows_jwt_secret {
             flags.push(format!("--auth-jwt-secret={}", secrets.jwt));
         }
