@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Setup, TestApp, jwt};
+use crate::harness::{Answer, Setup, TestApp, jwt, unique};
 
 pub(crate) const RSA: &str = include_str!("../fixtures/keys/rsa.private.pem");
 const RSA_PUBLIC: &str = include_str!("../fixtures/keys/rsa.public.pem");
@@ -346,7 +346,7 @@ async fn without_a_configured_cookie_no_cookie_counts() {
 
 #[tokio::test]
 async fn the_proxys_headers_count_only_with_its_secret() {
-    let secret = format!("proxy_{}", uuid::Uuid::new_v4().simple());
+    let secret = unique("proxy");
     let app = Setup::new()
         .without_jwt_secret()
         .flag("auth-proxy-user-header", "X-User")

@@ -30,7 +30,6 @@ async fn a_call_goes_from_token_to_stored_score() {
 
     let did = app.step().await;
     let expected = Outcome {
-        opened: 1,
         scored: 1,
         ..Outcome::default()
     };

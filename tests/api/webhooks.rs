@@ -299,17 +299,18 @@ async fn only_post_is_taken_and_no_content_type_is_needed() {
 async fn while_the_database_is_locked_nothing_is_acknowledged_and_the_retry_is_stored() {
     let app = TestApp::start().await;
     let mut other = app.db().await;
-    let mut lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    sqlx::query("UPDATE opened SET up_to = up_to")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let hook = app.event("wh_1", &Event::unscored("call_1", "rep_1", "agency_1"));
     let refused = hook.send(&app).await.refused(503, "STORE_UNAVAILABLE");
     assert_ne!(refused.header("retry-after"), "");
     assert!(!refused.text().contains("lock"), "{}", refused.text());
     let ready = app.send(app.request(Method::GET, "/readyz")).await;
     assert_eq!(ready.status, 503);
+    let ready = ready.json();
+    assert_eq!(
+        (&ready["status"], &ready["store"]),
+        (&json!("unready"), &json!("failing"))
+    );
     lock.rollback().await.unwrap();
     assert_eq!(app.count(EVENTS).await, 0);
 

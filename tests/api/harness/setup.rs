@@ -6,6 +6,11 @@ use athos_backend::config::Config;
 
 use super::{Secrets, TestApp};
 
+/// A secret that no other test has.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}_{:032x}", rand::random::<u128>())
+}
+
 /// How to start a [`TestApp`].
 pub(crate) struct Setup {
     pub(super) secrets: Secrets,
@@ -19,13 +24,12 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        let unique = uuid::Uuid::new_v4().simple();
         Self {
             secrets: Secrets {
-                api_keys: [1, 2].map(|n| format!("ath_live_{n}_{unique}")),
-                whsec: format!("whsec_{unique}"),
-                service: format!("svc_{unique}"),
-                jwt: format!("jwt_secret_{unique}"),
+                api_keys: [unique("ath_live_1"), unique("ath_live_2")],
+                whsec: unique("whsec"),
+                service: unique("svc"),
+                jwt: unique("jwt_secret"),
             },
             run_worker: false,
             demo: false,
