@@ -129,21 +129,38 @@ async fn events_are_taken_once(store: &SharedStore) {
     let mut changes = store.changes();
 
     let first = delivery("wh_1", Ok(said("call_1", "rep_1", "agency_1")));
-    assert_eq!(store.accept_event(first.clone()).await.unwrap(), Accepted::New);
+    assert_eq!(
+        store.accept_event(first.clone()).await.unwrap(),
+        Accepted::New
+    );
     arrived.notified().await;
     changes.changed().await.unwrap();
     // The call is there with its event, before anyone has worked.
-    let call = store.find_call(&Scope::All, "call_1").await.unwrap().unwrap();
+    let call = store
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(call.row.status, CallStatus::Processing);
     assert_eq!(call.raw, None);
 
-    assert_eq!(store.accept_event(first).await.unwrap(), Accepted::Duplicate);
+    assert_eq!(
+        store.accept_event(first).await.unwrap(),
+        Accepted::Duplicate
+    );
     let other_body = delivery("wh_1", Err("no matter what it says".to_owned()));
-    assert_eq!(store.accept_event(other_body).await.unwrap(), Accepted::Duplicate);
+    assert_eq!(
+        store.accept_event(other_body).await.unwrap(),
+        Accepted::Duplicate
+    );
     let ignored = delivery("wh_2", Err("not JSON".to_owned()));
     assert_eq!(store.accept_event(ignored).await.unwrap(), Accepted::New);
     let depth = store.queue_depth().await.unwrap();
-    assert_eq!((depth.waiting, depth.dead), (1, 0), "what is ignored waits for nothing");
+    assert_eq!(
+        (depth.waiting, depth.dead),
+        (1, 0),
+        "what is ignored waits for nothing"
+    );
     assert_eq!(depth.oldest_received_at, Some(NOW));
     assert_eq!(store.next_due().await.unwrap(), Some(NOW));
 }
@@ -153,7 +170,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
     assert!(claim(store, early).await.is_empty());
     let first = claim(store, NOW).await.remove(0);
     assert_eq!(first.attempts, 0);
-    assert_eq!(first.event.body, b"{}");
+    assert_eq!(first.body, b"{}");
     assert!(claim(store, NOW).await.is_empty(), "it is leased");
     assert_eq!(store.next_due().await.unwrap(), Some(NOW.plus(LEASE)));
 
@@ -162,7 +179,10 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
     let give_up = || Settlement::Dead {
         reason: "late".to_owned(),
     };
-    let late = store.settle(first.lease, give_up(), after(61)).await.unwrap();
+    let late = store
+        .settle(first.lease, give_up(), after(61))
+        .await
+        .unwrap();
     assert_eq!(late, Settled::LeaseLost);
 
     let retry = |at, spent| Settlement::Retry {
@@ -170,17 +190,28 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
         reason: "not now".to_owned(),
         spent,
     };
-    let settled = store.settle(second.lease, retry(after(100), false), after(61)).await.unwrap();
+    let settled = store
+        .settle(second.lease, retry(after(100), false), after(61))
+        .await
+        .unwrap();
     assert_eq!(settled, Settled::Yes);
-    let again = store.settle(second.lease, give_up(), after(61)).await.unwrap();
+    let again = store
+        .settle(second.lease, give_up(), after(61))
+        .await
+        .unwrap();
     assert_eq!(again, Settled::LeaseLost, "a lease is settled once");
     assert!(claim(store, after(99)).await.is_empty());
     let third = claim(store, after(100)).await.remove(0);
     assert_eq!(third.attempts, 0, "that attempt was not the event's fault");
-    store.settle(third.lease, retry(after(101), true), after(100)).await.unwrap();
+    store
+        .settle(third.lease, retry(after(101), true), after(100))
+        .await
+        .unwrap();
     let fourth = claim(store, after(101)).await.remove(0);
     assert_eq!(fourth.attempts, 1);
-    let settled = store.settle(fourth.lease, detail("call_1", "rep_1", 82.0), after(102)).await;
+    let settled = store
+        .settle(fourth.lease, detail("call_1", "rep_1", 82.0), after(102))
+        .await;
     assert_eq!(settled.unwrap(), Settled::Yes);
     assert_eq!(store.queue_depth().await.unwrap().waiting, 0);
     assert_eq!(store.next_due().await.unwrap(), None);
@@ -188,27 +219,51 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
 
 /// Takes an event and settles it at once.
 async fn settle(store: &SharedStore, webhook: &str, event: CallEvent, settlement: Settlement) {
-    let taken = store.accept_event(delivery(webhook, Ok(event))).await.unwrap();
+    let taken = store
+        .accept_event(delivery(webhook, Ok(event)))
+        .await
+        .unwrap();
     assert_eq!(taken, Accepted::New);
     let claimed = claim(store, after(200)).await.remove(0);
-    let settled = store.settle(claimed.lease, settlement, after(200)).await.unwrap();
+    let settled = store
+        .settle(claimed.lease, settlement, after(200))
+        .await
+        .unwrap();
     assert_eq!(settled, Settled::Yes);
 }
 
 async fn calls_only_learn(store: &SharedStore) {
-    let known = store.find_call(&Scope::All, "call_1").await.unwrap().unwrap();
+    let known = store
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(known.row.status, CallStatus::Scored);
     assert_eq!(known.row.overall_score, Some(82.0));
-    assert_eq!(known.row.agency.as_deref(), Some("agency_1"), "the event knew it");
+    assert_eq!(
+        known.row.agency.as_deref(),
+        Some("agency_1"),
+        "the event knew it"
+    );
     let rev = store.latest_rev().await.unwrap();
 
     // The same again, and the contrary: neither changes a scored call.
     let event = || said("call_1", "rep_1", "agency_1");
     settle(store, "wh_3", event(), detail("call_1", "rep_1", 82.0)).await;
     let failed = unscored("call_1", "rep_1", "agency_1");
-    settle(store, "wh_4", failed.clone(), Settlement::Unscored(Box::new(failed))).await;
+    settle(
+        store,
+        "wh_4",
+        failed.clone(),
+        Settlement::Unscored(Box::new(failed)),
+    )
+    .await;
     assert_eq!(store.latest_rev().await.unwrap(), rev);
-    let same = store.find_call(&Scope::All, "call_1").await.unwrap().unwrap();
+    let same = store
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(same.row, known.row);
     assert_eq!(same.reason, None);
     // A new score is news.
@@ -216,12 +271,32 @@ async fn calls_only_learn(store: &SharedStore) {
     assert!(store.latest_rev().await.unwrap() > rev);
 
     let failed = unscored("call_2", "rep_2", "agency_1");
-    settle(store, "wh_6", failed.clone(), Settlement::Unscored(Box::new(failed))).await;
-    let unscored = store.find_call(&Scope::All, "call_2").await.unwrap().unwrap();
+    settle(
+        store,
+        "wh_6",
+        failed.clone(),
+        Settlement::Unscored(Box::new(failed)),
+    )
+    .await;
+    let unscored = store
+        .find_call(&Scope::All, "call_2")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(unscored.row.status, CallStatus::Unscored);
     assert_eq!(unscored.reason.as_deref(), Some("SCORING_INCOMPLETE"));
-    settle(store, "wh_7", said("call_2", "rep_2", "agency_1"), detail("call_2", "rep_2", 1.0)).await;
-    let scored = store.find_call(&Scope::All, "call_2").await.unwrap().unwrap();
+    settle(
+        store,
+        "wh_7",
+        said("call_2", "rep_2", "agency_1"),
+        detail("call_2", "rep_2", 1.0),
+    )
+    .await;
+    let scored = store
+        .find_call(&Scope::All, "call_2")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(scored.row.status, CallStatus::Scored);
     assert_eq!(scored.reason, None);
 }
@@ -254,13 +329,22 @@ async fn readers_see_their_scope(store: &SharedStore) {
         }
     }
     let latest = store.latest_rev().await.unwrap();
-    assert!(store.changes_since(&Scope::All, latest, 50).await.unwrap().is_empty());
+    assert!(
+        store
+            .changes_since(&Scope::All, latest, 50)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 async fn pages_hold_every_call_once(store: &SharedStore) {
     // All at the same moment: only the tie-break orders them.
     for n in 0..25 {
-        let event = delivery(&format!("wh_page_{n}"), Ok(said(&format!("page_{n}"), "rep_p", "a")));
+        let event = delivery(
+            &format!("wh_page_{n}"),
+            Ok(said(&format!("page_{n}"), "rep_p", "a")),
+        );
         store.accept_event(event).await.unwrap();
     }
     let scope = Scope::Rep(id("rep_p"));
@@ -294,7 +378,9 @@ async fn mints_are_recorded(store: &SharedStore) {
 
 async fn a_closed_store_refuses(store: &SharedStore) {
     store.close().await;
-    let late = store.accept_event(delivery("wh_late", Err("late".to_owned()))).await;
+    let late = store
+        .accept_event(delivery("wh_late", Err("late".to_owned())))
+        .await;
     assert!(matches!(late, Err(StoreError::Closed)), "{late:?}");
     assert!(store.find_call(&Scope::All, "call_1").await.is_err());
 }
@@ -307,7 +393,11 @@ async fn sqlite_keeps_the_contract() {
 
     // What was kept is there for the next process.
     let again: SharedStore = Arc::new(SqliteStore::open(&url).await.unwrap());
-    let call = again.find_call(&Scope::All, "call_1").await.unwrap().unwrap();
+    let call = again
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(call.row.overall_score, Some(90.0));
     assert_eq!(again.queue_depth().await.unwrap().waiting, 25);
     again.close().await;
@@ -317,7 +407,11 @@ async fn sqlite_keeps_the_contract() {
 async fn a_file_that_is_no_database_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("athos.db");
-    std::fs::write(&file, "these are the last words of a text file, not a database").unwrap();
+    std::fs::write(
+        &file,
+        "these are the last words of a text file, not a database",
+    )
+    .unwrap();
     let Err(error) = SqliteStore::open(&format!("sqlite://{}", file.display())).await else {
         panic!("it was opened");
     };
