@@ -1,9 +1,8 @@
 -- Times are milliseconds since 1970 UTC.
 
--- The inbox: one row for each webhook delivery that was signed. Rows leave only by retention; ids are never
--- reused (AUTOINCREMENT), because `opened` below is a watermark on them.
+-- The inbox: one row for each webhook delivery that was signed. Rows leave only by retention.
 CREATE TABLE events (
-    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              INTEGER PRIMARY KEY,
     webhook_id      TEXT    NOT NULL UNIQUE,
     state           TEXT    NOT NULL CHECK (state IN ('pending', 'processing', 'done', 'ignored', 'dead')),
     received_at     INTEGER NOT NULL,
@@ -26,13 +25,6 @@ CREATE TABLE events (
 
 CREATE INDEX events_due ON events (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX events_dead ON events (id) WHERE state = 'dead';
-
--- Up to which event every accepted event has its call row.
-CREATE TABLE opened (
-    one   INTEGER PRIMARY KEY CHECK (one = 1),
-    up_to INTEGER NOT NULL
-) STRICT;
-INSERT INTO opened VALUES (1, 0);
 
 CREATE TABLE calls (
     seq                INTEGER PRIMARY KEY,

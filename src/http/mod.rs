@@ -35,6 +35,7 @@ pub use auth::Authenticator;
 pub use body::MAX_BODY_BYTES;
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
+use observe::Observer;
 pub use observe::REQUEST_ID;
 pub use rate_limit::MintLimit;
 pub use state::{AppState, Shared};
@@ -90,7 +91,7 @@ pub fn openapi() -> serde_json::Result<String> {
 pub fn router(state: AppState, cors_origins: &[String], demo: Option<DemoSecret>) -> Router {
     let (routes, document) = api();
     let demo = demo.map_or_else(Router::new, demo::router);
-    let clock = state.clock.clone();
+    let observer = Observer::new(state.clock.clone());
     routes
         .merge(pages::router())
         .merge(demo)
@@ -109,7 +110,7 @@ pub fn router(state: AppState, cors_origins: &[String], demo: Option<DemoSecret>
         ))
         .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(from_fn_with_state(clock, observe::observe))
+        .layer(from_fn_with_state(observer, observe::observe))
         .with_state(state)
 }
 
