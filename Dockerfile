@@ -45,9 +45,11 @@ COPY --from=build --chown=10001:10001 /image/data /data
 VOLUME /data
 USER 10001:10001
 
+# SQLITE_TMPDIR: large transactions of SQLite spill to a temporary file, for which a read-only root has no place.
 ENV BIND_ADDR=0.0.0.0:8080 \
     ADMIN_ADDR=0.0.0.0:9464 \
     DATABASE_URL=sqlite:///data/athos.db \
+    SQLITE_TMPDIR=/data \
     LOG_FORMAT=json
 # The service, and metrics: do not publish the second.
 EXPOSE 8080 9464
