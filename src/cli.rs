@@ -1,5 +1,7 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+mod reconcile;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ enum Command {
     Sign(simulator::SignArgs),
     /// Say why a signature header, a body and a secret do or do not match
     Verify(simulator::VerifyArgs),
+    /// Compare Athos's list of calls with what is here, now, and bring in what is missing
+    Reconcile(Box<reconcile::Args>),
     /// Print this service's OpenAPI document
     Openapi,
     /// Ask a running service whether it is alive, for a container's HEALTHCHECK
@@ -111,6 +115,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let verified = simulator::verify(&args, &clock, &mut io::stdin())?;
             verified.write_to(&mut out)?;
             return Ok(ExitCode::from(verified.exit_code()));
+        }
+        Command::Reconcile(args) => {
+            telemetry::start_logging(args.config.log_format)?;
+            runtime.block_on(reconcile::run(&args, clock, &mut out))?;
         }
         Command::Openapi => writeln!(out, "{}", http::openapi()?)?,
         Command::Healthcheck(args) => runtime.block_on(healthcheck(&args))?,

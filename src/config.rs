@@ -6,6 +6,7 @@ mod checks;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use reqwest::header::HeaderName;
@@ -135,6 +136,14 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "8")]
     pub fetch_concurrency: NonZeroU32,
 
+    /// How often Athos's list of calls is compared with what is here
+    #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "5m")]
+    pub reconcile_every: Duration,
+
+    /// How much of the list is read again each time: scores may come long after a call
+    #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "2h")]
+    pub reconcile_overlap: Duration,
+
     /// How to write the log, which goes to standard error; `RUST_LOG` says how much of it
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
@@ -166,6 +175,14 @@ pub enum LogFormat {
 )]
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text.trim()))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: Option<Duration> = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| duration.try_into().ok());
+    duration.ok_or_else(|| "not a length of time such as 90s, 5m or 2h".to_owned())
 }
 
 impl Config {

@@ -24,6 +24,7 @@ use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Shared};
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
+use crate::worker::reconcile::Reconciler;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -36,7 +37,7 @@ pub struct Options {
     pub clock: Clock,
     /// Mounts the demo's sign-in.
     pub demo: Option<DemoSecret>,
-    /// Whether the worker runs by itself; tests step it instead.
+    /// Whether the worker and the reconciler run by themselves; tests step them instead.
     pub run_worker: bool,
 }
 
@@ -50,10 +51,12 @@ pub struct Service {
     pub store: SharedStore,
     /// What processes events.
     pub worker: Arc<Worker>,
+    /// What finds calls whose webhook never came.
+    pub reconciler: Arc<Reconciler>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     servers: Vec<JoinHandle<io::Result<()>>>,
-    running_worker: Option<JoinHandle<()>>,
+    running: Vec<JoinHandle<()>>,
 }
 
 impl Service {
@@ -84,6 +87,13 @@ impl Service {
             clock.clone(),
             config.fetch_concurrency.get(),
         ));
+        let reconciler = Arc::new(Reconciler::new(
+            Arc::clone(&store),
+            Arc::clone(&athos),
+            Arc::clone(worker.gate()),
+            clock.clone(),
+            config.reconcile_overlap,
+        ));
         let state = AppState::new(Shared {
             store: Arc::clone(&store),
             athos,
@@ -101,19 +111,23 @@ impl Service {
             serve(listener, router, &shutdown),
             serve(admin_listener, admin_router(metrics), &shutdown),
         ];
-        let running_worker = options
-            .run_worker
-            .then(|| tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
+        let mut running = Vec::new();
+        if options.run_worker {
+            let reconciling = Arc::clone(&reconciler).run(config.reconcile_every, shutdown.clone());
+            running.push(tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
+            running.push(tokio::spawn(reconciling));
+        }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
             addr,
             admin_addr,
             store,
             worker,
+            reconciler,
             shutdown,
             tasks,
             servers,
-            running_worker,
+            running,
         })
     }
 
@@ -132,10 +146,10 @@ impl Service {
             tracing::warn!("some requests did not finish in time and are cut off");
             self.servers.iter().for_each(JoinHandle::abort);
         }
-        if let Some(worker) = self.running_worker
-            && let Err(error) = worker.await
-        {
-            tracing::error!(%error, "the worker did not end well");
+        for task in self.running {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the worker or the reconciler did not end well");
+            }
         }
         self.tasks.close();
         self.tasks.wait().await;

@@ -79,6 +79,14 @@ fn describe() {
         "Attempts at events, by how they ended"
     );
     describe_counter!(
+        "athos_reconcile_runs_total",
+        "Reconciliations, by outcome: completed, failed, or held by a closed gate"
+    );
+    describe_counter!(
+        "athos_reconcile_repaired_total",
+        "Calls that reconciliation brought in: each is a webhook that did not"
+    );
+    describe_counter!(
         "athos_http_requests_total",
         "Requests, by route, method and status"
     );

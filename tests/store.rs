@@ -13,8 +13,8 @@ use athos_backend::model::{
     Timestamp,
 };
 use athos_backend::store::{
-    Accepted, CallFilter, ClaimedEvent, MintOutcome, NewEvent, NewMint, Settled, Settlement,
-    SharedStore, SqliteStore, StoreError,
+    Accepted, CallFilter, ClaimedEvent, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, Repair,
+    RepairCause, RunEnd, Settled, Settlement, SharedStore, SqliteStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -118,6 +118,8 @@ async fn keeps_the_contract(store: SharedStore) {
     readers_see_their_scope(&store).await;
     pages_hold_every_call_once(&store).await;
     mints_are_recorded(&store).await;
+    listed_calls_come_in_once(&store).await;
+    runs_say_until_when_all_is_reconciled(&store).await;
     a_closed_store_refuses(&store).await;
 }
 
@@ -376,6 +378,125 @@ async fn mints_are_recorded(store: &SharedStore) {
     store.check().await.unwrap();
 }
 
+fn listed(call: &str, scored_at: Timestamp) -> ListedCall {
+    let key = format!("reconcile:{call}:{}", scored_at.as_millis());
+    ListedCall {
+        id: call.to_owned(),
+        scored_at: Some(scored_at),
+        event: delivery(&key, Ok(said(call, "rep_1", "agency_1"))),
+    }
+}
+
+/// Ignores everything that waits.
+async fn clear_inbox(store: &SharedStore) {
+    loop {
+        let claimed = claim(store, after(2000)).await;
+        if claimed.is_empty() {
+            return;
+        }
+        for event in claimed {
+            let done = Settlement::Ignored {
+                reason: "end of the story".to_owned(),
+            };
+            store.settle(event.lease, done, after(2000)).await.unwrap();
+        }
+    }
+}
+
+async fn listed_calls_come_in_once(store: &SharedStore) {
+    clear_inbox(store).await;
+    let causes = |repairs: Vec<Repair>| -> Vec<(String, RepairCause)> {
+        let pairs = repairs.into_iter();
+        pairs.map(|repair| (repair.call_id, repair.cause)).collect()
+    };
+    let scored_at = after(100);
+    // One that is on its way already, and one of which nothing is known, twice on the page.
+    let on_its_way = delivery("wh_flight", Ok(said("call_flight", "rep_1", "agency_1")));
+    store.accept_event(on_its_way).await.unwrap();
+    let page = || {
+        let ids = ["call_flight", "call_lost", "call_lost"];
+        ids.map(|id| listed(id, scored_at)).to_vec()
+    };
+    let lost = [("call_lost".to_owned(), RepairCause::Missing)];
+    let would = store.would_bring_in(&page()).await.unwrap();
+    assert_eq!(causes(would), lost);
+    assert_eq!(
+        store
+            .find_call(&Scope::All, "call_lost")
+            .await
+            .unwrap()
+            .map(|call| call.row.id),
+        None
+    );
+    assert_eq!(causes(store.bring_in(page()).await.unwrap()), lost);
+    assert_eq!(store.bring_in(page()).await.unwrap(), []);
+    assert_eq!(store.would_bring_in(&[]).await.unwrap(), []);
+    assert_eq!(store.bring_in(Vec::new()).await.unwrap(), []);
+
+    // They are events like others, and their calls were opened with them.
+    let call = store
+        .find_call(&Scope::All, "call_lost")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(call.row.status, CallStatus::Processing);
+    let [flight, lost] = claim(store, after(2000)).await.try_into().unwrap();
+    let dead = Settlement::Dead {
+        reason: "no use".to_owned(),
+    };
+    store.settle(flight.lease, dead, after(2000)).await.unwrap();
+    store
+        .settle(lost.lease, detail("call_lost", "rep_1", 70.0), after(2000))
+        .await
+        .unwrap();
+    // What was given up comes in; what has its score does not, until Athos scores it anew.
+    let again = causes(store.bring_in(page()).await.unwrap());
+    assert_eq!(again, [("call_flight".to_owned(), RepairCause::NotScored)]);
+    let anew = vec![listed("call_lost", after(900))];
+    let anew = causes(store.bring_in(anew).await.unwrap());
+    assert_eq!(anew, [("call_lost".to_owned(), RepairCause::ScoredAgain)]);
+    // Both wait for the next process.
+}
+
+async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
+    assert_eq!(store.reconciled_until().await.unwrap(), None);
+    let begin = async |continues, to| {
+        let run = NewRun {
+            continues,
+            from: NOW,
+            to,
+            started_at: to,
+        };
+        store.begin_run(run).await.unwrap()
+    };
+    let end = async |id, error: Option<&str>| {
+        let end = RunEnd {
+            finished_at: after(500),
+            pages: 1,
+            seen: 2,
+            repaired: 0,
+            error: error.map(str::to_owned),
+        };
+        store.finish_run(id, end).await.unwrap();
+    };
+    let until = async || store.reconciled_until().await.unwrap();
+    end(begin(false, after(1)).await, None).await;
+    assert_eq!(until().await, None, "somebody named its window");
+    let first = begin(true, after(2)).await;
+    begin(true, after(3)).await;
+    assert_eq!(until().await, Some(after(2)), "none is completed");
+    end(first, Some("Athos is down")).await;
+    assert_eq!(until().await, Some(after(2)), "nor by failing");
+    end(begin(true, after(4)).await, None).await;
+    assert_eq!(until().await, Some(after(4)));
+    end(begin(true, after(9)).await, Some("Athos is down")).await;
+    end(begin(false, after(8)).await, None).await;
+    assert_eq!(until().await, Some(after(4)));
+    // A clock was set back.
+    end(begin(true, after(3)).await, None).await;
+    assert_eq!(until().await, Some(after(3)));
+}
+
 async fn a_closed_store_refuses(store: &SharedStore) {
     store.close().await;
     let late = store
@@ -399,7 +520,7 @@ async fn sqlite_keeps_the_contract() {
         .unwrap()
         .unwrap();
     assert_eq!(call.row.overall_score, Some(90.0));
-    assert_eq!(again.queue_depth().await.unwrap().waiting, 25);
+    assert_eq!(again.queue_depth().await.unwrap().waiting, 2);
     again.close().await;
 }
 

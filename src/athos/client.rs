@@ -176,29 +176,6 @@ impl Client {
         Ok(Page { calls, next_cursor })
     }
 
-    /// Lists all scored calls of a window, page after page.
-    ///
-    /// # Errors
-    /// Any [`Error`]; also when Athos hands out a cursor that leads nowhere new.
-    pub async fn list(&self, query: &ListQuery) -> Result<Vec<CallHeader>, Error> {
-        let mut calls = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let page = self.list_page(query, cursor.as_deref()).await?;
-            calls.extend(page.calls);
-            match page.next_cursor {
-                None => return Ok(calls),
-                next if next == cursor => {
-                    return Err(Error::Unreadable {
-                        why: "the list's cursor leads back to the same page".to_owned(),
-                        request_id: None,
-                    });
-                }
-                next => cursor = next,
-            }
-        }
-    }
-
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

@@ -149,6 +149,24 @@ pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
     })
 }
 
+/// What the webhook would have said of a scored call, for one that never came; [`read_event`] reads it like any other.
+#[must_use]
+pub fn write_event(call: &CallHeader) -> Vec<u8> {
+    let identity = &call.identity;
+    let body = serde_json::json!({
+        "event": "call.scored",
+        "success": true,
+        "callId": call.id,
+        "source": call.source,
+        "externalUserId": identity.rep,
+        "externalAgencyId": identity.agency,
+        "agentId": identity.athos_rep,
+        "agencyId": identity.athos_agency,
+        "occurredAt": call.ended_at.or(call.scored_at),
+    });
+    body.to_string().into_bytes()
+}
+
 fn default_source() -> String {
     "roleplay".to_owned()
 }

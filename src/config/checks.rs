@@ -1,6 +1,7 @@
 //! Checks across settings: each problem names the variable, what is wrong with it, and how to fix it.
 
 use std::fmt;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -23,6 +24,9 @@ pub type Warning = String;
 /// HS256 keys and bearer tokens shorter than this can be guessed (RFC 7518, 3.2), in bytes.
 const STRONG_SECRET_BYTES: usize = 32;
 
+const SHORTEST_ROUND: Duration = Duration::from_secs(10);
+const SHORTEST_OVERLAP: Duration = Duration::from_secs(10 * 60);
+
 impl Config {
     /// Checks what no single field can tell.
     ///
@@ -33,6 +37,7 @@ impl Config {
         self.check_athos(&mut problems);
         self.check_callers(&mut problems);
         self.check_addresses(&mut problems);
+        self.check_reconciliation(&mut problems);
         if problems.is_empty() {
             Ok(self.warnings())
         } else {
@@ -184,6 +189,23 @@ impl Config {
         }
     }
 
+    fn check_reconciliation(&self, problems: &mut Vec<String>) {
+        if self.reconcile_every < SHORTEST_ROUND {
+            problems.push(
+                "RECONCILE_EVERY is less than 10s, which would keep Athos busy with lists: 5m finds a lost webhook \
+                 soon enough."
+                    .to_owned(),
+            );
+        }
+        if self.reconcile_overlap < SHORTEST_OVERLAP {
+            problems.push(
+                "RECONCILE_OVERLAP is less than 10m: a call is listed when it has been scored, minutes after its \
+                 end, and would be missed; 2h is safe."
+                    .to_owned(),
+            );
+        }
+    }
+
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if self.athos_api_key.is_empty() {
@@ -321,6 +343,8 @@ mod tests {
                 "DATABASE_URL must begin",
             ),
             (&["--database-url=sqlite::memory:"], "forgets every event"),
+            (&["--reconcile-every=0s"], "RECONCILE_EVERY"),
+            (&["--reconcile-overlap=1m"], "RECONCILE_OVERLAP"),
             (&["--cors-origins=*"], "CORS_ORIGINS"),
             (&["--cors-origins=https://a.com/"], "CORS_ORIGINS"),
         ];

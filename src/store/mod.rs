@@ -1,6 +1,7 @@
 //! What the service remembers, as a trait in the domain's verbs: the inbox of events, the calls, the mints.
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
+mod reconcile;
 mod sqlite;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Timestamp};
 
+pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, RunEnd};
 pub use sqlite::SqliteStore;
 
 /// A store, shared.
@@ -263,6 +265,27 @@ pub trait Store: Send + Sync {
 
     /// Records what came of it.
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+
+    /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
+    /// were good. A token that was never used looks the same.
+    async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64>;
+
+    /// Which of these calls [`Store::bring_in`] would bring in. Writes nothing.
+    async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>>;
+
+    /// Takes those of these calls into the inbox that are missing or not scored here, or scored again since, unless an
+    /// event about them is waiting or they came in this way before.
+    async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>>;
+
+    /// Records that a reconciliation begins; its number.
+    async fn begin_run(&self, run: NewRun) -> StoreResult<i64>;
+
+    /// Records how it ended.
+    async fn finish_run(&self, id: i64, end: RunEnd) -> StoreResult<()>;
+
+    /// Until when all calls have been reconciled; `None` before the first run. Runs over a window that somebody named do
+    /// not count: there may be a gap before it.
+    async fn reconciled_until(&self) -> StoreResult<Option<Timestamp>>;
 
     /// One page of calls, newest first, after `after`.
     async fn list_calls(

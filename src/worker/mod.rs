@@ -3,6 +3,7 @@
 
 pub mod gate;
 mod process;
+pub mod reconcile;
 pub mod retry;
 
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub struct Worker {
     store: SharedStore,
     athos: Arc<athos::Client>,
     clock: Clock,
-    gate: Gate,
+    gate: Arc<Gate>,
     concurrency: usize,
     heartbeat: AtomicI64,
 }
@@ -93,14 +94,14 @@ impl Worker {
             store,
             athos,
             clock,
-            gate: Gate::default(),
+            gate: Arc::default(),
             concurrency: concurrency as usize,
             heartbeat,
         }
     }
 
     /// Whether Athos may be asked, and why not.
-    pub fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
@@ -182,7 +183,12 @@ impl Worker {
         }
         let now = self.clock.now();
         let gate_opens = self.gate.hold().map(|hold| hold.until);
-        let due = self.store.next_due().await?.max(gate_opens);
+        // An open gate is no reason to look when nothing waits behind it.
+        let due = self
+            .store
+            .next_due()
+            .await?
+            .map(|due| due.max(gate_opens.unwrap_or(due)));
         Ok(due.map_or(POLL, |due| due.since(now)).min(POLL))
     }
 

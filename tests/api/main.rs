@@ -13,6 +13,7 @@ mod live;
 mod log;
 mod r#loop;
 mod reads;
+mod reconcile;
 mod tokens;
 mod webhooks;
 mod worker;

@@ -1,6 +1,7 @@
 //! The inbox in SQL: accept, claim, settle.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -103,6 +104,11 @@ impl Insertion {
         }
     }
 
+    /// The ids of what was inserted. One statement's rows have consecutive ones: there is no other writer while it runs.
+    pub(super) fn new_ids(&self) -> Range<i64> {
+        self.last_id + 1 - self.inserted..self.last_id + 1
+    }
+
     /// Which of `events` were new: the first with its webhook id, ever. Duplicates are counted.
     pub(super) async fn tell_apart(
         &self,
@@ -112,11 +118,11 @@ impl Insertion {
         if usize::try_from(self.inserted) == Ok(events.len()) {
             return Ok(vec![Accepted::New; events.len()]);
         }
-        // One statement's rows have consecutive ids: there is no other writer while it runs.
+        let ids = self.new_ids();
         let mut new: HashSet<String> =
-            sqlx::query_scalar("SELECT webhook_id FROM events WHERE id > ? AND id <= ?")
-                .bind(self.last_id - self.inserted)
-                .bind(self.last_id)
+            sqlx::query_scalar("SELECT webhook_id FROM events WHERE id >= ? AND id < ?")
+                .bind(ids.start)
+                .bind(ids.end)
                 .fetch_all(&mut *connection)
                 .await?
                 .into_iter()

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqlitePool;
 
 use super::writer::Operation;
 use crate::model::{PlatformId, Timestamp};
@@ -50,4 +51,25 @@ impl Operation for Finish {
         .await?;
         Ok(())
     }
+}
+
+/// A call begins while its token is good, or moments later by another clock, and ends at the latest two hours on. Which
+/// token began which call nobody tells us: one call stands for all tokens of its rep at the time.
+pub(super) async fn without_call(
+    readers: &SqlitePool,
+    since: Timestamp,
+    until: Timestamp,
+) -> StoreResult<u64> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM mints \
+         WHERE outcome = 'minted' AND requested_at BETWEEN ? AND ? AND NOT EXISTS ( \
+           SELECT 1 FROM calls \
+           WHERE calls.rep = mints.rep AND sort_at >= requested_at \
+             AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000)",
+    )
+    .bind(since.as_millis())
+    .bind(until.as_millis())
+    .fetch_one(readers)
+    .await?;
+    Ok(count.unsigned_abs())
 }

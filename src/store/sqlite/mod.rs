@@ -3,6 +3,7 @@
 mod calls;
 mod inbox;
 mod mints;
+mod reconcile;
 mod writer;
 
 use std::path::Path;
@@ -19,8 +20,9 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, Lease, MintOutcome, NewEvent,
-    NewMint, PageKey, QueueDepth, Settled, Settlement, Store, StoreResult, StoredCall,
+    Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, Lease, ListedCall, MintOutcome,
+    NewEvent, NewMint, NewRun, PageKey, QueueDepth, Repair, RunEnd, Settled, Settlement, Store,
+    StoreResult, StoredCall,
 };
 use crate::model::{Scope, Timestamp};
 use writer::Writer;
@@ -138,6 +140,34 @@ impl Store for SqliteStore {
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()> {
         let id = id.to_owned();
         self.writer.write(mints::Finish { id, outcome }).await
+    }
+
+    async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
+        mints::without_call(&self.readers, since, until).await
+    }
+
+    async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
+        reconcile::would_bring_in(&self.readers, listed).await
+    }
+
+    async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>> {
+        let repairs = self.writer.write(reconcile::BringIn(listed)).await?;
+        if !repairs.is_empty() {
+            self.writer.arrivals().notify_one();
+        }
+        Ok(repairs)
+    }
+
+    async fn begin_run(&self, run: NewRun) -> StoreResult<i64> {
+        self.writer.write(run).await
+    }
+
+    async fn finish_run(&self, id: i64, end: RunEnd) -> StoreResult<()> {
+        self.writer.write(reconcile::Finish { id, end }).await
+    }
+
+    async fn reconciled_until(&self) -> StoreResult<Option<Timestamp>> {
+        reconcile::reconciled_until(&self.readers).await
     }
 
     async fn list_calls(

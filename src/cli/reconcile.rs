@@ -1,0 +1,155 @@
+//! `athos-backend reconcile`: one reconciliation now, for people who watch. It puts into the inbox what is missing; the
+//! service on the same database, running or when it starts, fetches it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::athos;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{NotATime, Timestamp};
+use crate::store::{SharedStore, SqliteStore};
+use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
+
+use super::Misconfigured;
+
+/// Mints are looked through at least this far back.
+const MINTS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// A call may last two hours, and its score takes minutes: before that, nothing is amiss with a mint.
+const MINT_MAY_TAKE: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// Flags of `reconcile`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// The earliest end of a call, ISO 8601; else from where the run before ended, less the overlap
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Timestamp>,
+
+    /// The latest end of a call; else now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Timestamp>,
+
+    /// Say what would come in, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) config: Config,
+}
+
+fn time(text: &str) -> Result<Timestamp, NotATime> {
+    text.parse()
+}
+
+/// Runs it, and says what it does on `out`.
+pub(super) async fn run(
+    args: &Args,
+    clock: Clock,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<()> {
+    let config = &args.config;
+    for warning in config.check()? {
+        tracing::warn!("{warning}");
+    }
+    let athos = Arc::new(athos::Client::new(
+        &config.athos_base_url,
+        &config.athos_api_key,
+    )?);
+    let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
+    let reconciler = Reconciler::new(
+        Arc::clone(&store),
+        athos,
+        Arc::default(),
+        clock.clone(),
+        config.reconcile_overlap,
+    );
+    let reconciled = reconcile(args, &reconciler, &store, &clock, out).await;
+    store.close().await;
+    reconciled
+}
+
+async fn reconcile(
+    args: &Args,
+    reconciler: &Reconciler,
+    store: &SharedStore,
+    clock: &Clock,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<()> {
+    let next = reconciler.next_window().await?;
+    let window = Window {
+        from: args.from.unwrap_or(next.from),
+        to: args.to.unwrap_or(next.to),
+    };
+    if window.from > window.to {
+        let (from, to) = (window.from, window.to);
+        return Err(Misconfigured(format!("--from {from} is later than --to {to}")).into());
+    }
+    writeln!(
+        out,
+        "calls that ended from {} to {}",
+        window.from, window.to
+    )?;
+    let is_named = args.from.is_some() || args.to.is_some();
+    let asked = Asked {
+        window: is_named.then_some(window),
+        dry_run: args.dry_run,
+    };
+    let verb = if args.dry_run {
+        "would come in"
+    } else {
+        "brought in"
+    };
+    let mut printed = Ok(());
+    let ended = reconciler
+        .run_asked(asked, |progress| {
+            if printed.is_ok() {
+                printed = print_page(out, &progress, verb);
+            }
+        })
+        .await?;
+    printed.context("cannot write to standard output")?;
+    let tally = match ended {
+        Ended::Completed(tally) => tally,
+        Ended::Failed(tally, reason) => {
+            anyhow::bail!(
+                "broke off after {} pages, {} calls {verb}: {reason}",
+                tally.pages,
+                tally.repaired
+            )
+        }
+        Ended::Held(until) => anyhow::bail!("Athos must not be asked before {until}"),
+    };
+    writeln!(
+        out,
+        "done: {} pages, {} calls, {} {verb}",
+        tally.pages, tally.seen, tally.repaired
+    )?;
+    if tally.repaired > 0 && !args.dry_run {
+        writeln!(
+            out,
+            "they are in the inbox: the running service fetches them within seconds, else `serve` does when it starts"
+        )?;
+    }
+    let now = clock.now();
+    let since = window.from.min(now.minus(MINTS_FOR));
+    let until = now.minus(MINT_MAY_TAKE);
+    let unseen = store.mints_without_call(since, until).await?;
+    writeln!(
+        out,
+        "session tokens from {since} to {until} without a call of their rep at that time: {unseen} (not used, or the call \
+         never reached us)"
+    )?;
+    Ok(())
+}
+
+fn print_page(out: &mut impl Write, progress: &Progress<'_>, verb: &str) -> io::Result<()> {
+    let (page, calls, count) = (progress.page, progress.calls, progress.repairs.len());
+    writeln!(out, "page {page}: {calls} calls, {count} {verb}")?;
+    for repair in progress.repairs {
+        writeln!(out, "  {} ({})", repair.call_id, repair.cause.as_str())?;
+    }
+    out.flush()
+}

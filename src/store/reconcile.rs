@@ -1,0 +1,76 @@
+//! What reconciliation asks of the store, in words: calls that Athos lists, repairs, and runs with their windows.
+
+use crate::model::Timestamp;
+
+use super::NewEvent;
+
+/// A call that Athos lists as scored, ready to come in like a webhook.
+#[derive(Clone, Debug)]
+pub struct ListedCall {
+    /// Athos's id of the call.
+    pub id: String,
+    /// When Athos scored it.
+    pub scored_at: Option<Timestamp>,
+    /// What comes in if the call is missing; its key is the same whenever this call with this score is listed.
+    pub event: NewEvent,
+}
+
+/// A listed call that we lacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Athos's id of the call.
+    pub call_id: String,
+    /// What was wrong with what we had.
+    pub cause: RepairCause,
+}
+
+/// Why a listed call has to come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairCause {
+    /// We have never heard of it.
+    Missing,
+    /// We know of it, have no score, and no event that would bring one is waiting.
+    NotScored,
+    /// We have a score of another time.
+    ScoredAgain,
+}
+
+impl RepairCause {
+    /// The cause in words, for logs and people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::NotScored => "not scored here",
+            Self::ScoredAgain => "scored again",
+        }
+    }
+}
+
+/// A reconciliation that begins.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRun {
+    /// Whether it continues where the one before ended; only such runs say until when all is reconciled.
+    pub continues: bool,
+    /// The earliest end of a call it looks at.
+    pub from: Timestamp,
+    /// The latest.
+    pub to: Timestamp,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// How a reconciliation ended.
+#[derive(Clone, Debug)]
+pub struct RunEnd {
+    /// When.
+    pub finished_at: Timestamp,
+    /// Pages read.
+    pub pages: u32,
+    /// Calls on them.
+    pub seen: u32,
+    /// Calls brought in.
+    pub repaired: u32,
+    /// Why it did not reach the end, in words.
+    pub error: Option<String>,
+}

@@ -1,0 +1,187 @@
+//! Reconciliation in SQL: which listed calls are missing, bringing them in, and the record of runs.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::inbox;
+use super::writer::Operation;
+use crate::model::{CallStatus, Timestamp};
+use crate::store::{ListedCall, NewRun, Repair, RepairCause, RunEnd, StoreResult};
+
+/// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
+/// not among them.
+async fn find_missing<'c>(
+    connection: &mut SqliteConnection,
+    listed: &'c [ListedCall],
+) -> StoreResult<Vec<(&'c ListedCall, RepairCause)>> {
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut sql =
+        QueryBuilder::<Sqlite>::new("SELECT id, status, scored_at FROM calls WHERE id IN ");
+    push_list(&mut sql, listed.iter().map(|call| &*call.id));
+    let rows = sql.build().fetch_all(&mut *connection).await?;
+    let known: HashMap<String, (bool, Option<i64>)> = rows
+        .iter()
+        .map(|row| {
+            let is_scored = row.get::<&str, _>("status") == CallStatus::Scored.as_str();
+            (row.get("id"), (is_scored, row.get("scored_at")))
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    let lacking: Vec<_> = listed
+        .iter()
+        .filter(|call| seen.insert(&*call.id))
+        .filter_map(|call| {
+            let cause = match known.get(&call.id) {
+                None => RepairCause::Missing,
+                Some((false, _)) => RepairCause::NotScored,
+                Some((true, ours)) => match call.scored_at {
+                    Some(theirs) if *ours != Some(theirs.as_millis()) => RepairCause::ScoredAgain,
+                    _ => return None,
+                },
+            };
+            Some((call, cause))
+        })
+        .collect();
+    if lacking.is_empty() {
+        return Ok(lacking);
+    }
+    // Through the index of waiting events: an index by call would cost every webhook.
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT call_id FROM events INDEXED BY events_due \
+         WHERE next_attempt_at IS NOT NULL AND call_id IN ",
+    );
+    push_list(&mut sql, lacking.iter().map(|(call, _)| &*call.id));
+    let in_flight: Vec<String> = sql.build_query_scalar().fetch_all(&mut *connection).await?;
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT webhook_id FROM events WHERE webhook_id IN ");
+    push_list(
+        &mut sql,
+        lacking.iter().map(|(call, _)| &*call.event.webhook_id),
+    );
+    let brought_in: Vec<String> = sql.build_query_scalar().fetch_all(connection).await?;
+    let (in_flight, brought_in) = (
+        HashSet::<_>::from_iter(in_flight),
+        HashSet::<_>::from_iter(brought_in),
+    );
+    Ok(lacking
+        .into_iter()
+        .filter(|(call, _)| {
+            !in_flight.contains(&call.id) && !brought_in.contains(&call.event.webhook_id)
+        })
+        .collect())
+}
+
+fn push_list<'a>(sql: &mut QueryBuilder<Sqlite>, values: impl Iterator<Item = &'a str>) {
+    sql.push("(");
+    let mut list = sql.separated(", ");
+    for value in values {
+        list.push_bind(value.to_owned());
+    }
+    sql.push(")");
+}
+
+fn repairs(missing: &[(&ListedCall, RepairCause)]) -> Vec<Repair> {
+    missing
+        .iter()
+        .map(|(call, cause)| Repair {
+            call_id: call.id.clone(),
+            cause: *cause,
+        })
+        .collect()
+}
+
+pub(super) async fn would_bring_in(
+    readers: &SqlitePool,
+    listed: &[ListedCall],
+) -> StoreResult<Vec<Repair>> {
+    let mut connection = readers.acquire().await?;
+    Ok(repairs(&find_missing(&mut connection, listed).await?))
+}
+
+/// Brings the missing ones of these calls into the inbox.
+pub(super) struct BringIn(pub(super) Vec<ListedCall>);
+
+#[async_trait]
+impl Operation for BringIn {
+    type Output = Vec<Repair>;
+    const CHANGES_CALLS: bool = true;
+
+    /// Looks again inside the transaction: a webhook may have come since the list was read.
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Repair>> {
+        let missing = find_missing(tx, &self.0).await?;
+        let events: Vec<_> = missing.iter().map(|(call, _)| call.event.clone()).collect();
+        let insertion = inbox::accept_within(tx, &events).await?;
+        let ids = insertion.new_ids();
+        sqlx::query("UPDATE events SET origin = 'reconcile' WHERE id >= ? AND id < ?")
+            .bind(ids.start)
+            .bind(ids.end)
+            .execute(tx)
+            .await?;
+        Ok(repairs(&missing))
+    }
+}
+
+#[async_trait]
+impl Operation for NewRun {
+    type Output = i64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
+        let id = sqlx::query_scalar(
+            "INSERT INTO reconcile_runs (continues, from_at, to_at, started_at) \
+             VALUES (?, ?, ?, ?) RETURNING id",
+        )
+        .bind(self.continues)
+        .bind(self.from.as_millis())
+        .bind(self.to.as_millis())
+        .bind(self.started_at.as_millis())
+        .fetch_one(tx)
+        .await?;
+        Ok(id)
+    }
+}
+
+/// Completes the record of a run.
+pub(super) struct Finish {
+    pub(super) id: i64,
+    pub(super) end: RunEnd,
+}
+
+#[async_trait]
+impl Operation for Finish {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        sqlx::query(
+            "UPDATE reconcile_runs SET finished_at = ?, pages = ?, seen = ?, repaired = ?, error = ? \
+             WHERE id = ?",
+        )
+        .bind(self.end.finished_at.as_millis())
+        .bind(self.end.pages)
+        .bind(self.end.seen)
+        .bind(self.end.repaired)
+        .bind(self.end.error.as_deref())
+        .bind(self.id)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// The end of the last run that was completed. Before there is one, that of the first that was tried: what happened
+/// since then has never been looked at. The latest by number, not by time: a clock may have been wrong.
+pub(super) async fn reconciled_until(readers: &SqlitePool) -> StoreResult<Option<Timestamp>> {
+    let until: Option<i64> = sqlx::query_scalar(
+        "SELECT coalesce( \
+           (SELECT to_at FROM reconcile_runs \
+            WHERE continues = 1 AND finished_at IS NOT NULL AND error IS NULL \
+            ORDER BY id DESC LIMIT 1), \
+           (SELECT to_at FROM reconcile_runs WHERE continues = 1 ORDER BY id LIMIT 1))",
+    )
+    .fetch_one(readers)
+    .await?;
+    Ok(until.map(Timestamp::from_millis))
+}
