@@ -6,12 +6,14 @@
 )]
 
 mod callers;
+mod commands;
 mod faults;
 mod harness;
 mod jwks;
 mod live;
 mod log;
 mod r#loop;
+mod operations;
 mod reads;
 mod tokens;
 mod webhooks;
