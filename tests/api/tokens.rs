@@ -240,7 +240,7 @@ async fn refusals_of_athos_keep_their_code_and_get_the_status_of_the_table() {
         let error = answer.json()["error"].clone();
         assert_eq!(error["message"], "Athos's own words.");
         assert_eq!(error["requestId"], "req_athos");
-        assert_eq!(answer.header("retry-after") != "", expected == 503);
+        assert_eq!(answer.header("retry-after").is_empty(), expected != 503);
     }
 }
 
