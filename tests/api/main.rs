@@ -5,8 +5,10 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+mod ambient;
 mod callers;
 mod commands;
+mod demo;
 mod faults;
 mod harness;
 mod jwks;
@@ -15,6 +17,8 @@ mod log;
 mod r#loop;
 mod operations;
 mod reads;
+mod refusals;
+mod schedule;
 mod tokens;
 mod webhooks;
 mod worker;
