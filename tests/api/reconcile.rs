@@ -259,7 +259,7 @@ async fn a_call_that_was_scored_again_comes_in_again_once() {
     let later = "2026-06-05T14:20:00.000Z";
     for (scored_at, repaired) in [(early, 0), (later, 1)] {
         let listed = slim("call_1", scored_at);
-        let server = lists(&[&[listed.clone()], &[listed]]).await;
+        let server = lists(&[&[], &[listed]]).await;
         let mut detail = slim("call_1", early);
         detail["score"] = json!({ "overallScore": 80 });
         detail["transcript"] = json!([]);

@@ -113,14 +113,17 @@ impl Operation for BringIn {
     /// Looks again inside the transaction: a webhook may have come since the list was read.
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Repair>> {
         let missing = find_missing(tx, &self.0).await?;
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
         let events: Vec<_> = missing.iter().map(|(call, _)| call.event.clone()).collect();
-        let insertion = inbox::accept_within(tx, &events).await?;
-        let ids = insertion.new_ids();
-        sqlx::query("UPDATE events SET origin = 'reconcile' WHERE id >= ? AND id < ?")
-            .bind(ids.start)
-            .bind(ids.end)
-            .execute(tx)
-            .await?;
+        inbox::accept_within(tx, &events).await?;
+        // Not in the insert: every webhook would bind one value more.
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "UPDATE events SET origin = 'reconcile' WHERE webhook_id IN ",
+        );
+        push_list(&mut sql, events.iter().map(|event| &*event.webhook_id));
+        sql.build().execute(tx).await?;
         Ok(repairs(&missing))
     }
 }
