@@ -1,5 +1,6 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+mod events;
 mod reconcile;
 
 use std::ffi::OsStr;
@@ -45,6 +46,8 @@ enum Command {
     Sign(simulator::SignArgs),
     /// Say why a signature header, a body and a secret do or do not match
     Verify(simulator::VerifyArgs),
+    /// The inbox: list events, show one, replay
+    Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
     /// Print this service's OpenAPI document
@@ -138,6 +141,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let verified = simulator::verify(&args, &clock, &mut io::stdin())?;
             verified.write_to(&mut out)?;
             return Ok(ExitCode::from(verified.exit_code()));
+        }
+        Command::Events(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(events::run(&args, &clock, &mut out))?;
         }
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;

@@ -380,7 +380,8 @@ pub struct CallRow {
 }
 
 /// Where an event stands. A row is in exactly one state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum EventState {
     /// Waiting for its next attempt.
     Pending,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
-    CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, Identity, PlatformId, Scope,
-    Timestamp,
+    CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, EventState, Identity, PlatformId,
+    Scope, Timestamp,
 };
 use athos_backend::store::{
-    Accepted, CallFilter, ClaimedEvent, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, Repair,
-    RepairCause, RunEnd, Settled, Settlement, SharedStore, SqliteStore, StoreError,
+    Accepted, Actor, CallFilter, ClaimedEvent, EventFilter, EventVerdict, Failure, ListedCall,
+    MintOutcome, NewEvent, NewMint, NewRun, Origin, Repair, RepairCause, Replay, RunEnd, Settled,
+    Settlement, SharedStore, SqliteStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -119,6 +120,7 @@ async fn keeps_the_contract(store: SharedStore) {
     pages_hold_every_call_once(&store).await;
     mints_are_recorded(&store).await;
     listed_calls_come_in_once(&store).await;
+    operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
     a_closed_store_refuses(&store).await;
 }
@@ -180,6 +182,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
     let second = claim(store, NOW.plus(LEASE)).await.remove(0);
     let give_up = || Settlement::Dead {
         reason: "late".to_owned(),
+        failure: None,
     };
     let late = store
         .settle(first.lease, give_up(), after(61))
@@ -191,6 +194,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
         at,
         reason: "not now".to_owned(),
         spent,
+        failure: None,
     };
     let settled = store
         .settle(second.lease, retry(after(100), false), after(61))
@@ -306,6 +310,7 @@ async fn calls_only_learn(store: &SharedStore) {
 async fn readers_see_their_scope(store: &SharedStore) {
     let dead = Settlement::Dead {
         reason: "Athos does not know it".to_owned(),
+        failure: None,
     };
     settle(store, "wh_8", said("call_3", "rep_3", "agency_2"), dead).await;
     assert_eq!(store.queue_depth().await.unwrap().dead, 1);
@@ -443,6 +448,7 @@ async fn listed_calls_come_in_once(store: &SharedStore) {
     let [flight, lost] = claim(store, after(2000)).await.try_into().unwrap();
     let dead = Settlement::Dead {
         reason: "no use".to_owned(),
+        failure: None,
     };
     store.settle(flight.lease, dead, after(2000)).await.unwrap();
     store
@@ -455,7 +461,102 @@ async fn listed_calls_come_in_once(store: &SharedStore) {
     let anew = vec![listed("call_lost", after(900))];
     let anew = causes(store.bring_in(anew).await.unwrap());
     assert_eq!(anew, [("call_lost".to_owned(), RepairCause::ScoredAgain)]);
-    // Both wait for the next process.
+}
+
+async fn operators_see_events_and_replay_them(store: &SharedStore) {
+    clear_inbox(store).await;
+    let late = |webhook: &str, said| NewEvent {
+        received_at: after(3000),
+        ..delivery(webhook, said)
+    };
+    let known = late("wh_seen", Ok(said("call_seen", "rep_1", "agency_1")));
+    store.accept_event(known).await.unwrap();
+    let unknown = late("wh_unknown", Err("not JSON".to_owned()));
+    store.accept_event(unknown).await.unwrap();
+    let here = EventFilter {
+        from: Some(after(3000)),
+        ..EventFilter::default()
+    };
+    let newest = store.list_events(&here, 1, None).await.unwrap();
+    assert_eq!(newest.rows[0].webhook_id, "wh_unknown");
+    assert_eq!(newest.rows[0].verdict, EventVerdict::Ignored);
+    let rest = store.list_events(&here, 1, newest.next).await.unwrap();
+    assert_eq!(
+        (rest.rows[0].webhook_id.as_str(), rest.next),
+        ("wh_seen", None)
+    );
+    let reconciled = EventFilter {
+        origin: Some(Origin::Reconcile),
+        call: Some("call_lost".to_owned()),
+        ..EventFilter::default()
+    };
+    let reconciled = store.list_events(&reconciled, 10, None).await.unwrap();
+    assert_eq!(reconciled.rows.len(), 2);
+
+    // Each attempt is written with the state it led to, and not at all without a lease.
+    let id = rest.rows[0].id;
+    let failed = store
+        .claim_due(after(3000), 1, LEASE)
+        .await
+        .unwrap()
+        .remove(0);
+    let give_up = || Settlement::Dead {
+        reason: "no use".to_owned(),
+        failure: Some(Failure {
+            status: Some(404),
+            code: "CALL_NOT_FOUND".to_owned(),
+            athos_request_id: Some("req_1".to_owned()),
+        }),
+    };
+    // One that waits is not replayed.
+    let one = Replay::One(id);
+    assert_eq!(store.would_replay(one).await.unwrap(), [0_i64; 0]);
+    let none = store
+        .replay(one, Actor::Command, after(3001))
+        .await
+        .unwrap();
+    assert_eq!(none, [0_i64; 0]);
+    for expected in [Settled::Yes, Settled::LeaseLost] {
+        let settled = store
+            .settle(failed.lease, give_up(), after(3002))
+            .await
+            .unwrap();
+        assert_eq!(settled, expected);
+    }
+    let range = Replay::Range {
+        state: EventState::Dead,
+        since: Some(after(3000)),
+        until: Some(after(3000)),
+    };
+    assert_eq!(store.would_replay(range).await.unwrap(), [id]);
+    let admin = Actor::User(PlatformId::new("an_admin").unwrap());
+    assert_eq!(store.replay(range, admin, after(3003)).await.unwrap(), [id]);
+    assert_eq!(store.would_replay(range).await.unwrap(), [0_i64; 0]);
+    let event = store.find_event(id).await.unwrap().unwrap();
+    assert_eq!(
+        (event.row.state, event.row.attempts),
+        (EventState::Pending, 0)
+    );
+    assert_eq!(event.row.next_attempt_at, Some(after(3003)));
+    assert_eq!(event.secret_fingerprint.as_deref(), Some("0123abcd"));
+    let [attempt] = &event.history[..] else {
+        panic!("{event:?}");
+    };
+    assert_eq!((attempt.number, attempt.outcome.as_str()), (1, "dead"));
+    assert_eq!((attempt.status, attempt.at), (Some(404), after(3002)));
+    assert_eq!(attempt.athos_request_id.as_deref(), Some("req_1"));
+    let [act] = &event.acts[..] else {
+        panic!("{event:?}");
+    };
+    assert_eq!(
+        (act.caller.as_str(), act.rep.as_deref()),
+        ("user", Some("an_admin"))
+    );
+    assert_eq!(
+        (act.was_state.as_str(), act.was_reason.as_deref()),
+        ("dead", Some("no use"))
+    );
+    assert!(store.find_event(i64::MAX).await.unwrap().is_none());
 }
 
 async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
@@ -520,7 +621,7 @@ async fn sqlite_keeps_the_contract() {
         .unwrap()
         .unwrap();
     assert_eq!(call.row.overall_score, Some(90.0));
-    assert_eq!(again.queue_depth().await.unwrap().waiting, 2);
+    assert_eq!(again.queue_depth().await.unwrap().waiting, 1);
     again.close().await;
 }
 

@@ -16,3 +16,35 @@ CREATE TABLE reconcile_runs (
     -- Why it did not reach the end, in words.
     error       TEXT
 ) STRICT;
+
+-- How each attempt at an event ended; written with the event's new state.
+CREATE TABLE attempts (
+    event_id         INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    -- Which claim it was. One that is not here died with its worker.
+    number           INTEGER NOT NULL,
+    at               INTEGER NOT NULL,
+    outcome          TEXT    NOT NULL CHECK (outcome IN ('scored', 'unscored', 'retry', 'dead', 'ignored')),
+    -- Athos's HTTP status and code, or our word for what went wrong.
+    status           INTEGER,
+    code             TEXT,
+    -- How long until the next one.
+    delay_ms         INTEGER,
+    error            TEXT,
+    athos_request_id TEXT,
+    PRIMARY KEY (event_id, number)
+) STRICT, WITHOUT ROWID;
+
+-- What people did by hand, and what was there before.
+CREATE TABLE acts (
+    id         INTEGER PRIMARY KEY,
+    at         INTEGER NOT NULL,
+    -- 'user', 'service' or 'command'.
+    caller     TEXT    NOT NULL,
+    rep        TEXT,
+    act        TEXT    NOT NULL CHECK (act IN ('replay')),
+    event_id   INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    was_state  TEXT    NOT NULL,
+    was_reason TEXT
+) STRICT;
+
+CREATE INDEX acts_by_event ON acts (event_id);

@@ -15,13 +15,11 @@ use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
+use super::query::{parse_limit, parse_time};
 use super::state::AppState;
 use crate::athos::types;
 use crate::model::{CallRow, CallStatus, Timestamp, Turn};
 use crate::store::{CallFilter, PageKey, StoreError};
-
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 100;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -157,24 +155,6 @@ async fn show_call(
         reason_message: call.reason_message,
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(view)))
-}
-
-fn parse_limit(limit: Option<&str>) -> Result<u32, ApiError> {
-    let Some(limit) = limit else {
-        return Ok(DEFAULT_LIMIT);
-    };
-    match limit.parse() {
-        Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
-        _ => Err(ApiError::InvalidRequest(format!(
-            "limit must be a whole number from 1 to {MAX_LIMIT}"
-        ))),
-    }
-}
-
-fn parse_time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
-    text.map(str::parse)
-        .transpose()
-        .map_err(|why| ApiError::InvalidRequest(format!("{name} is {why}")))
 }
 
 fn parse_status(word: Option<&str>) -> Result<Option<CallStatus>, ApiError> {

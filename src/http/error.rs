@@ -35,6 +35,15 @@ pub enum ApiError {
     /// No such call, for this caller.
     #[error("there is no such call")]
     CallNotFound,
+    /// The caller is known, and may not do this.
+    #[error("this is for admins and other backends only")]
+    AdminOnly,
+    /// No such event.
+    #[error("there is no such event")]
+    EventNotFound,
+    /// An event that cannot be replayed, because it is going to be processed anyway.
+    #[error("the event is pending or being processed already")]
+    EventWaiting,
     /// No such route.
     #[error("there is nothing at this path")]
     NoRoute,
@@ -141,6 +150,9 @@ impl ApiError {
             Self::CrossSite => (StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST"),
             Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
             Self::CallNotFound => (StatusCode::NOT_FOUND, "CALL_NOT_FOUND"),
+            Self::AdminOnly => (StatusCode::FORBIDDEN, "ADMIN_ONLY"),
+            Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND"),
+            Self::EventWaiting => (StatusCode::CONFLICT, "EVENT_WAITING"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),

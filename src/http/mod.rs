@@ -5,11 +5,13 @@ mod body;
 mod calls;
 mod demo;
 mod error;
+mod events;
 mod health;
 mod live;
 mod me;
 mod observe;
 mod pages;
+mod query;
 mod rate_limit;
 mod state;
 mod token;
@@ -66,6 +68,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(me::router())
         .merge(calls::router())
         .merge(live::router())
+        .merge(events::router())
         .merge(health::router())
         .split_for_parts();
     let bearer = HttpBuilder::new()

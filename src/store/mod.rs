@@ -1,6 +1,7 @@
 //! What the service remembers, as a trait in the domain's verbs: the inbox of events, the calls, the mints.
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
+mod inspect;
 mod reconcile;
 mod sqlite;
 
@@ -12,6 +13,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Timestamp};
 
+pub use inspect::{
+    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
+    StoredEvent,
+};
 pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, RunEnd};
 pub use sqlite::SqliteStore;
 
@@ -105,17 +110,32 @@ pub enum Settlement {
         reason: String,
         /// Whether this attempt counts; it does not when the fault is ours.
         spent: bool,
+        /// What Athos did, for the record.
+        failure: Option<Failure>,
     },
     /// Give up, until somebody replays it.
     Dead {
         /// Why, in words.
         reason: String,
+        /// What Athos did, for the record.
+        failure: Option<Failure>,
     },
     /// It turned out to be nothing we know.
     Ignored {
         /// Why, in words.
         reason: String,
     },
+}
+
+/// What Athos did instead of giving what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status, when it answered.
+    pub status: Option<u16>,
+    /// Its code, or our word for what went wrong.
+    pub code: String,
+    /// Its request id, to quote.
+    pub athos_request_id: Option<String>,
 }
 
 /// Whether a settlement took effect.
@@ -311,6 +331,23 @@ pub trait Store: Send + Sync {
 
     /// Ticks whenever some call has changed.
     fn changes(&self) -> watch::Receiver<u64>;
+
+    /// One page of events, newest first, after the one with the id `after`.
+    async fn list_events(
+        &self,
+        filter: &EventFilter,
+        limit: u32,
+        after: Option<i64>,
+    ) -> StoreResult<EventPage>;
+
+    /// One event, with its history.
+    async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
+
+    /// Which events [`Store::replay`] would replay. Writes nothing.
+    async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>>;
+
+    /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
+    async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
 
     /// How much work lies in the inbox.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;

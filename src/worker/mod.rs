@@ -286,7 +286,7 @@ fn log_settlement(claimed: &ClaimedEvent, settlement: &Settlement) {
         Settlement::Retry { at, reason, .. } => {
             tracing::warn!(event, attempt, next = %at, reason, "event will be tried again");
         }
-        Settlement::Dead { reason } => {
+        Settlement::Dead { reason, .. } => {
             tracing::error!(event, attempt, reason, "event is dead; it can be replayed");
         }
         Settlement::Ignored { reason } => tracing::warn!(event, reason, "event ignored"),

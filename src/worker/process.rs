@@ -3,7 +3,7 @@
 
 use crate::athos::{self, types};
 use crate::model::{EventOutcome, Timestamp};
-use crate::store::{ClaimedEvent, Settlement};
+use crate::store::{ClaimedEvent, Failure, Settlement};
 
 use super::gate::Gate;
 use super::retry::{self, Next};
@@ -54,17 +54,35 @@ fn after_failure(
     jitter: f64,
 ) -> Settlement {
     let reason = error.to_string();
+    let failure = Some(as_failure(error));
     // A refused key is our fault, not the event's: it waits, and spends nothing.
     if let (athos::Class::KeyFault, Some(at)) = (error.class(), held_until) {
-        let spent = false;
-        return Settlement::Retry { at, reason, spent };
+        return Settlement::Retry {
+            at,
+            reason,
+            spent: false,
+            failure,
+        };
     }
     match retry::after_failure(error, claimed.attempts + 1, now, jitter) {
         Next::Retry(at) => Settlement::Retry {
             at,
             reason,
             spent: true,
+            failure,
         },
-        Next::Dead(reason) => Settlement::Dead { reason },
+        Next::Dead(reason) => Settlement::Dead { reason, failure },
+    }
+}
+
+fn as_failure(error: &athos::Error) -> Failure {
+    let (status, code) = match error {
+        athos::Error::Refused(refusal) => (Some(refusal.status), &*refusal.code),
+        other => (None, other.name()),
+    };
+    Failure {
+        status,
+        code: code.to_owned(),
+        athos_request_id: error.request_id().map(str::to_owned),
     }
 }

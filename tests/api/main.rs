@@ -9,6 +9,7 @@ mod ambient;
 mod callers;
 mod commands;
 mod demo;
+mod events;
 mod faults;
 mod harness;
 mod jwks;

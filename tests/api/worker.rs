@@ -80,6 +80,7 @@ async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
     let before = rev(&app).await;
     let dead = Settlement::Dead {
         reason: "a late worker".to_owned(),
+        failure: None,
     };
     let late = store
         .settle(claimed[0].lease, dead, app.now())
@@ -108,6 +109,7 @@ async fn a_lease_that_another_holds_cannot_be_settled() {
         at: app.now(),
         reason: "r".to_owned(),
         spent: true,
+        failure: None,
     };
     let late = store
         .settle(first[0].lease, retry(), app.now())

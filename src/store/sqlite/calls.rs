@@ -281,7 +281,7 @@ fn call_row(row: &SqliteRow) -> StoreResult<CallRow> {
 }
 
 /// Reads a column that holds one of a few words.
-fn word<T: FromStr>(row: &SqliteRow, column: &str) -> StoreResult<T> {
+pub(super) fn word<T: FromStr>(row: &SqliteRow, column: &str) -> StoreResult<T> {
     let word: &str = row.get(column);
     word.parse()
         .map_err(|_| StoreError::Unreadable(format!("{column} is \"{word}\"")))

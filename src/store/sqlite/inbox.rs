@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::writer::Operation;
-use super::{calls, transaction};
+use super::{calls, inspect, transaction};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Accepted, ClaimedEvent, Lease, NewEvent, QueueDepth, Settled, Settlement, StoreResult,
@@ -214,10 +214,10 @@ impl Operation for Settle {
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Settled> {
         let (state, due, reason, spent) = match &self.settlement {
             Settlement::Scored(_) | Settlement::Unscored(_) => (EventState::Done, None, None, true),
-            Settlement::Retry { at, reason, spent } => {
-                (EventState::Pending, Some(*at), Some(reason), *spent)
-            }
-            Settlement::Dead { reason } => (EventState::Dead, None, Some(reason), true),
+            Settlement::Retry {
+                at, reason, spent, ..
+            } => (EventState::Pending, Some(*at), Some(reason), *spent),
+            Settlement::Dead { reason, .. } => (EventState::Dead, None, Some(reason), true),
             Settlement::Ignored { reason } => (EventState::Ignored, None, Some(reason), false),
         };
         let settled = sqlx::query(
@@ -237,6 +237,7 @@ impl Operation for Settle {
         if settled.rows_affected() == 0 {
             return Ok(Settled::LeaseLost);
         }
+        inspect::record_attempt(tx, self.lease, &self.settlement, self.now).await?;
         match &self.settlement {
             Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now).await?,
             Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now).await?,

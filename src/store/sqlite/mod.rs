@@ -2,6 +2,7 @@
 
 mod calls;
 mod inbox;
+mod inspect;
 mod mints;
 mod reconcile;
 mod transaction;
@@ -21,9 +22,9 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, Lease, ListedCall, MintOutcome,
-    NewEvent, NewMint, NewRun, PageKey, QueueDepth, Repair, RunEnd, Settled, Settlement, Store,
-    StoreResult, StoredCall,
+    Accepted, Actor, CallChange, CallFilter, CallPage, ClaimedEvent, EventFilter, EventPage, Lease,
+    ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, QueueDepth, Repair, Replay,
+    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::model::{Scope, Timestamp};
 use writer::Writer;
@@ -201,6 +202,32 @@ impl Store for SqliteStore {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.writer.changes()
+    }
+
+    async fn list_events(
+        &self,
+        filter: &EventFilter,
+        limit: u32,
+        after: Option<i64>,
+    ) -> StoreResult<EventPage> {
+        inspect::list(&self.readers, filter, limit, after).await
+    }
+
+    async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>> {
+        inspect::find(&self.readers, id).await
+    }
+
+    async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>> {
+        inspect::would_replay(&self.readers, replay).await
+    }
+
+    async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>> {
+        let operation = inspect::ReplayBy { replay, actor, now };
+        let ids = self.writer.write(operation).await?;
+        if !ids.is_empty() {
+            self.writer.arrivals().notify_one();
+        }
+        Ok(ids)
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {

@@ -1,0 +1,201 @@
+//! What operators see of the inbox, and what they do to it: events with their history, filters, replays.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{EventState, PlatformId, Timestamp};
+
+/// How an event came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Athos delivered it.
+    Webhook,
+    /// Its webhook never came; reconciliation found the call.
+    Reconcile,
+}
+
+/// How an event was judged when it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventVerdict {
+    /// Understood, and taken up.
+    Accepted,
+    /// Signed, but nothing we know; kept and left alone.
+    Ignored,
+}
+
+macro_rules! words {
+    ($type:ident { $($variant:ident: $word:literal),* }) => {
+        impl $type {
+            /// The word in the database and on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = crate::model::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(crate::model::UnknownWord),
+                }
+            }
+        }
+    };
+}
+
+words!(Origin {
+    Webhook: "webhook",
+    Reconcile: "reconcile"
+});
+words!(EventVerdict {
+    Accepted: "accepted",
+    Ignored: "ignored"
+});
+
+/// Which events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// In this state.
+    pub state: Option<EventState>,
+    /// That came in this way.
+    pub origin: Option<Origin>,
+    /// Judged so.
+    pub verdict: Option<EventVerdict>,
+    /// Came in at or after.
+    pub from: Option<Timestamp>,
+    /// Came in at or before.
+    pub to: Option<Timestamp>,
+    /// About this call.
+    pub call: Option<String>,
+}
+
+/// An event, without its body and its history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventRow {
+    /// Ours.
+    pub id: i64,
+    /// Athos's id of the delivery; the idempotency key.
+    #[schema(example = "wh_dU7l3ZDbhZBVF5K3gGJz")]
+    pub webhook_id: String,
+    /// How it came in.
+    pub origin: Origin,
+    /// Where it stands.
+    pub state: EventState,
+    /// How it was judged when it came in.
+    pub verdict: EventVerdict,
+    /// The call it is about.
+    pub call_id: Option<String>,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// When it is due, or its lease ends.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Attempts spent since it came in, or was replayed.
+    pub attempts: u32,
+    /// How often it was delivered.
+    pub deliveries: u32,
+    /// In words: why the last attempt failed, why it is ignored or dead.
+    pub reason: Option<String>,
+    /// When it was dealt with.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// One page of events, newest first.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The rows.
+    pub rows: Vec<EventRow>,
+    /// The next page starts after this id; `None` on the last.
+    pub next: Option<i64>,
+}
+
+/// An event with everything that is kept of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredEvent {
+    /// The row.
+    #[serde(flatten)]
+    pub row: EventRow,
+    /// `t` of its signature; when it was found, if it did not come by webhook.
+    pub signed_at: Timestamp,
+    /// Fingerprint of the secret that matched; nothing if it did not come by webhook.
+    pub secret_fingerprint: Option<String>,
+    /// The bytes as they came, as text.
+    pub body: String,
+    /// Every attempt that ended, in order.
+    pub history: Vec<Attempt>,
+    /// Everything that was done to it by hand, in order.
+    pub acts: Vec<Act>,
+}
+
+/// How an attempt at an event ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// From 1. One that is missing died with its worker.
+    pub number: i64,
+    /// When it ended.
+    pub at: Timestamp,
+    /// `scored`, `unscored`, `retry`, `dead` or `ignored`.
+    pub outcome: String,
+    /// Athos's HTTP status, when it refused.
+    pub status: Option<u16>,
+    /// Athos's code, or our word for what went wrong.
+    pub code: Option<String>,
+    /// How long until the next attempt, in milliseconds.
+    pub delay_ms: Option<u64>,
+    /// What went wrong, in words.
+    pub error: Option<String>,
+    /// Athos's request id, to quote.
+    pub athos_request_id: Option<String>,
+}
+
+/// What somebody did by hand, and what was there before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Act {
+    /// When.
+    pub at: Timestamp,
+    /// `user`, `service` or `command`.
+    pub caller: String,
+    /// Who, if it was a user.
+    pub rep: Option<String>,
+    /// `replay`.
+    pub act: String,
+    /// The state it ended.
+    pub was_state: String,
+    /// The reason of that state, in words.
+    pub was_reason: Option<String>,
+}
+
+/// Who does something by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// An admin, signed in.
+    User(PlatformId),
+    /// Another backend.
+    Service,
+    /// Somebody at a terminal of this machine.
+    Command,
+}
+
+/// Which events to replay. Those that are waiting already are never among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// This one.
+    One(i64),
+    /// All in this state that came in from `since` to `until`.
+    Range {
+        /// `dead`, `ignored` or `done`.
+        state: EventState,
+        /// Came in at or after.
+        since: Option<Timestamp>,
+        /// Came in at or before.
+        until: Option<Timestamp>,
+    },
+}

@@ -1,0 +1,246 @@
+//! The inbox as operators see it, in SQL: lists, one event with its history, replays.
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::calls::word;
+use super::writer::Operation;
+use crate::model::{EventState, PlatformId, Timestamp};
+use crate::store::{
+    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Replay, Settlement,
+    StoreResult, StoredEvent,
+};
+
+const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
+                   attempts, deliveries, reason, settled_at";
+
+pub(super) async fn list(
+    readers: &SqlitePool,
+    filter: &EventFilter,
+    limit: u32,
+    after: Option<i64>,
+) -> StoreResult<EventPage> {
+    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    sql.push(" FROM events WHERE true");
+    match filter.state {
+        // As the index of dead events has it: they are few among many.
+        Some(EventState::Dead) => {
+            sql.push(" AND state = 'dead'");
+        }
+        Some(state) => {
+            sql.push(" AND state = ").push_bind(state.as_str());
+        }
+        None => {}
+    }
+    if let Some(origin) = filter.origin {
+        sql.push(" AND origin = ").push_bind(origin.as_str());
+    }
+    match filter.verdict {
+        Some(EventVerdict::Accepted) => sql.push(" AND call_id IS NOT NULL"),
+        Some(EventVerdict::Ignored) => sql.push(" AND call_id IS NULL"),
+        None => &mut sql,
+    };
+    if let Some(call) = &filter.call {
+        sql.push(" AND call_id = ").push_bind(&**call);
+    }
+    push_times(&mut sql, filter.from, filter.to);
+    if let Some(after) = after {
+        sql.push(" AND id < ").push_bind(after);
+    }
+    // One more than asked for tells whether there is another page.
+    sql.push(" ORDER BY id DESC LIMIT ")
+        .push_bind(i64::from(limit) + 1);
+    let mut rows = sql.build().fetch_all(readers).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| more).map(|last| last.get("id"));
+    let rows = rows.iter().map(event_row).collect::<StoreResult<_>>()?;
+    Ok(EventPage { rows, next })
+}
+
+fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Option<Timestamp>) {
+    for (condition, time) in [(" AND received_at >= ", from), (" AND received_at <= ", to)] {
+        if let Some(time) = time {
+            sql.push(condition).push_bind(time.as_millis());
+        }
+    }
+}
+
+pub(super) async fn find(readers: &SqlitePool, id: i64) -> StoreResult<Option<StoredEvent>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    sql.push(", signed_at, secret, body FROM events WHERE id = ")
+        .push_bind(id);
+    let Some(row) = sql.build().fetch_optional(readers).await? else {
+        return Ok(None);
+    };
+    let attempts = sqlx::query("SELECT * FROM attempts WHERE event_id = ? ORDER BY number")
+        .bind(id)
+        .fetch_all(readers)
+        .await?;
+    let acts = sqlx::query("SELECT * FROM acts WHERE event_id = ? ORDER BY id")
+        .bind(id)
+        .fetch_all(readers)
+        .await?;
+    let secret: String = row.get("secret");
+    Ok(Some(StoredEvent {
+        row: event_row(&row)?,
+        signed_at: Timestamp::from_millis(row.get("signed_at")),
+        secret_fingerprint: (!secret.is_empty()).then_some(secret),
+        body: String::from_utf8_lossy(row.get("body")).into_owned(),
+        history: attempts.iter().map(attempt).collect(),
+        acts: acts.iter().map(act).collect(),
+    }))
+}
+
+fn event_row(row: &SqliteRow) -> StoreResult<EventRow> {
+    let time = |column| {
+        row.get::<Option<i64>, _>(column)
+            .map(Timestamp::from_millis)
+    };
+    let call_id: Option<String> = row.get("call_id");
+    Ok(EventRow {
+        id: row.get("id"),
+        webhook_id: row.get("webhook_id"),
+        origin: word(row, "origin")?,
+        state: word(row, "state")?,
+        verdict: match call_id {
+            Some(_) => EventVerdict::Accepted,
+            None => EventVerdict::Ignored,
+        },
+        call_id,
+        received_at: Timestamp::from_millis(row.get("received_at")),
+        next_attempt_at: time("next_attempt_at"),
+        attempts: row.get("attempts"),
+        deliveries: row.get("deliveries"),
+        reason: row.get("reason"),
+        settled_at: time("settled_at"),
+    })
+}
+
+fn attempt(row: &SqliteRow) -> Attempt {
+    Attempt {
+        number: row.get("number"),
+        at: Timestamp::from_millis(row.get("at")),
+        outcome: row.get("outcome"),
+        status: row.get("status"),
+        code: row.get("code"),
+        delay_ms: row.get::<Option<i64>, _>("delay_ms").map(i64::unsigned_abs),
+        error: row.get("error"),
+        athos_request_id: row.get("athos_request_id"),
+    }
+}
+
+fn act(row: &SqliteRow) -> Act {
+    Act {
+        at: Timestamp::from_millis(row.get("at")),
+        caller: row.get("caller"),
+        rep: row.get("rep"),
+        act: row.get("act"),
+        was_state: row.get("was_state"),
+        was_reason: row.get("was_reason"),
+    }
+}
+
+/// Records how an attempt ended, in the transaction that settles it.
+pub(super) async fn record_attempt(
+    tx: &mut SqliteConnection,
+    lease: Lease,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let (outcome, next, error, failure) = match settlement {
+        Settlement::Scored(_) => ("scored", None, None, None),
+        Settlement::Unscored(_) => ("unscored", None, None, None),
+        Settlement::Retry {
+            at,
+            reason,
+            failure,
+            ..
+        } => ("retry", Some(*at), Some(reason), failure.as_ref()),
+        Settlement::Dead { reason, failure } => ("dead", None, Some(reason), failure.as_ref()),
+        Settlement::Ignored { reason } => ("ignored", None, Some(reason), None),
+    };
+    sqlx::query(
+        "INSERT INTO attempts \
+         (event_id, number, at, outcome, status, code, delay_ms, error, athos_request_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(lease.event_id)
+    .bind(lease.number)
+    .bind(now.as_millis())
+    .bind(outcome)
+    .bind(failure.and_then(|failure| failure.status))
+    .bind(failure.map(|failure| &*failure.code))
+    .bind(next.map(|at| (at.as_millis() - now.as_millis()).max(0)))
+    .bind(error)
+    .bind(failure.and_then(|failure| failure.athos_request_id.as_deref()))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What may be replayed, and is asked for.
+fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
+    sql.push("next_attempt_at IS NULL");
+    match replay {
+        Replay::One(id) => {
+            sql.push(" AND id = ").push_bind(id);
+        }
+        Replay::Range {
+            state,
+            since,
+            until,
+        } => {
+            sql.push(" AND state = ").push_bind(state.as_str());
+            push_times(sql, since, until);
+        }
+    }
+}
+
+pub(super) async fn would_replay(readers: &SqlitePool, replay: Replay) -> StoreResult<Vec<i64>> {
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM events WHERE ");
+    push_replayable(&mut sql, replay);
+    sql.push(" ORDER BY id");
+    Ok(sql.build_query_scalar().fetch_all(readers).await?)
+}
+
+/// Makes events pending again, as if they had just come in, and records who did it.
+pub(super) struct ReplayBy {
+    pub(super) replay: Replay,
+    pub(super) actor: Actor,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Operation for ReplayBy {
+    type Output = Vec<i64>;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<i64>> {
+        let (caller, rep) = match &self.actor {
+            Actor::User(rep) => ("user", Some(PlatformId::as_str(rep))),
+            Actor::Service => ("service", None),
+            Actor::Command => ("command", None),
+        };
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) SELECT ",
+        );
+        let mut values = sql.separated(", ");
+        values
+            .push_bind(self.now.as_millis())
+            .push_bind(caller)
+            .push_bind(rep)
+            .push("'replay', id, state, reason FROM events WHERE ");
+        push_replayable(&mut sql, self.replay);
+        sql.push(" ORDER BY id RETURNING event_id");
+        let ids = sql.build_query_scalar().fetch_all(&mut *tx).await?;
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
+             next_attempt_at = ",
+        );
+        sql.push_bind(self.now.as_millis()).push(" WHERE ");
+        push_replayable(&mut sql, self.replay);
+        sql.build().execute(tx).await?;
+        Ok(ids)
+    }
+}
