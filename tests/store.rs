@@ -13,8 +13,8 @@ use athos_backend::model::{
     Timestamp,
 };
 use athos_backend::store::{
-    Accepted, CallFilter, ClaimedEvent, MintOutcome, NewEvent, NewMint, Settled, Settlement,
-    SharedStore, SqliteStore, StoreError,
+    Accepted, CallFilter, Claimable, ClaimedEvent, MintOutcome, NewEvent, NewMint, Settled,
+    Settlement, SharedStore, SqliteStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -86,7 +86,10 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
 }
 
 async fn claim(store: &SharedStore, now: Timestamp) -> Vec<ClaimedEvent> {
-    store.claim_due(now, 10, LEASE).await.unwrap()
+    store
+        .claim_due(Claimable::All, now, 10, LEASE)
+        .await
+        .unwrap()
 }
 
 async fn list(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
@@ -318,7 +321,9 @@ async fn readers_see_their_scope(store: &SharedStore) {
         let mut listed = list(store, scope.clone(), 50).await;
         listed.sort();
         assert_eq!(listed, visible, "{scope:?}");
-        let changes = store.changes_since(&scope, 0, 50).await.unwrap();
+        let found = store.changes_since(&scope, 0, 50).await.unwrap();
+        assert_eq!(found.up_to, store.latest_rev().await.unwrap());
+        let changes = found.changes;
         assert!(changes.is_sorted_by_key(|change| change.rev));
         let mut changed: Vec<_> = changes.into_iter().map(|change| change.id).collect();
         changed.sort();
@@ -334,6 +339,7 @@ async fn readers_see_their_scope(store: &SharedStore) {
             .changes_since(&Scope::All, latest, 50)
             .await
             .unwrap()
+            .changes
             .is_empty()
     );
 }
