@@ -13,7 +13,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, Problems};
+use crate::config::{Config, LogFormat, Misconfigured, Problems};
 use crate::demo;
 use crate::http;
 use crate::lifecycle::{Options, Service, asked_to_stop};
@@ -73,32 +73,35 @@ impl Cli {
     /// CI systems pass on what they do not have as an empty text.
     #[must_use]
     pub fn from_process() -> Self {
+        let skip_all = |arg: Arg| arg.env(None::<&str>);
         let skip_empty = |arg: Arg| {
             let is_empty =
                 |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
             if arg.get_env().is_some_and(is_empty) {
-                arg.env(None::<&str>)
+                skip_all(arg)
             } else {
                 arg
             }
         };
-        let command = Self::command()
-            .mut_args(skip_empty)
-            .mut_subcommands(|command| command.mut_args(skip_empty));
-        let matches = command.get_matches();
+        let command = || Self::command().mut_subcommands(|command| command.mut_args(skip_empty));
+        // Without the environment first: another command must not stumble over the settings of `serve`.
+        let mut matches = command().mut_args(skip_all).get_matches();
+        if matches.subcommand().is_none() {
+            matches = command().mut_args(skip_empty).get_matches();
+        }
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
 
-/// Settings that cannot work; the process ends with exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Misconfigured(pub String);
-
 /// 2 for settings that cannot work, 1 for everything else.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let misconfigured = error.is::<Misconfigured>() || error.is::<Problems>();
+    let misconfigured = error.is::<Misconfigured>()
+        || error.is::<Problems>()
+        || matches!(
+            error.downcast_ref(),
+            Some(simulator::StartError::Contract(_))
+        );
     ExitCode::from(if misconfigured { 2 } else { 1 })
 }
 

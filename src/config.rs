@@ -15,6 +15,11 @@ use url::Url;
 
 pub use checks::{Problems, Warning};
 
+/// Settings that cannot work, whoever found out; the process ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misconfigured(pub String);
+
 /// Settings of the service. Each is an environment variable (also from `.env`) and a flag; a flag wins.
 #[derive(Args, Clone, Debug)]
 pub struct Config {

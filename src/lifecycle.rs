@@ -143,7 +143,7 @@ impl Service {
             }
         });
         if drained.await.is_err() {
-            tracing::warn!("some requests did not finish in time and are cut off");
+            tracing::warn!("some requests did not finish in time; the store closes under them");
             self.servers.iter().for_each(JoinHandle::abort);
         }
         for task in self.running {

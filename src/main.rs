@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use athos_backend::cli::{self, Cli};
+use athos_backend::config::Misconfigured;
 
 fn main() -> ExitCode {
     let ended = load_env_file().and_then(|()| cli::run(Cli::from_process()));
@@ -23,7 +24,7 @@ fn load_env_file() -> anyhow::Result<()> {
         Err(error) if error.not_found() => Ok(()),
         Err(error) => {
             let why = without_values(&error);
-            Err(cli::Misconfigured(format!("the file .env cannot be read: {why}")).into())
+            Err(Misconfigured(format!("the file .env cannot be read: {why}")).into())
         }
     }
 }

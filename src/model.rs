@@ -239,6 +239,14 @@ pub struct CallEvent {
     pub athos_request_id: Option<String>,
 }
 
+impl CallEvent {
+    /// Whether there is something to fetch from Athos; else the event is all there will ever be.
+    #[must_use]
+    pub fn needs_fetch(&self) -> bool {
+        self.outcome == EventOutcome::Scored
+    }
+}
+
 /// Whether a call was scored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventOutcome {

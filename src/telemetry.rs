@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
-use crate::config::LogFormat;
+use crate::config::{LogFormat, Misconfigured};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info";
@@ -20,8 +20,11 @@ const DEFAULT_FILTER: &str = "info";
 /// When `RUST_LOG` cannot be understood.
 pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text)
-            .with_context(|| format!("RUST_LOG={text} is not a filter such as info,sqlx=debug"))?,
+        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).map_err(|_| {
+            Misconfigured(format!(
+                "RUST_LOG={text} is not a filter such as info,sqlx=debug"
+            ))
+        })?,
         _ => EnvFilter::new(DEFAULT_FILTER),
     };
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -13,9 +13,9 @@ use athos_backend::model::{
     Scope, Timestamp,
 };
 use athos_backend::store::{
-    Accepted, Actor, CallFilter, ClaimedEvent, EventFilter, EventVerdict, Failure, ListedCall,
-    MintOutcome, NewEvent, NewMint, NewRun, Origin, Repair, RepairCause, Replay, RunEnd, Settled,
-    Settlement, SharedStore, SqliteStore, StoreError,
+    Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
+    ListedCall, MintOutcome, NewEvent, NewMint, NewRun, Origin, Repair, RepairCause, Replay,
+    RunEnd, Settled, Settlement, SharedStore, SqliteStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -87,7 +87,10 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
 }
 
 async fn claim(store: &SharedStore, now: Timestamp) -> Vec<ClaimedEvent> {
-    store.claim_due(now, 10, LEASE).await.unwrap()
+    store
+        .claim_due(Claimable::All, now, 10, LEASE)
+        .await
+        .unwrap()
 }
 
 async fn list(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
@@ -325,7 +328,9 @@ async fn readers_see_their_scope(store: &SharedStore) {
         let mut listed = list(store, scope.clone(), 50).await;
         listed.sort();
         assert_eq!(listed, visible, "{scope:?}");
-        let changes = store.changes_since(&scope, 0, 50).await.unwrap();
+        let found = store.changes_since(&scope, 0, 50).await.unwrap();
+        assert_eq!(found.up_to, store.latest_rev().await.unwrap());
+        let changes = found.changes;
         assert!(changes.is_sorted_by_key(|change| change.rev));
         let mut changed: Vec<_> = changes.into_iter().map(|change| change.id).collect();
         changed.sort();
@@ -341,6 +346,7 @@ async fn readers_see_their_scope(store: &SharedStore) {
             .changes_since(&Scope::All, latest, 50)
             .await
             .unwrap()
+            .changes
             .is_empty()
     );
 }
@@ -496,7 +502,7 @@ async fn operators_see_events_and_replay_them(store: &SharedStore) {
     // Each attempt is written with the state it led to, and not at all without a lease.
     let id = rest.rows[0].id;
     let failed = store
-        .claim_due(after(3000), 1, LEASE)
+        .claim_due(Claimable::All, after(3000), 1, LEASE)
         .await
         .unwrap()
         .remove(0);

@@ -11,6 +11,8 @@ CREATE TABLE events (
     secret          TEXT    NOT NULL,
     call_id         TEXT,
     body            BLOB    NOT NULL,
+    -- 0 when the body says all there is: such an event does not wait for Athos.
+    needs_fetch     INTEGER NOT NULL DEFAULT 1,
     -- When a worker may take the row: the next attempt of a pending one, the lease's end of a leased one.
     next_attempt_at INTEGER,
     -- Counts claims; a worker whose number is no longer the row's has lost its lease.
@@ -24,6 +26,8 @@ CREATE TABLE events (
 ) STRICT;
 
 CREATE INDEX events_due ON events (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX events_due_without_fetch ON events (next_attempt_at)
+    WHERE next_attempt_at IS NOT NULL AND needs_fetch = 0;
 CREATE INDEX events_dead ON events (id) WHERE state = 'dead';
 
 CREATE TABLE calls (

@@ -1,9 +1,9 @@
 //! Athos's payloads: the only file that knows the vendor's field names. Reads both generations of the
 //! contract and any field it does not know; turns them into the words of `model.rs`.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::model::{
     CallContent, CallDetail, CallEvent, CallHeader, EventOutcome, Identity, PlatformId, Speaker,
@@ -34,8 +34,7 @@ impl<'a> MintBody<'a> {
 }
 
 /// A session token, as Athos minted it. It is passed on, never kept.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub struct SessionToken {
     /// The JWT for the browser SDK.
     pub token: SecretString,
@@ -44,8 +43,7 @@ pub struct SessionToken {
 }
 
 /// What Athos says about itself when it refuses.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub(super) struct RefusalBody {
     pub(super) code: Option<String>,
     pub(super) message: Option<String>,
@@ -56,57 +54,86 @@ pub(super) struct RefusalBody {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUnderstood {
     /// Not a JSON object.
-    #[error("the body is not a JSON object: {0}")]
+    #[error("the body cannot be read: {0}")]
     NotJson(String),
     /// An event of another name; the list may grow.
-    #[error("the event \"{0}\" is not known")]
+    #[error("the event {0} is not known")]
     UnknownEvent(String),
     /// A known event without something it must have.
     #[error("the event has no usable {0}")]
     Missing(&'static str),
 }
 
-/// Both families of ids; whichever generation wrote them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ids {
-    external_user_id: Option<String>,
-    external_agency_id: Option<String>,
-    platform_agent_id: Option<String>,
-    platform_agency_id: Option<String>,
-    agent_id: Option<String>,
-    agency_id: Option<String>,
-}
+/// A JSON object of Athos's. A field that is not of the type we expect reads as absent: the contract may change, and
+/// one odd field must not cost us the rest.
+struct Fields(Map<String, Value>);
 
-impl From<Ids> for Identity {
-    fn from(ids: Ids) -> Self {
-        Self {
-            rep: ids.platform_agent_id.or(ids.external_user_id),
-            agency: ids.platform_agency_id.or(ids.external_agency_id),
-            athos_rep: ids.agent_id,
-            athos_agency: ids.agency_id,
+impl Fields {
+    fn read(body: &[u8]) -> Result<Self, String> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err("it is not a JSON object".to_owned()),
+            Err(error) => Err(told(&error)),
         }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.as_str().map(str::to_owned)
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        self.0.get(name)?.as_str()?.parse().ok()
+    }
+
+    /// Both families of ids, whichever generation wrote them.
+    fn identity(&self) -> Identity {
+        let either = |roster, external| self.text(roster).or_else(|| self.text(external));
+        Identity {
+            rep: either("platformAgentId", "externalUserId"),
+            agency: either("platformAgencyId", "externalAgencyId"),
+            athos_rep: self.text("agentId"),
+            athos_agency: self.text("agencyId"),
+        }
+    }
+
+    fn source(&self) -> String {
+        self.text("source").unwrap_or_else(|| "roleplay".to_owned())
+    }
+
+    fn call_header(&self) -> Result<CallHeader, String> {
+        Ok(CallHeader {
+            id: self.text("id").ok_or("it has no id")?,
+            source: self.source(),
+            identity: self.identity(),
+            drill_key: self.text("drillKey"),
+            started_at: self.time("startedAt"),
+            ended_at: self.time("endedAt"),
+            #[expect(clippy::cast_possible_truncation, reason = "rounded; a cast saturates")]
+            duration_sec: self
+                .number("durationSec")
+                .map(|seconds| seconds.round() as i64),
+            scored_at: self.time("scoredAt"),
+        })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WebhookBody {
-    event: Option<String>,
-    success: Option<bool>,
-    call_id: Option<String>,
-    source: Option<String>,
-    // Not flattened: serde would buffer every field, and this is the hot path.
-    external_user_id: Option<String>,
-    external_agency_id: Option<String>,
-    platform_agent_id: Option<String>,
-    platform_agency_id: Option<String>,
-    agent_id: Option<String>,
-    agency_id: Option<String>,
-    occurred_at: Option<Timestamp>,
-    request_id: Option<String>,
-    reason: Option<String>,
-    reason_message: Option<String>,
+/// What is wrong with some JSON, without a word of it: the parser's own message quotes values, and this goes to logs.
+fn told(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        Category::Io => "it broke off",
+        Category::Syntax => "it is not JSON",
+        Category::Data => "a field is missing or of another type",
+        Category::Eof => "it ends too early",
+    };
+    format!("{kind} (line {}, column {})", error.line(), error.column())
 }
 
 /// Reads the body of a webhook. Call it on verified bytes only.
@@ -114,38 +141,36 @@ struct WebhookBody {
 /// # Errors
 /// When the body is not an event we know; it is kept all the same, as `ignored`.
 pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
-    let body: WebhookBody = read_object(body).map_err(NotUnderstood::NotJson)?;
-    match body.event.as_deref() {
-        Some("call.scored") => {}
-        Some(other) => return Err(NotUnderstood::UnknownEvent(shortened(other))),
-        None => return Err(NotUnderstood::Missing("event")),
+    let fields = Fields::read(body).map_err(NotUnderstood::NotJson)?;
+    match fields
+        .text("event")
+        .ok_or(NotUnderstood::Missing("event"))?
+    {
+        known if known == "call.scored" => {}
+        other => return Err(NotUnderstood::UnknownEvent(event_name(&other))),
     }
-    let call_id = body
-        .call_id
+    let call_id = fields
+        .text("callId")
         .filter(|id| PlatformId::new(id).is_ok())
         .ok_or(NotUnderstood::Missing("callId"))?;
-    let outcome = match body.success.ok_or(NotUnderstood::Missing("success"))? {
-        true => EventOutcome::Scored,
-        false => EventOutcome::Unscored {
-            reason: body.reason,
-            message: body.reason_message,
-        },
-    };
-    let ids = Ids {
-        external_user_id: body.external_user_id,
-        external_agency_id: body.external_agency_id,
-        platform_agent_id: body.platform_agent_id,
-        platform_agency_id: body.platform_agency_id,
-        agent_id: body.agent_id,
-        agency_id: body.agency_id,
+    let success = fields
+        .flag("success")
+        .ok_or(NotUnderstood::Missing("success"))?;
+    let outcome = if success {
+        EventOutcome::Scored
+    } else {
+        EventOutcome::Unscored {
+            reason: fields.text("reason"),
+            message: fields.text("reasonMessage"),
+        }
     };
     Ok(CallEvent {
         call_id,
-        source: body.source.unwrap_or_else(default_source),
-        identity: ids.into(),
-        occurred_at: body.occurred_at,
+        source: fields.source(),
+        identity: fields.identity(),
+        occurred_at: fields.time("occurredAt"),
         outcome,
-        athos_request_id: body.request_id,
+        athos_request_id: fields.text("requestId"),
     })
 }
 
@@ -167,72 +192,33 @@ pub fn write_event(call: &CallHeader) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-fn default_source() -> String {
-    "roleplay".to_owned()
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SlimCall {
-    id: String,
-    #[serde(default = "default_source")]
-    source: String,
-    #[serde(flatten)]
-    ids: Ids,
-    drill_key: Option<String>,
-    started_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-    duration_sec: Option<f64>,
-    scored_at: Option<Timestamp>,
-}
-
-impl From<SlimCall> for CallHeader {
-    fn from(call: SlimCall) -> Self {
-        Self {
-            id: call.id,
-            source: call.source,
-            identity: call.ids.into(),
-            drill_key: call.drill_key,
-            started_at: call.started_at,
-            ended_at: call.ended_at,
-            #[expect(clippy::cast_possible_truncation, reason = "rounded; a cast saturates")]
-            duration_sec: call.duration_sec.map(|seconds| seconds.round() as i64),
-            scored_at: call.scored_at,
-        }
+/// The name of an event, when it looks like one: it goes to the log.
+fn event_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c == '.' || c == '_';
+    if name.len() <= 40 && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        "of no plain name".to_owned()
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DetailBody {
-    #[serde(flatten)]
-    call: SlimCall,
-    score: Option<ScoreBody>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ScoreBody {
-    overall_score: Option<f64>,
-    compliance_percent: Option<f64>,
 }
 
 /// Reads a call's detail. What is kept of it is Athos's own JSON, key for key, without the recording's link:
 /// that one is short-lived and a credential.
 pub(super) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
-    let mut raw: Value = read_object(body)?;
-    let detail = DetailBody::deserialize(&raw).map_err(|error| error.to_string())?;
+    let Fields(fields) = Fields::read(body)?;
+    let mut raw = Value::Object(fields);
     strip_audio(&mut raw);
-    let score = detail.score;
+    let score = |name: &str| raw.get("score")?.get(name)?.as_f64();
+    let (overall_score, compliance_percent) = (score("overallScore"), score("compliancePercent"));
+    let text = raw.to_string();
+    let Value::Object(fields) = raw else {
+        return Err("it is not a JSON object".to_owned());
+    };
     Ok(CallDetail {
-        header: detail.call.into(),
-        overall_score: score.as_ref().and_then(|score| score.overall_score),
-        compliance_percent: score.and_then(|score| score.compliance_percent),
-        raw: raw.to_string(),
+        header: Fields(fields).call_header()?,
+        overall_score,
+        compliance_percent,
+        raw: text,
     })
 }
 
@@ -291,36 +277,42 @@ pub fn read_content(raw: &str) -> Result<CallContent, serde_json::Error> {
 }
 
 pub(super) fn read_list(body: &[u8]) -> Result<(Vec<CallHeader>, Option<String>), String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List {
-        data: Vec<SlimCall>,
-        next_cursor: Option<String>,
-    }
-    let list: List = read_object(body)?;
-    let calls = list.data.into_iter().map(CallHeader::from).collect();
-    Ok((calls, list.next_cursor))
+    let mut fields = Fields::read(body)?;
+    let next_cursor = fields.text("nextCursor");
+    let Some(Value::Array(rows)) = fields.0.remove("data") else {
+        return Err("it has no list of data".to_owned());
+    };
+    let calls = rows.into_iter().map(|row| match row {
+        Value::Object(fields) => Fields(fields).call_header(),
+        _ => Err("a row is not an object".to_owned()),
+    });
+    Ok((calls.collect::<Result<_, _>>()?, next_cursor))
 }
 
 pub(super) fn read_session(body: &[u8]) -> Result<SessionToken, String> {
-    read_object(body)
+    let fields = Fields::read(body)?;
+    Ok(SessionToken {
+        token: fields.text("token").ok_or("it has no token")?.into(),
+        expires_at: fields.time("expiresAt").ok_or("it has no expiresAt")?,
+    })
 }
 
 /// Never fails: an answer that is not Athos's envelope (a proxy's page, say) reads as nothing said.
 pub(super) fn read_refusal(body: &[u8]) -> RefusalBody {
-    #[derive(Default, Deserialize)]
-    struct Envelope {
-        error: RefusalBody,
+    let error = Fields::read(body)
+        .ok()
+        .and_then(|mut fields| fields.0.remove("error"));
+    match error {
+        Some(Value::Object(error)) => {
+            let error = Fields(error);
+            RefusalBody {
+                code: error.text("code"),
+                message: error.text("message"),
+                request_id: error.text("requestId"),
+            }
+        }
+        _ => RefusalBody::default(),
     }
-    read_object::<Envelope>(body).unwrap_or_default().error
-}
-
-fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    // serde would also fill a struct from an array; the contract has objects only.
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err("it does not start with {".to_owned());
-    }
-    serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -366,7 +358,7 @@ mod tests {
         let why = |body: &str| read_event(body.as_bytes()).unwrap_err();
         assert!(matches!(why("nope"), NotUnderstood::NotJson(_)));
         assert!(matches!(why("[1]"), NotUnderstood::NotJson(_)));
-        assert!(matches!(why("{\"event\":1}"), NotUnderstood::NotJson(_)));
+        assert_eq!(why("{\"event\":1}"), NotUnderstood::Missing("event"));
         assert!(matches!(
             why("{\"event\":\"call.scored\",}"),
             NotUnderstood::NotJson(_)
@@ -376,6 +368,14 @@ mod tests {
         assert_eq!(
             why(&other),
             NotUnderstood::UnknownEvent("call.started".to_owned())
+        );
+        let secret = why(r#"{"event":"call.scored","callId":"c","success":"hush"}"#);
+        assert_eq!(secret, NotUnderstood::Missing("success"));
+        assert!(!why("{\"event\": hush}").to_string().contains("hush"));
+        assert!(
+            !why(r#"{"event":"PERSONAL name=Jane"}"#)
+                .to_string()
+                .contains("Jane")
         );
         let blank = WEBHOOK.replace("athos_call_GZ1DjOkZv_VEPoE-CJ8mp", " ");
         assert_eq!(why(&blank), NotUnderstood::Missing("callId"));
@@ -403,6 +403,18 @@ mod tests {
                 Some(_) => assert_eq!(roles, [&Speaker::Rep, &Speaker::Persona]),
             }
         }
+    }
+
+    #[test]
+    fn an_odd_field_that_nobody_needs_costs_nothing_else() {
+        let odd = WEBHOOK
+            .replace("\"2026-06-05T18:09:14.000Z\"", "\"2026-06-05 18:09:14\"")
+            .replace("\"agency_chicago\"", "{\"id\":7}")
+            .replace("\"source\"", "\"source\":7,\"source\"");
+        let event = read_event(odd.as_bytes()).unwrap();
+        assert_eq!(event.occurred_at, None);
+        assert_eq!(event.identity.agency, None);
+        assert_eq!(event.identity.rep.as_deref(), Some("rep_8842"));
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl RawBody {
     /// # Errors
     /// What is wrong with it, in words.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        // serde would also fill a struct from an array.
+        if self.0.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(ApiError::InvalidRequest(
+                "the body must be a JSON object".to_owned(),
+            ));
+        }
         serde_json::from_slice(&self.0).map_err(|error| {
             ApiError::InvalidRequest(format!("the body is not the JSON expected here: {error}"))
         })

@@ -26,6 +26,9 @@ pub enum ApiError {
     /// A JWT that was good once.
     #[error("the token has expired; sign in again")]
     ExpiredCredentials,
+    /// The keys that JWTs are verified with could not be fetched yet.
+    #[error("sign-in cannot be checked right now; try again")]
+    NoVerifyingKeys,
     /// A browser sent credentials along on behalf of a page that may not use them.
     #[error("pages of this origin may not do that with the caller's credentials")]
     CrossSite,
@@ -147,6 +150,7 @@ impl ApiError {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
             Self::InvalidCredentials(_) => (StatusCode::UNAUTHORIZED, "INVALID_TOKEN"),
             Self::ExpiredCredentials => (StatusCode::UNAUTHORIZED, "TOKEN_EXPIRED"),
+            Self::NoVerifyingKeys => (StatusCode::SERVICE_UNAVAILABLE, "AUTH_UNAVAILABLE"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST"),
             Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
             Self::CallNotFound => (StatusCode::NOT_FOUND, "CALL_NOT_FOUND"),
@@ -168,7 +172,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::StoreUnavailable(_) => Some(Duration::from_secs(5)),
+            Self::StoreUnavailable(_) | Self::NoVerifyingKeys => Some(Duration::from_secs(5)),
             Self::Upstream(athos::Error::Refused(refusal)) => match upstream_status(refusal) {
                 StatusCode::SERVICE_UNAVAILABLE => {
                     Some(refusal.retry_after.unwrap_or(Duration::from_secs(5)))

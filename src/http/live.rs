@@ -113,7 +113,6 @@ impl Watcher {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(change) = self.unsent.pop_front() {
-                self.rev = change.rev;
                 return event(change);
             }
             if self.state.shutdown.is_cancelled() || self.is_expired() {
@@ -126,8 +125,14 @@ impl Watcher {
                 .changes_since(&self.scope, self.rev, BATCH)
                 .await
             {
-                Ok(changes) if changes.is_empty() => self.wait().await,
-                Ok(changes) => self.unsent = changes.into(),
+                Ok(found) => {
+                    // Changes of others need not be looked through again.
+                    self.rev = found.up_to;
+                    self.unsent = found.changes.into();
+                    if self.unsent.is_empty() {
+                        self.wait().await;
+                    }
+                }
                 Err(error) => {
                     // The client reconnects, and resumes.
                     tracing::warn!(%error, "a live stream ends: the store cannot be read");

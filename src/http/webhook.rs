@@ -1,15 +1,12 @@
 //! `POST /athos/webhook`: a signed delivery becomes a row on disk, and only then a 200. What it means for the call
 //! is found out later, by the worker.
 
-use std::time::Duration;
-
 use axum::extract::{FromRequest, Request, State};
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,10 +18,7 @@ use super::state::AppState;
 use crate::athos::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
 use crate::athos::types;
 use crate::model::MAX_ID_CHARS;
-use crate::store::{Accepted, NewEvent, StoreError};
-
-/// Athos gives a delivery up after 10 s (contract, "Rules"); a 503 before that makes it come again.
-const ACK_DEADLINE: Duration = Duration::from_secs(8);
+use crate::store::{Accepted, NewEvent};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(receive_webhook))
@@ -134,10 +128,10 @@ async fn receive_webhook(
 ) -> Result<Json<Receipt>, ApiError> {
     let ignored = event.said.as_ref().err().cloned();
     let call = event.said.as_ref().map(|said| said.call_id.clone()).ok();
-    let accepting = state.store.accept_event(event);
-    let accepted = timeout(ACK_DEADLINE, accepting)
+    let accepted = state
+        .store
+        .accept_event(event)
         .await
-        .unwrap_or(Err(StoreError::TimedOut))
         .inspect_err(|_| count("not_stored"))?;
     let status = match (accepted, ignored) {
         (Accepted::Duplicate, _) => {

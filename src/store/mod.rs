@@ -20,6 +20,10 @@ pub use inspect::{
 pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, RunEnd};
 pub use sqlite::SqliteStore;
 
+/// Longest anyone waits for a write. Athos gives a delivery up after 10 s (contract, "Rules"): a refusal before that
+/// makes it come again.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
+
 /// A store, shared.
 pub type SharedStore = Arc<dyn Store>;
 
@@ -38,6 +42,30 @@ pub enum StoreError {
     /// It took longer than whoever asked could wait; it may still happen.
     #[error("the database did not answer in time")]
     TimedOut,
+}
+
+impl StoreError {
+    /// Whether every other write would fail for the same reason now: the file is locked, or full, or gone.
+    fn concerns_all_writes(&self) -> bool {
+        const BUSY: u32 = 5;
+        const LOCKED: u32 = 6;
+        const READONLY: u32 = 8;
+        const IOERR: u32 = 10;
+        const FULL: u32 = 13;
+        const CANTOPEN: u32 = 14;
+        let Self::Refused(error) = self else {
+            return true;
+        };
+        let code = error.as_database_error().and_then(|error| error.code());
+        // The low byte is the primary result code.
+        let code = code
+            .and_then(|code| code.parse::<u32>().ok())
+            .map(|code| code & 0xff);
+        matches!(
+            code,
+            Some(BUSY | LOCKED | READONLY | IOERR | FULL | CANTOPEN)
+        )
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -93,6 +121,15 @@ pub struct ClaimedEvent {
     pub body: Vec<u8>,
     /// How many attempts were spent before this one.
     pub attempts: u32,
+}
+
+/// Which due events to claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimable {
+    /// All of them.
+    All,
+    /// Those that need nothing from Athos.
+    WithoutFetch,
 }
 
 /// How an attempt at an event ended.
@@ -240,6 +277,15 @@ pub struct CallChange {
     pub overall_score: Option<f64>,
 }
 
+/// Some of the changes a reader may see.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The changes, oldest first.
+    pub changes: Vec<CallChange>,
+    /// There are none for this reader up to here but these; go on from here.
+    pub up_to: i64,
+}
+
 /// How much work lies in the inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
@@ -261,6 +307,7 @@ pub trait Store: Send + Sync {
     /// Leases up to `limit` events that are due at `now`, for `lease`; an expired lease is due again.
     async fn claim_due(
         &self,
+        which: Claimable,
         now: Timestamp,
         limit: u32,
         lease: Duration,
@@ -319,12 +366,7 @@ pub trait Store: Send + Sync {
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>>;
 
     /// Changes after `rev`, oldest first, that this reader may see.
-    async fn changes_since(
-        &self,
-        scope: &Scope,
-        rev: i64,
-        limit: u32,
-    ) -> StoreResult<Vec<CallChange>>;
+    async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes>;
 
     /// The latest change of any call; 0 before the first.
     async fn latest_rev(&self) -> StoreResult<i64>;

@@ -81,7 +81,12 @@ impl Gate {
     pub fn admit(&self, now: Timestamp) -> Admission {
         match &mut self.state().held {
             None => Admission::All,
-            Some(held) if now < held.hold.until => Admission::Closed(held.hold.until),
+            // A hold longer than any we make is of a clock that was set back since.
+            Some(held)
+                if now < held.hold.until && held.hold.until.since(now) <= LONGEST_KEY_HOLD =>
+            {
+                Admission::Closed(held.hold.until)
+            }
             Some(held) => {
                 held.probing = true;
                 held.hold.until = now.plus(held.wait.max(ANSWER_DEADLINE));
@@ -146,7 +151,8 @@ impl Gate {
                 (now, first)
             }
         };
-        let until = now.plus(wait.max(asked.unwrap_or_default()));
+        // Whatever one answer asks for, the others go on without a probe for minutes, not for a day.
+        let until = now.plus(wait.max(asked.unwrap_or_default().min(LONGEST_KEY_HOLD)));
         state.held = Some(Held {
             hold: Hold {
                 cause,
@@ -199,6 +205,24 @@ mod tests {
         gate.succeeded();
         assert_eq!(gate.admit(now), Admission::All);
         assert_eq!(gate.hold(), None);
+    }
+
+    #[test]
+    fn neither_a_day_of_retry_after_nor_a_clock_set_back_keeps_it_closed() {
+        let gate = Gate::default();
+        let now = Timestamp::from_millis(10_000_000);
+        let busy = Error::Refused(crate::athos::Refusal {
+            status: 503,
+            code: "SERVICE_UNAVAILABLE".to_owned(),
+            message: String::new(),
+            request_id: None,
+            retry_after: Some(Duration::from_secs(86_400)),
+        });
+        let until = gate.failed(&busy, now).unwrap();
+        assert_eq!(until.since(now), LONGEST_KEY_HOLD);
+        assert!(matches!(gate.admit(now), Admission::Closed(_)));
+        let set_back = now.minus(Duration::from_secs(3600));
+        assert_eq!(gate.admit(set_back), Admission::Probe);
     }
 
     #[test]

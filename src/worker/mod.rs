@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::athos;
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::store::{ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
+use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
 use gate::{Admission, Gate};
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
@@ -173,25 +173,23 @@ impl Worker {
 
     /// Fills the free slots; says how long nothing will be due.
     async fn step(self: &Arc<Self>, attempts: &mut JoinSet<Attempted>) -> StoreResult<Duration> {
-        if self.start_attempts(attempts).await? == Started::All {
-            // There may be more than there were slots for.
-            return Ok(if attempts.len() < self.concurrency {
-                Duration::ZERO
-            } else {
-                POLL
-            });
+        let started = self.start_attempts(attempts).await?;
+        if attempts.len() >= self.concurrency {
+            // The next attempt that ends makes room, and wakes us.
+            return Ok(POLL);
         }
-        let now = self.clock.now();
+        if started == Started::All {
+            return Ok(Duration::ZERO);
+        }
+        let Some(due) = self.store.next_due().await? else {
+            return Ok(POLL);
+        };
         let gate_opens = self.gate.hold().map(|hold| hold.until);
-        // An open gate is no reason to look when nothing waits behind it.
-        let due = self
-            .store
-            .next_due()
-            .await?
-            .map(|due| due.max(gate_opens.unwrap_or(due)));
-        Ok(due.map_or(POLL, |due| due.since(now)).min(POLL))
+        let next = gate_opens.map_or(due, |opens| opens.max(due));
+        Ok(next.since(self.clock.now()).min(POLL))
     }
 
+    /// Claims for the free slots. While the gate is closed, what needs nothing from Athos passes it.
     async fn start_attempts(
         self: &Arc<Self>,
         attempts: &mut JoinSet<Attempted>,
@@ -201,26 +199,39 @@ impl Worker {
         if free == 0 {
             return Ok(Started::Some);
         }
-        let (admitted, is_probe) = match self.gate.admit(now) {
-            Admission::All => (free, false),
-            Admission::Probe => (1, true),
-            Admission::Closed(_) => return Ok(Started::Held),
+        let admission = self.gate.admit(now);
+        let which = match admission {
+            Admission::All => Claimable::All,
+            Admission::Probe | Admission::Closed(_) => Claimable::WithoutFetch,
         };
-        let limit = u32::try_from(admitted).unwrap_or(u32::MAX);
-        let claimed = self.store.claim_due(now, limit, LEASE).await?;
-        if claimed.is_empty() && is_probe {
-            self.gate.not_asked(now);
+        let mut claimed = self.claim(which, now, free).await?;
+        let started = match admission {
+            _ if claimed.len() == free => Started::All,
+            Admission::Closed(_) => Started::Held,
+            Admission::All | Admission::Probe => Started::Some,
+        };
+        if admission == Admission::Probe {
+            let probe = self.claim(Claimable::All, now, 1).await?;
+            if probe.is_empty() {
+                self.gate.not_asked(now);
+            }
+            claimed.extend(probe);
         }
-        let started = if claimed.len() == admitted {
-            Started::All
-        } else {
-            Started::Some
-        };
         for event in claimed {
             let worker = Arc::clone(self);
             attempts.spawn(async move { worker.attempt(event).await });
         }
         Ok(started)
+    }
+
+    async fn claim(
+        &self,
+        which: Claimable,
+        now: Timestamp,
+        limit: usize,
+    ) -> StoreResult<Vec<ClaimedEvent>> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        self.store.claim_due(which, now, limit, LEASE).await
     }
 
     async fn attempt(&self, claimed: ClaimedEvent) -> Attempted {

@@ -2,7 +2,7 @@
 //! the worker settles what comes back.
 
 use crate::athos::{self, types};
-use crate::model::{EventOutcome, Timestamp};
+use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Failure, Settlement};
 
 use super::gate::Gate;
@@ -26,7 +26,7 @@ pub(super) async fn attempt(
             };
         }
     };
-    if let EventOutcome::Unscored { .. } = event.outcome {
+    if !event.needs_fetch() {
         gate.not_asked(clock.now());
         return Settlement::Unscored(Box::new(event));
     }

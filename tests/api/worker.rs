@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use athos_backend::store::{Settled, Settlement};
+use athos_backend::store::{Claimable, Settled, Settlement};
 use athos_backend::worker::{LEASE, Outcome};
 use serde_json::{Value, json};
 use sqlx::Row;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{API, Event, Setup, TestApp};
+use crate::harness::{API, Event, Left, Setup, TestApp};
 
 /// How an event stands.
 #[derive(Debug)]
@@ -63,12 +63,34 @@ pub(crate) async fn detail_of(answer: ResponseTemplate) -> (MockServer, TestApp)
 }
 
 #[tokio::test]
+async fn what_needs_nothing_from_athos_passes_a_closed_gate() {
+    let mut app = TestApp::start().await;
+    app.faults(json!({ "429": { "times": 1, "retryAfterSec": 200, "on": ["call"] } }))
+        .await;
+    app.ended_call("rep_1", "agency_1").await;
+    assert_eq!(app.step().await.retried, 1);
+    app.faults(json!({ "unscored": {} })).await;
+    app.ended_call("rep_2", "agency_1").await;
+    app.ended_call("rep_3", "agency_1").await;
+    let step = app.step().await;
+    assert!(step.held);
+    assert_eq!(step.unscored, 2);
+    app.leaves(Left {
+        waiting: 1,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
 async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
     let app = TestApp::start().await;
     let id = app.ended_call("rep_1", "agency_1").await;
     let store = &app.service().store;
     // A worker claims the event, and is never heard of again.
-    let claimed = store.claim_due(app.now(), 8, LEASE).await.unwrap();
+    let claimed = store
+        .claim_due(Claimable::All, app.now(), 8, LEASE)
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(standing(&app).await.state, "processing");
     app.clock.advance(LEASE - Duration::from_millis(1));
@@ -101,9 +123,15 @@ async fn a_lease_that_another_holds_cannot_be_settled() {
         .await
         .receipt("accepted");
     let store = &app.service().store;
-    let first = store.claim_due(app.now(), 1, LEASE).await.unwrap();
+    let first = store
+        .claim_due(Claimable::All, app.now(), 1, LEASE)
+        .await
+        .unwrap();
     app.clock.advance(LEASE);
-    let second = store.claim_due(app.now(), 1, LEASE).await.unwrap();
+    let second = store
+        .claim_due(Claimable::All, app.now(), 1, LEASE)
+        .await
+        .unwrap();
     assert_eq!(second.len(), 1);
     let retry = || Settlement::Retry {
         at: app.now(),

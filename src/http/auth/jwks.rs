@@ -13,6 +13,7 @@ use url::Url;
 use super::jwt::VerifyingKey;
 use crate::athos::http_client;
 use crate::clock::Clock;
+use crate::http::error::ApiError;
 use crate::model::Timestamp;
 
 /// How long the issuer may take to answer.
@@ -50,15 +51,25 @@ impl JwksCache {
     }
 
     /// The key named `kid`; without a name, the only key there is.
-    pub(super) async fn key(&self, kid: Option<&str>) -> Option<VerifyingKey> {
+    ///
+    /// # Errors
+    /// When no keys could be fetched yet: then nobody can tell a good token from a bad one.
+    pub(super) async fn key(
+        self: &Arc<Self>,
+        kid: Option<&str>,
+    ) -> Result<Option<VerifyingKey>, ApiError> {
         if let Some(fetched) = self.cached().await
             && !self.is_older(fetched.at, MAX_AGE)
             && let Some(key) = find(&fetched.set, kid)
         {
-            return Some(key);
+            return Ok(Some(key));
         }
-        self.refresh().await;
-        find(&self.cached().await?.set, kid)
+        let cache = Arc::clone(self);
+        // A task of its own: a caller who goes away must not cut short what others wait for.
+        let refreshed = tokio::spawn(async move { cache.refresh().await }).await;
+        refreshed.map_err(|error| ApiError::Internal(error.into()))?;
+        let fetched = self.cached().await.ok_or(ApiError::NoVerifyingKeys)?;
+        Ok(find(&fetched.set, kid))
     }
 
     async fn cached(&self) -> Option<Arc<Fetched>> {

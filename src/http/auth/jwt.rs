@@ -1,7 +1,8 @@
 //! Callers' JWTs. Which algorithms count is decided by the configured key, never by the token; expiry is judged by
 //! our clock.
 
-use anyhow::Context;
+use std::sync::Arc;
+
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
@@ -10,7 +11,7 @@ use super::User;
 use super::claims::ClaimNames;
 use super::jwks::JwksCache;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Misconfigured};
 use crate::http::error::ApiError;
 use crate::model::Timestamp;
 
@@ -31,7 +32,7 @@ pub(super) struct JwtVerifier {
 
 enum Keys {
     Fixed(VerifyingKey),
-    Published(JwksCache),
+    Published(Arc<JwksCache>),
 }
 
 /// A key, and the algorithms it may be used with.
@@ -80,11 +81,14 @@ impl JwtVerifier {
                 algorithms: vec![Algorithm::HS256],
             })
         } else if let Some(pem) = &config.auth_jwt_public_key {
-            Keys::Fixed(VerifyingKey::from_pem(pem).context(
-                "AUTH_JWT_PUBLIC_KEY is not a public key in PEM: it begins with -----BEGIN PUBLIC KEY-----",
-            )?)
+            Keys::Fixed(VerifyingKey::from_pem(pem).ok_or_else(|| {
+                Misconfigured(
+                    "AUTH_JWT_PUBLIC_KEY is not a public key in PEM: it begins with -----BEGIN PUBLIC KEY-----"
+                        .to_owned(),
+                )
+            })?)
         } else if let Some(url) = &config.auth_jwks_url {
-            Keys::Published(JwksCache::new(url, clock)?)
+            Keys::Published(Arc::new(JwksCache::new(url, clock)?))
         } else {
             return Ok(None);
         };
@@ -106,7 +110,7 @@ impl JwtVerifier {
             Keys::Fixed(key) => self.decode(token, key)?,
             Keys::Published(jwks) => {
                 let header = jsonwebtoken::decode_header(token).map_err(|_| BAD_TOKEN)?;
-                let key = jwks.key(header.kid.as_deref()).await.ok_or(BAD_TOKEN)?;
+                let key = jwks.key(header.kid.as_deref()).await?.ok_or(BAD_TOKEN)?;
                 self.decode(token, &key)?
             }
         };

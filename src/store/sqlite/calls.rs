@@ -8,10 +8,10 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Timestamp};
 use crate::store::{
-    CallChange, CallFilter, CallPage, PageKey, StoreError, StoreResult, StoredCall,
+    CallChange, CallFilter, CallPage, Changes, PageKey, StoreError, StoreResult, StoredCall,
 };
 
-// `rev` is always the highest so far and one more; there is one writer, so none is given twice.
+// `rev` is unique and grows with every change; there is one writer, so none is given twice. It may have gaps.
 
 /// Adds to `sql` the statement that gives each event's call its row, unless it has one.
 pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, Timestamp)]) {
@@ -225,21 +225,31 @@ pub(super) async fn find(
     .transpose()
 }
 
+/// Further back than this, the index of the reader's own calls is the shorter way.
+const FAR_BACK: i64 = 1000;
+
 pub(super) async fn changes_since(
     readers: &SqlitePool,
     scope: &Scope,
     rev: i64,
     limit: u32,
-) -> StoreResult<Vec<CallChange>> {
+) -> StoreResult<Changes> {
+    // Read first: what changes in between is seen, or comes next time.
+    let latest = latest_rev(readers).await?;
+    let index = match scope {
+        Scope::Rep(_) if latest - rev > FAR_BACK => "calls_by_rep",
+        Scope::Agency(_) if latest - rev > FAR_BACK => "calls_by_agency",
+        _ => "calls_by_rev",
+    };
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT rev, id, status, rep, overall_score \
-         FROM calls INDEXED BY calls_by_rev WHERE rev > ",
+        "SELECT rev, id, status, rep, overall_score FROM calls INDEXED BY ",
     );
-    sql.push_bind(rev);
+    sql.push(index).push(" WHERE rev > ").push_bind(rev);
     push_scope(&mut sql, scope);
     sql.push(" ORDER BY rev LIMIT ").push_bind(limit);
     let rows = sql.build().fetch_all(readers).await?;
-    rows.iter()
+    let changes: Vec<_> = rows
+        .iter()
         .map(|row| {
             Ok(CallChange {
                 rev: row.get("rev"),
@@ -249,7 +259,14 @@ pub(super) async fn changes_since(
                 overall_score: row.get("overall_score"),
             })
         })
-        .collect()
+        .collect::<StoreResult<_>>()?;
+    let last = changes.last().map_or(rev, |change| change.rev);
+    let up_to = if changes.len() < limit as usize {
+        last.max(latest)
+    } else {
+        last
+    };
+    Ok(Changes { changes, up_to })
 }
 
 pub(super) async fn latest_rev(readers: &SqlitePool) -> StoreResult<i64> {

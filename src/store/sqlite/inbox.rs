@@ -10,7 +10,8 @@ use super::writer::Operation;
 use super::{calls, inspect, transaction};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Accepted, ClaimedEvent, Lease, NewEvent, QueueDepth, Settled, Settlement, StoreResult,
+    Accepted, Claimable, ClaimedEvent, Lease, NewEvent, QueueDepth, Settled, Settlement,
+    StoreResult,
 };
 
 /// What became of a batch of events.
@@ -68,7 +69,8 @@ pub(super) async fn accept_within(
 fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent]) {
     sql.push(
         "INSERT OR ROLLBACK INTO events \
-         (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason) ",
+         (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, \
+          needs_fetch) ",
     );
     sql.push_values(events, |mut row, event| {
         let (state, call_id, due, reason) = match &event.said {
@@ -88,7 +90,12 @@ fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent]) {
             .push_bind(call_id)
             .push_bind(&*event.body)
             .push_bind(due.map(Timestamp::as_millis))
-            .push_bind(reason);
+            .push_bind(reason)
+            // Not bound: nearly every batch has the same text, and the fewer values the better.
+            .push(match &event.said {
+                Ok(said) if said.needs_fetch() => "1",
+                _ => "0",
+            });
     });
     sql.push(" ON CONFLICT (webhook_id) DO NOTHING; SELECT changes(), last_insert_rowid()");
     let mut seen = HashSet::new();
@@ -164,6 +171,7 @@ impl Insertion {
 
 /// Leases due events.
 pub(super) struct Claim {
+    pub(super) which: Claimable,
     pub(super) now: Timestamp,
     pub(super) limit: u32,
     pub(super) until: Timestamp,
@@ -174,17 +182,26 @@ impl Operation for Claim {
     type Output = Vec<ClaimedEvent>;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<ClaimedEvent>> {
-        let rows = sqlx::query(
-            "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ? \
-             WHERE id IN (SELECT id FROM events WHERE next_attempt_at <= ? \
-                          ORDER BY next_attempt_at, id LIMIT ?) \
-             RETURNING id, body, lease, attempts",
-        )
-        .bind(self.until.as_millis())
-        .bind(self.now.as_millis())
-        .bind(self.limit)
-        .fetch_all(tx)
-        .await?;
+        let sql = match self.which {
+            Claimable::All => {
+                "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ? \
+                 WHERE id IN (SELECT id FROM events WHERE next_attempt_at <= ? \
+                              ORDER BY next_attempt_at, id LIMIT ?) \
+                 RETURNING id, body, lease, attempts"
+            }
+            Claimable::WithoutFetch => {
+                "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ? \
+                 WHERE id IN (SELECT id FROM events WHERE next_attempt_at <= ? AND needs_fetch = 0 \
+                              ORDER BY next_attempt_at, id LIMIT ?) \
+                 RETURNING id, body, lease, attempts"
+            }
+        };
+        let rows = sqlx::query(sql)
+            .bind(self.until.as_millis())
+            .bind(self.now.as_millis())
+            .bind(self.limit)
+            .fetch_all(tx)
+            .await?;
         Ok(rows
             .iter()
             .map(|row| ClaimedEvent {

@@ -205,7 +205,8 @@ pub(super) async fn would_replay(readers: &SqlitePool, replay: Replay) -> StoreR
     Ok(sql.build_query_scalar().fetch_all(readers).await?)
 }
 
-/// Makes events pending again, as if they had just come in, and records who did it.
+/// Makes events pending again, as if they had just come in, and records who did it. What was not understood may be by
+/// now, and then has something to fetch.
 pub(super) struct ReplayBy {
     pub(super) replay: Replay,
     pub(super) actor: Actor,
@@ -236,7 +237,7 @@ impl Operation for ReplayBy {
         let ids = sql.build_query_scalar().fetch_all(&mut *tx).await?;
         let mut sql = QueryBuilder::<Sqlite>::new(
             "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
-             next_attempt_at = ",
+             needs_fetch = needs_fetch OR call_id IS NULL, next_attempt_at = ",
         );
         sql.push_bind(self.now.as_millis()).push(" WHERE ");
         push_replayable(&mut sql, self.replay);

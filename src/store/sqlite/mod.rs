@@ -18,14 +18,15 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Accepted, Actor, CallChange, CallFilter, CallPage, ClaimedEvent, EventFilter, EventPage, Lease,
-    ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, QueueDepth, Repair, Replay,
-    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
+    Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, EventFilter,
+    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, QueueDepth,
+    Repair, Replay, RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
+use crate::config::Misconfigured;
 use crate::model::{Scope, Timestamp};
 use writer::Writer;
 
@@ -74,6 +75,7 @@ impl SqliteStore {
             .connect()
             .await
             .with_context(|| format!("cannot open the database {}", file.display()))?;
+        check_durable(&mut connection, url).await?;
         MIGRATIONS
             .run(&mut connection)
             .await
@@ -88,6 +90,29 @@ impl SqliteStore {
             readers,
         })
     }
+}
+
+/// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
+async fn check_durable(connection: &mut SqliteConnection, url: &str) -> anyhow::Result<()> {
+    let file: String =
+        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            .fetch_one(&mut *connection)
+            .await?;
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
+        .await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(connection)
+        .await?;
+    let durable = !file.is_empty() && journal == "wal" && synchronous == 2;
+    if durable {
+        return Ok(());
+    }
+    Err(Misconfigured(format!(
+        "DATABASE_URL={url} is not a file that keeps what is written (journal {journal}, synchronous \
+         {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
+    ))
+    .into())
 }
 
 fn create_folder(file: &Path) -> anyhow::Result<()> {
@@ -106,12 +131,19 @@ impl Store for SqliteStore {
 
     async fn claim_due(
         &self,
+        which: Claimable,
         now: Timestamp,
         limit: u32,
         lease: Duration,
     ) -> StoreResult<Vec<ClaimedEvent>> {
-        let until = now.plus(lease);
-        self.writer.write(inbox::Claim { now, limit, until }).await
+        self.writer
+            .write(inbox::Claim {
+                which,
+                now,
+                limit,
+                until: now.plus(lease),
+            })
+            .await
     }
 
     async fn settle(
@@ -187,12 +219,7 @@ impl Store for SqliteStore {
         calls::find(&self.readers, scope, id).await
     }
 
-    async fn changes_since(
-        &self,
-        scope: &Scope,
-        rev: i64,
-        limit: u32,
-    ) -> StoreResult<Vec<CallChange>> {
+    async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {
         calls::changes_since(&self.readers, scope, rev, limit).await
     }
 
@@ -236,7 +263,9 @@ impl Store for SqliteStore {
 
     async fn check(&self) -> StoreResult<()> {
         self.writer.check().await?;
-        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        sqlx::query("SELECT id FROM events LIMIT 1")
+            .execute(&self.readers)
+            .await?;
         Ok(())
     }
 
@@ -247,7 +276,7 @@ impl Store for SqliteStore {
 }
 
 /// Closes the writer's connection; SQLite checkpoints the log when the last one goes.
-async fn close(connection: sqlx::SqliteConnection) {
+async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "closing the database failed; the next start recovers from its log");
     }
@@ -259,7 +288,6 @@ mod tests {
     use super::*;
     use crate::model::PlatformId;
     use crate::store::StoreError;
-    use sqlx::SqliteConnection;
 
     /// Asks the writer's own connection.
     struct Pragma(&'static str);
@@ -296,6 +324,16 @@ mod tests {
             rep: PlatformId::new(&"r".repeat(200)).unwrap(),
             agency: None,
             caller: "service",
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_memory = format!("sqlite://{}/x.db?mode=memory", folder.path().display());
+        for url in ["sqlite::memory:", "sqlite:", &in_memory] {
+            let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
+            assert!(refused.is::<Misconfigured>(), "{url}: {refused:#}");
         }
     }
 

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{inbox, transaction};
-use crate::store::{Accepted, NewEvent, StoreError, StoreResult};
+use crate::store::{Accepted, NewEvent, StoreError, StoreResult, WRITE_DEADLINE};
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
 const QUEUE: usize = 4096;
@@ -107,8 +108,7 @@ impl Writer {
 
     pub(super) async fn accept(&self, event: NewEvent) -> StoreResult<Accepted> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Accept(event, reply)).await?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        self.send(Command::Accept(event, reply), answer).await
     }
 
     pub(super) async fn write<O: Operation>(&self, operation: O) -> StoreResult<O::Output> {
@@ -118,13 +118,20 @@ impl Writer {
             output: None,
             reply,
         };
-        self.send(Command::Operate(Box::new(waiting))).await?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        self.send(Command::Operate(Box::new(waiting)), answer).await
     }
 
-    async fn send(&self, command: Command) -> StoreResult<()> {
+    async fn send<T>(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<StoreResult<T>>,
+    ) -> StoreResult<T> {
         let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
-        queue.send(command).await.map_err(|_| StoreError::Closed)
+        let answered = timeout(WRITE_DEADLINE, async {
+            queue.send(command).await.map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        });
+        answered.await.unwrap_or(Err(StoreError::TimedOut))
     }
 
     pub(super) fn arrivals(&self) -> &Notify {
@@ -266,7 +273,7 @@ async fn commit(
         }
         Err(error) => {
             tracing::error!(%error, events = batch.events.len(), "writing to the database failed");
-            if batch.has_neighbours() {
+            if batch.has_neighbours() && !error.concerns_all_writes() {
                 return Some(batch);
             }
             *lock(&shared.trouble) = Some(error.clone());
