@@ -154,14 +154,14 @@ impl Reconciler {
         watch: impl FnMut(Progress<'_>) + Send,
     ) -> StoreResult<Ended> {
         let started_at = self.clock.now();
-        if let Admission::Closed(until) = self.gate.admit(started_at) {
-            count("held");
-            return Ok(Ended::Held(until));
-        }
         let window = match asked.window {
             Some(window) => window,
             None => self.next_window().await?,
         };
+        if let Admission::Closed(until) = self.gate.admit(started_at) {
+            count("held");
+            return Ok(Ended::Held(until));
+        }
         let id = if asked.dry_run {
             None
         } else {
@@ -171,7 +171,8 @@ impl Reconciler {
                 to: window.to,
                 started_at,
             };
-            Some(self.store.begin_run(run).await?)
+            let begun = self.store.begin_run(run).await;
+            Some(begun.inspect_err(|_| self.gate.not_asked(started_at))?)
         };
         let mut tally = Tally {
             window,
