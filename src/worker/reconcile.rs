@@ -93,6 +93,8 @@ impl Reconciler {
         clock: Clock,
         overlap: Duration,
     ) -> Self {
+        // There from the start, so that whoever watches sees the first repair as a step.
+        metrics::counter!("athos_reconcile_repaired_total").increment(0);
         Self {
             store,
             athos,
