@@ -1,16 +1,16 @@
 // The choice before a call: drill, difficulty, where the persona lives. Keeps the choice between calls
 // and returns it on submit; it starts nothing itself.
 
-import { DIFFICULTIES, STATES, catalogue, drill } from "./drills.js";
+import { DIFFICULTIES, LINES, STATES, catalogue, drill } from "./drills.js";
 import { h, icon } from "./dom.js";
 
 const OTHER = "";
 
 /**
- * `choice`: `{drillKey, difficulty, state}` to begin with; `fixed`: the host has decided on the drill.
- * Returns `{element, setSdkKeys(keys), setObstacle(problem), read()}`.
+ * `choice`: `{drillKey, difficulty, state}` to begin with; `fixed`: the host has decided on the drill;
+ * `sdkKeys`: drills the SDK knows. Returns `{element, setSdkKeys(keys), setObstacle(problem, action)}`.
  */
-export function picker({ choice, fixed, onStart }) {
+export function picker({ choice, fixed, sdkKeys, onStart }) {
   const name = h("h2", { class: "picker-name" });
   const about = h("p", { class: "quiet picker-about" });
   const setup = h("p", { class: "callout small" });
@@ -95,11 +95,13 @@ export function picker({ choice, fixed, onStart }) {
     show();
   }
 
-  fillDrills([]);
+  fillDrills(sdkKeys);
   return {
     element,
-    read,
-    setSdkKeys: fillDrills,
+    setSdkKeys(keys) {
+      // Drawn anew only for a drill not on show: the rep may be choosing right now.
+      if (catalogue(keys) !== LINES) fillDrills(keys);
+    },
     /** The browser or the network stands in the way: say so where the button was. */
     setObstacle(problem, action) {
       foot.replaceChildren(

@@ -55,6 +55,7 @@ export class AthosPractice extends HTMLElement {
   #stopWaiting = null;
   #timer = 0;
   #sdk;
+  #sdkKeys = [];
   #stage = h("div", { class: "stage-area" });
   #status = h("div", { class: "visually-hidden", role: "status" });
   #alert = h("div", { class: "visually-hidden", role: "alert" });
@@ -108,7 +109,8 @@ export class AthosPractice extends HTMLElement {
       const sdk = await loadSdk(named ?? config.sdkUrl, named ? document.baseURI : this.#api.base);
       const support = sdk.detectBrowserSupport(navigator.userAgent);
       if (!support.supported) throw Object.assign(new Error(support.reason), { code: "BROWSER_NOT_SUPPORTED" });
-      this.#picker?.setSdkKeys(Object.values(sdk.ATHOS_DRILL_KEYS ?? {}));
+      this.#sdkKeys = Object.values(sdk.ATHOS_DRILL_KEYS ?? {});
+      this.#picker?.setSdkKeys(this.#sdkKeys);
       this.#call = new Call({
         sdk,
         mint: (options) => this.#api.mint(options),
@@ -157,8 +159,7 @@ export class AthosPractice extends HTMLElement {
 
   #showPicker() {
     const fixed = this.hasAttribute("drill");
-    this.#picker = picker({ choice: this.#choice, fixed, onStart: (choice) => this.#start(choice) });
-    this.#sdk?.then((sdk) => this.#picker?.setSdkKeys(Object.values(sdk.ATHOS_DRILL_KEYS ?? {})), () => {});
+    this.#picker = picker({ choice: this.#choice, fixed, sdkKeys: this.#sdkKeys, onStart: (choice) => this.#start(choice) });
     this.#replace("idle", this.#picker.element);
   }
 
@@ -282,12 +283,15 @@ export class AthosPractice extends HTMLElement {
     this.#emit("athos-state", { state: name });
   }
 
+  /** What is no longer so must not stay readable: one announcement at a time. */
   #say(text) {
     this.#status.textContent = text;
+    this.#alert.textContent = "";
   }
 
   #alarm(text) {
     this.#alert.textContent = text;
+    this.#status.textContent = "";
   }
 
   #report(error) {
