@@ -1,5 +1,27 @@
-//! The tour comes last.
+//! The backend for embedding Athos, AI sales role-play calls: it mints session tokens for a company's reps, receives
+//! Athos's signed webhooks without losing one, fetches and keeps the scores, and shows them to the right people only.
+//!
+//! # The tour
+//!
+//! Data flows one way: HTTP → inbox → worker → store → readers. Read the modules in this order:
+//!
+//! 1. [`model`] has the words of the domain, [`clock`] the only way to tell the time.
+//! 2. [`athos`] is the vendor boundary: [`athos::signature`] judges webhooks, [`athos::Client`] holds the keys.
+//! 3. [`store`] is what is remembered, as a trait; behind it, SQLite with one writer that commits in groups.
+//! 4. [`worker`] turns events into calls: [`worker::gate`] says whether Athos may be asked, [`worker::retry`] when again.
+//! 5. [`http`] is the face: routes and layers on one screen, then one file for each resource.
+//! 6. [`config`] and [`lifecycle`] put it together; [`cli`] is what people type.
+//! 7. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 
 pub mod athos;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod http;
+pub mod lifecycle;
 pub mod model;
+pub mod simulator;
+pub mod store;
+pub mod telemetry;
+pub mod worker;

@@ -1,3 +1,10 @@
-//! The vendor boundary: everything that knows how Athos talks. No other module sees an API key or a vendor field name.
+//! The vendor boundary: everything that knows how Athos talks. No other module sees an API key or a vendor
+//! field name, and nothing here knows about our own routes or store.
 
+mod client;
+mod error;
 pub mod signature;
+pub mod types;
+
+pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
+pub use error::{Class, Error, Refusal};

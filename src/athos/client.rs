@@ -1,0 +1,327 @@
+//! The typed client of Athos's API: mint, list, detail. It holds the API keys and decides which one to use;
+//! it does not retry in time (that is the worker's schedule), only over keys.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use url::Url;
+
+use super::error::{Error, Refusal};
+use super::signature::fingerprint;
+use super::types::{self, MintBody, SessionToken};
+use crate::model::{CallDetail, CallHeader, PlatformId, Timestamp};
+
+/// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Largest body read from Athos, in bytes: a two-hour transcript with room to spare.
+pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most rows Athos gives in one page.
+const PAGE_LIMIT: u32 = 100;
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The one way to make an HTTP client here: bounded in time, never redirected, and honest about who asks.
+/// Clients of plain-HTTP hosts (the simulator) skip loading the system's certificates.
+///
+/// # Errors
+/// When TLS is needed and the system has no certificate authorities to trust.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that builds clients"
+)]
+pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("athos-backend/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_DEADLINE.min(deadline))
+        .timeout(deadline)
+        .pool_max_idle_per_host(32)
+        .tcp_nodelay(true);
+    match for_url.scheme() {
+        "http" => builder.tls_certs_only([]).build(),
+        _ => builder.https_only(true).build(),
+    }
+}
+
+/// A client of Athos's API for one company.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    keys: Vec<ApiKey>,
+    /// Which key worked last.
+    preferred: AtomicUsize,
+}
+
+struct ApiKey {
+    secret: SecretString,
+    authorization: HeaderValue,
+    fingerprint: String,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.keys.iter().map(|key| &key.fingerprint).collect();
+        f.debug_struct("Client")
+            .field("base", &self.base.as_str())
+            .field("keys", &keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which calls to list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListQuery {
+    /// The earliest end of a call, inclusive.
+    pub from: Timestamp,
+    /// The latest end of a call, inclusive; up to now when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+}
+
+/// One page of a list, newest call first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The calls on it.
+    pub calls: Vec<CallHeader>,
+    /// Where the next page starts; `None` on the last.
+    pub next_cursor: Option<String>,
+}
+
+impl Client {
+    /// A client for the API at `base` (…/api/external/v1), with the keys in the order to try them.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made (no certificate authorities), or a key has bytes no header can carry.
+    pub fn new(base: &Url, keys: &[SecretString]) -> anyhow::Result<Self> {
+        let keys = keys
+            .iter()
+            .map(|secret| {
+                let bearer = format!("Bearer {}", secret.expose_secret());
+                let mut authorization = HeaderValue::try_from(bearer).map_err(|_| {
+                    anyhow::anyhow!("ATHOS_API_KEY holds a character no header can carry")
+                })?;
+                authorization.set_sensitive(true);
+                Ok(ApiKey {
+                    secret: secret.clone(),
+                    authorization,
+                    fingerprint: fingerprint(secret),
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            http: http_client(base, ANSWER_DEADLINE)?,
+            base: base.clone(),
+            keys,
+            preferred: AtomicUsize::new(0),
+        })
+    }
+
+    /// Mints a session token for a rep (contract, `POST /session`, generation `external`).
+    ///
+    /// # Errors
+    /// Any [`Error`]; a quota or an unknown agent is a [`Error::Refused`] with Athos's code.
+    pub async fn mint(
+        &self,
+        rep: &PlatformId,
+        agency: Option<&PlatformId>,
+    ) -> Result<SessionToken, Error> {
+        let body = MintBody::external(rep, agency);
+        let request = self
+            .http
+            .request(Method::POST, self.url(&["session"]))
+            .json(&body);
+        let answer = self.send(request).await?;
+        types::read_session(&answer.body).map_err(|why| answer.unreadable(&why))
+    }
+
+    /// Fetches one call with score and transcript (contract, `GET /calls/{callId}`).
+    ///
+    /// # Errors
+    /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
+    pub async fn call(&self, call_id: &str) -> Result<CallDetail, Error> {
+        let request = self
+            .http
+            .request(Method::GET, self.url(&["calls", call_id]));
+        let answer = self.send(request).await?;
+        let detail = types::read_detail(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        if detail.header.id == call_id {
+            Ok(detail)
+        } else {
+            Err(answer.unreadable("it is about another call"))
+        }
+    }
+
+    /// Lists one page of scored calls (contract, `GET /calls`).
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn list_page(&self, query: &ListQuery, cursor: Option<&str>) -> Result<Page, Error> {
+        let mut request = self
+            .http
+            .request(Method::GET, self.url(&["calls"]))
+            .query(query)
+            .query(&[("limit", PAGE_LIMIT)]);
+        if let Some(cursor) = cursor {
+            request = request.query(&[("cursor", cursor)]);
+        }
+        let answer = self.send(request).await?;
+        let (calls, next_cursor) =
+            types::read_list(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        Ok(Page { calls, next_cursor })
+    }
+
+    /// Lists all scored calls of a window, page after page.
+    ///
+    /// # Errors
+    /// Any [`Error`]; also when Athos hands out a cursor that leads nowhere new.
+    pub async fn list(&self, query: &ListQuery) -> Result<Vec<CallHeader>, Error> {
+        let mut calls = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = self.list_page(query, cursor.as_deref()).await?;
+            calls.extend(page.calls);
+            match page.next_cursor {
+                None => return Ok(calls),
+                next if next == cursor => {
+                    return Err(Error::Unreadable {
+                        why: "the list's cursor leads back to the same page".to_owned(),
+                        request_id: None,
+                    });
+                }
+                next => cursor = next,
+            }
+        }
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            // Each part becomes one percent-encoded segment, whatever is in it.
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    /// Sends with the key that worked last, and on 401 with each of the others in turn.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let mut refused = Error::NoKey;
+        for turn in 0..self.keys.len() {
+            let index = (preferred + turn) % self.keys.len();
+            let key = &self.keys[index];
+            let attempt = request
+                .try_clone()
+                .ok_or_else(|| Error::Unreachable("the request cannot be repeated".to_owned()))?
+                .header(AUTHORIZATION, key.authorization.clone());
+            let response = attempt.send().await.map_err(transport)?;
+            let status = response.status();
+            let answer = Answer::read(response).await?;
+            if status.is_success() {
+                self.preferred.store(index, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            let refusal = answer.refusal(status, &self.keys);
+            if status != StatusCode::UNAUTHORIZED {
+                return Err(Error::Refused(refusal));
+            }
+            tracing::warn!(
+                key = key.fingerprint,
+                code = refusal.code,
+                athos_request_id = refusal.request_id,
+                "Athos refused an API key"
+            );
+            refused = Error::Refused(refusal);
+        }
+        Err(refused)
+    }
+}
+
+fn transport(error: reqwest::Error) -> Error {
+    if error.is_timeout() {
+        return Error::Timeout;
+    }
+    // The URL may hold a call id; the causes say what happened.
+    let error = error.without_url();
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        why = format!("{why}: {cause}");
+        source = cause.source();
+    }
+    Error::Unreachable(why)
+}
+
+/// A whole answer of Athos's, read within the limits.
+struct Answer {
+    request_id: Option<String>,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    async fn read(mut response: reqwest::Response) -> Result<Self, Error> {
+        let text = |name: &str| {
+            response
+                .headers()
+                .get(name)?
+                .to_str()
+                .ok()
+                .map(str::to_owned)
+        };
+        let request_id = text("x-athos-request-id");
+        let retry_after = text(RETRY_AFTER.as_str())
+            .and_then(|seconds| seconds.trim().parse().ok())
+            .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(Error::TooLarge {
+                    limit: MAX_ANSWER_BYTES,
+                    request_id,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Self {
+            request_id,
+            retry_after,
+            body,
+        })
+    }
+
+    fn unreadable(&self, why: &str) -> Error {
+        Error::Unreadable {
+            why: why.to_owned(),
+            request_id: self.request_id.clone(),
+        }
+    }
+
+    fn refusal(&self, status: StatusCode, keys: &[ApiKey]) -> Refusal {
+        let said = types::read_refusal(&self.body);
+        let mut message = said.message.unwrap_or_else(|| {
+            status
+                .canonical_reason()
+                .unwrap_or("no reason given")
+                .to_owned()
+        });
+        // Whatever a vendor or a proxy on the way may echo, a key of ours goes no further.
+        for key in keys {
+            message = message.replace(key.secret.expose_secret(), "[redacted]");
+        }
+        Refusal {
+            status: status.as_u16(),
+            code: said
+                .code
+                .unwrap_or_else(|| format!("HTTP_{}", status.as_u16())),
+            message,
+            request_id: said.request_id.or_else(|| self.request_id.clone()),
+            retry_after: self.retry_after,
+        }
+    }
+}

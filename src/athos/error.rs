@@ -1,0 +1,159 @@
+//! What can go wrong with Athos, and what each failure means for us: try again, wait for a key, or give up.
+
+use std::time::Duration;
+
+/// Why a request to Athos gave no answer we can use.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// No API key is configured.
+    #[error("ATHOS_API_KEY is not set")]
+    NoKey,
+    /// No answer within the deadline.
+    #[error("Athos did not answer in time")]
+    Timeout,
+    /// No connection, or one that broke.
+    #[error("Athos cannot be reached: {0}")]
+    Unreachable(String),
+    /// Athos answered, and refused.
+    #[error("Athos answered {0}")]
+    Refused(Refusal),
+    /// Athos answered 2xx with a body that is not what the contract says.
+    #[error("Athos answered something unreadable: {why}{}", quoted(.request_id.as_deref()))]
+    Unreadable {
+        /// What was wrong with it.
+        why: String,
+        /// Athos's request id, to quote.
+        request_id: Option<String>,
+    },
+    /// The body is larger than anything the contract describes.
+    #[error("Athos answered more than {limit} bytes{}", quoted(.request_id.as_deref()))]
+    TooLarge {
+        /// The limit that was passed, in bytes.
+        limit: usize,
+        /// Athos's request id, to quote.
+        request_id: Option<String>,
+    },
+}
+
+/// Athos's own refusal, in its own words (contract, "Error codes and statuses").
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{status} {code}: {message}{}", quoted(.request_id.as_deref()))]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// Machine code; the list is append-only, so unknown ones are kept as they are.
+    pub code: String,
+    /// Text for people. Never branch on it.
+    pub message: String,
+    /// Athos's request id, to quote.
+    pub request_id: Option<String>,
+    /// How long Athos asks us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+fn quoted(request_id: Option<&str>) -> String {
+    request_id.map_or_else(String::new, |id| format!(" (Athos request {id})"))
+}
+
+/// What a failure means for whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// May pass by itself; try again, not before `after` when Athos named a time.
+    Transient {
+        /// Athos's `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// Our key, tenant or address is refused: nothing will succeed until an operator acts.
+    KeyFault,
+    /// No such thing, perhaps only not yet.
+    NotFound,
+    /// Trying again cannot help.
+    Permanent,
+}
+
+impl Error {
+    /// What this failure means, from status **and** code.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NoKey => Class::KeyFault,
+            Self::Timeout | Self::Unreachable(_) | Self::Unreadable { .. } => {
+                Class::Transient { after: None }
+            }
+            Self::TooLarge { .. } => Class::Permanent,
+            Self::Refused(refusal) => refusal.class(),
+        }
+    }
+
+    /// Athos's request id, when it gave one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused(Refusal { request_id, .. })
+            | Self::Unreadable { request_id, .. }
+            | Self::TooLarge { request_id, .. } => request_id.as_deref(),
+            Self::NoKey | Self::Timeout | Self::Unreachable(_) => None,
+        }
+    }
+
+    /// A short name for metrics: Athos's code, or ours.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoKey => "no_key",
+            Self::Timeout => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unreadable { .. } => "unreadable",
+            Self::TooLarge { .. } => "too_large",
+            Self::Refused(refusal) => match refusal.class() {
+                Class::Transient { .. } => "refused_transient",
+                Class::KeyFault => "refused_key",
+                Class::NotFound => "not_found",
+                Class::Permanent => "refused",
+            },
+        }
+    }
+}
+
+impl Refusal {
+    fn class(&self) -> Class {
+        match (self.status, self.code.as_str()) {
+            (_, "INVALID_API_KEY" | "API_KEY_REVOKED" | "TENANT_INACTIVE" | "IP_NOT_ALLOWED")
+            | (401 | 403, _) => Class::KeyFault,
+            (404, _) => Class::NotFound,
+            // A redirect, a throttle, a proxy's time-out, or trouble at Athos.
+            (300..=399 | 408 | 425 | 429 | 500..=599, _) => Class::Transient {
+                after: self.retry_after,
+            },
+            _ => Class::Permanent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_code_decide_together() {
+        let class = |status, code: &str| {
+            Error::Refused(Refusal {
+                status,
+                code: code.to_owned(),
+                message: String::new(),
+                request_id: None,
+                retry_after: None,
+            })
+            .class()
+        };
+        assert_eq!(class(401, "API_KEY_REVOKED"), Class::KeyFault);
+        assert_eq!(class(403, "IP_NOT_ALLOWED"), Class::KeyFault);
+        assert_eq!(class(403, "SOMETHING_NEW"), Class::KeyFault);
+        assert_eq!(class(404, "CALL_NOT_FOUND"), Class::NotFound);
+        assert_eq!(class(400, "INVALID_REQUEST"), Class::Permanent);
+        assert_eq!(class(409, "SOMETHING_NEW"), Class::Permanent);
+        for status in [302, 408, 429, 500, 503, 520] {
+            assert_eq!(class(status, "?"), Class::Transient { after: None });
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The commands. Each is a few lines here: what they do is in the modules they call.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat, Problems};
+use crate::demo;
+use crate::http;
+use crate::lifecycle::{Options, Service, asked_to_stop};
+use crate::simulator;
+use crate::telemetry;
+
+/// The backend for embedding Athos: session tokens, signed webhooks that are never lost, and the scores.
+///
+/// Without a command it serves. `athos-backend demo` shows the whole loop on this machine, with no account.
+#[derive(Parser, Debug)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the service (the default)
+    Serve(Box<Config>),
+    /// Run service, simulator and demo sign-in together, with nothing to configure
+    Demo(demo::Args),
+    /// Run the simulator of Athos alone
+    Simulate(simulator::Options),
+    /// Sign a sample webhook and send it to any URL
+    Trigger(simulator::TriggerArgs),
+    /// Print the signature header for a body
+    Sign(simulator::SignArgs),
+    /// Say why a signature header, a body and a secret do or do not match
+    Verify(simulator::VerifyArgs),
+    /// Print this service's OpenAPI document
+    Openapi,
+    /// Ask a running service whether it is alive, for a container's HEALTHCHECK
+    Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Args, Debug)]
+struct HealthcheckArgs {
+    /// Where the service listens
+    #[arg(
+        long,
+        env = "BIND_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080"
+    )]
+    bind_addr: SocketAddr,
+}
+
+/// Settings that cannot work; the process ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misconfigured(pub String);
+
+/// 2 for settings that cannot work, 1 for everything else.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let misconfigured = error.is::<Misconfigured>() || error.is::<Problems>();
+    ExitCode::from(if misconfigured { 2 } else { 1 })
+}
+
+/// Runs the command to its end.
+///
+/// # Errors
+/// Whatever keeps it from doing what it was asked.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let clock = Clock::system();
+    let mut out = io::stdout();
+    match cli
+        .command
+        .unwrap_or_else(|| Command::Serve(Box::new(cli.config)))
+    {
+        Command::Serve(config) => {
+            telemetry::start_logging(config.log_format)?;
+            runtime.block_on(serve(&config, clock))?;
+        }
+        Command::Demo(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(demo::run(args, clock))?;
+        }
+        Command::Simulate(options) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(simulate(options, clock))?;
+        }
+        Command::Trigger(args) => {
+            let triggered = runtime.block_on(simulator::trigger(args, clock))?;
+            triggered.write_to(&mut out)?;
+            return Ok(ExitCode::from(u8::from(!triggered.is_success())));
+        }
+        Command::Sign(args) => {
+            simulator::sign(&args, &clock, &mut io::stdin())?.write_to(&mut out)?;
+        }
+        Command::Verify(args) => {
+            let verified = simulator::verify(&args, &clock, &mut io::stdin())?;
+            verified.write_to(&mut out)?;
+            return Ok(ExitCode::from(verified.exit_code()));
+        }
+        Command::Openapi => writeln!(out, "{}", http::openapi()?)?,
+        Command::Healthcheck(args) => runtime.block_on(healthcheck(&args))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: &Config, clock: Clock) -> anyhow::Result<()> {
+    for warning in config.check()? {
+        tracing::warn!("{warning}");
+    }
+    let options = Options {
+        clock,
+        demo: None,
+        run_worker: true,
+    };
+    let service = Service::start(config, options).await?;
+    asked_to_stop().await?;
+    service.stop().await;
+    Ok(())
+}
+
+async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<()> {
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let simulator = simulator::start(options, clock, shutdown.clone()).await?;
+    writeln!(io::stdout(), "simulator: {}\nready", simulator.base_url())?;
+    asked_to_stop().await?;
+    shutdown.cancel();
+    simulator.stopped().await?;
+    Ok(())
+}
+
+async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
+    let mut addr = args.bind_addr;
+    if addr.ip().is_unspecified() {
+        // A container listens everywhere and asks itself.
+        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let url: Url = format!("http://{addr}/healthz").parse()?;
+    let client = crate::athos::http_client(&url, std::time::Duration::from_secs(3))?;
+    let answer = client.get(url.clone()).send().await;
+    let answer = answer.with_context(|| format!("no answer from {url}"))?;
+    anyhow::ensure!(
+        answer.status().is_success(),
+        "{url} answered {}",
+        answer.status()
+    );
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Configuration: one clap struct that is at once the flags, the environment, the help text and the README's
+//! table. What one field alone cannot tell is checked across fields in `checks`.
+
+mod checks;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use clap::{Args, Command, FromArgMatches, ValueEnum};
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
+use url::Url;
+
+pub use checks::{Problems, Warning};
+
+/// Settings of the service. Each is an environment variable (also from `.env`) and a flag; a flag wins.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// API key (`ath_live_…`); several, comma-separated, are tried in order when one is refused
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "KEY")]
+    pub athos_api_key: Vec<SecretString>,
+
+    /// Webhook signing secret (`whsec_…`); several, comma-separated, are all accepted. Required
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "SECRET")]
+    pub athos_whsec: Vec<SecretString>,
+
+    /// Where Athos's API is
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://app.useathos.ai/api/external/v1"
+    )]
+    pub athos_base_url: Url,
+
+    /// Which generation of Athos's contract to mint with
+    #[arg(long, env, value_name = "GENERATION", default_value = "auto")]
+    pub athos_contract: Contract,
+
+    /// Where the service listens
+    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub bind_addr: SocketAddr,
+
+    /// Where Prometheus metrics are served; keep it private
+    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:9464")]
+    pub admin_addr: SocketAddr,
+
+    /// Where browsers and Athos reach the service, for example <https://practice.example.com>
+    #[arg(long, env, value_name = "URL")]
+    pub public_url: Option<Url>,
+
+    /// The SQLite file; it and its folder are created when missing
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "sqlite://data/athos.db"
+    )]
+    pub database_url: String,
+
+    /// Verify callers' JWTs with this shared secret (HS256)
+    #[arg(long, env, hide_env_values = true, value_parser = secret, value_name = "SECRET")]
+    pub auth_jwt_secret: Option<SecretString>,
+
+    /// Verify callers' JWTs with the keys published here (RS256, ES256, EdDSA and kin)
+    #[arg(long, env, value_name = "URL")]
+    pub auth_jwks_url: Option<Url>,
+
+    /// Verify callers' JWTs with this public key: PEM, line breaks may be written `\n`
+    #[arg(long, env, value_name = "PEM")]
+    pub auth_jwt_public_key: Option<String>,
+
+    /// Refuse JWTs of any other issuer (`iss`)
+    #[arg(long, env, value_name = "ISS")]
+    pub auth_issuer: Option<String>,
+
+    /// Refuse JWTs for any other audience (`aud`)
+    #[arg(long, env, value_name = "AUD")]
+    pub auth_audience: Option<String>,
+
+    /// Name of the cookie that carries the JWT; without it, only `Authorization: Bearer` does
+    #[arg(long, env, value_name = "NAME")]
+    pub auth_cookie: Option<String>,
+
+    /// Claim with the rep's id; a path such as `app.user_id` reaches into objects
+    #[arg(long, env, value_name = "CLAIM", default_value = "sub")]
+    pub auth_claim_user: String,
+
+    /// Claim with the agency's id
+    #[arg(long, env, value_name = "CLAIM", default_value = "agency_id")]
+    pub auth_claim_agency: String,
+
+    /// Claim with the role: `rep`, `manager` or `admin`; anything else counts as `rep`
+    #[arg(long, env, value_name = "CLAIM", default_value = "role")]
+    pub auth_claim_role: String,
+
+    /// Claim with the rep's name, for display
+    #[arg(long, env, value_name = "CLAIM", default_value = "name")]
+    pub auth_claim_name: String,
+
+    /// Claim with the rep's e-mail address, for display
+    #[arg(long, env, value_name = "CLAIM", default_value = "email")]
+    pub auth_claim_email: String,
+
+    /// Header in which an authenticating proxy names the rep
+    #[arg(long, env, value_name = "HEADER")]
+    pub auth_proxy_user_header: Option<HeaderName>,
+
+    /// Header in which it names the agency
+    #[arg(long, env, value_name = "HEADER")]
+    pub auth_proxy_agency_header: Option<HeaderName>,
+
+    /// Header in which it names the role
+    #[arg(long, env, value_name = "HEADER")]
+    pub auth_proxy_role_header: Option<HeaderName>,
+
+    /// What the proxy must send in `X-Auth-Proxy-Secret` to be believed
+    #[arg(long, env, hide_env_values = true, value_parser = secret, value_name = "SECRET")]
+    pub auth_proxy_secret: Option<SecretString>,
+
+    /// Bearer tokens of other backends, comma-separated; they may name any rep and read everything
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "TOKEN")]
+    pub service_tokens: Vec<SecretString>,
+
+    /// Exact origins, comma-separated, whose pages may call with credentials
+    #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
+    pub cors_origins: Vec<String>,
+
+    /// Session tokens a rep may ask for in a minute
+    #[arg(long, env, value_name = "COUNT", default_value = "10")]
+    pub mint_limit_per_rep: NonZeroU32,
+
+    /// Calls fetched from Athos at the same time
+    #[arg(long, env, value_name = "COUNT", default_value = "8")]
+    pub fetch_concurrency: NonZeroU32,
+
+    /// How to write the log, which goes to standard error; `RUST_LOG` says how much of it
+    #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
+}
+
+/// Which generation of the contract tokens are minted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Contract {
+    /// Whatever works; `external` in this version
+    Auto,
+    /// `externalUserId`, as Athos's quickstart describes
+    External,
+    /// Registered agents; not in this version
+    Roster,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Pretty,
+    /// One JSON object a line, for machines
+    Json,
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "clap's value parsers return a Result"
+)]
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text.trim()))
+}
+
+impl Config {
+    /// A configuration from flags alone, blind to the environment: for `demo` and for tests.
+    ///
+    /// # Errors
+    /// As clap reports it: an unknown flag, or a value that cannot be parsed.
+    pub fn from_flags<I, T>(flags: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let command = Self::augment_args(Command::new("athos-backend").no_binary_name(true))
+            .mut_args(|arg| arg.env(None::<&str>));
+        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn variables() -> BTreeMap<String, clap::Arg> {
+        Config::augment_args(Command::new("x"))
+            .get_arguments()
+            .filter_map(|arg| Some((arg.get_env()?.to_str()?.to_owned(), arg.clone())))
+            .collect()
+    }
+
+    /// What the README must say, row by row.
+    fn readme_row(variable: &str, arg: &clap::Arg) -> String {
+        let default = arg.get_default_values().first().map_or_else(
+            || "none".to_owned(),
+            |value| format!("`{}`", value.to_string_lossy()),
+        );
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        format!("| `{variable}` | {default} | {help} |")
+    }
+
+    #[test]
+    fn the_readme_has_a_row_for_every_variable_in_the_words_of_the_help() {
+        let readme = include_str!("../README.md");
+        let missing: Vec<_> = variables()
+            .iter()
+            .map(|(variable, arg)| readme_row(variable, arg))
+            .filter(|row| !readme.contains(row))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "README.md lacks:\n{}",
+            missing.join("\n")
+        );
+    }
+
+    #[test]
+    fn the_env_example_has_every_variable_and_no_other_and_is_a_working_configuration() {
+        let text = include_str!("../.env.example");
+        let uncommented: String = text
+            .lines()
+            .map(|line| {
+                let line = line.strip_prefix("# ").unwrap_or(line);
+                let is_variable = line.split_once('=').is_some_and(|(name, _)| {
+                    name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+                });
+                if is_variable {
+                    format!("{line}\n")
+                } else {
+                    String::new()
+                }
+            })
+            .collect();
+        let parse = |text: &str| -> BTreeMap<String, String> {
+            dotenvy::from_read_iter(text.as_bytes())
+                .map(Result::unwrap)
+                .collect()
+        };
+        let mut all: Vec<_> = parse(&uncommented).into_keys().collect();
+        all.retain(|name| name != "RUST_LOG");
+        assert_eq!(all, variables().into_keys().collect::<Vec<_>>());
+
+        let active = parse(text);
+        assert!(!active.is_empty());
+        let flags = active
+            .iter()
+            .map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
+        let config = Config::from_flags(flags).unwrap();
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let config = Config::from_flags([
+            "--athos-api-key=ath_live_hush",
+            "--athos-whsec=whsec_hush",
+            "--service-tokens=svc_hush",
+            "--auth-jwt-secret=jwt_hush",
+            "--auth-proxy-secret=proxy_hush",
+        ])
+        .unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,352 @@
+//! Checks across settings: each problem names the variable, what is wrong with it, and how to fix it.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::{Config, Contract};
+
+/// Everything that keeps the service from starting, in one paragraph.
+#[derive(Debug, thiserror::Error)]
+pub struct Problems(Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration does not work: {}", self.0.join(" "))
+    }
+}
+
+/// Something that works, but is probably not what was meant.
+pub type Warning = String;
+
+/// HS256 keys and bearer tokens shorter than this can be guessed (RFC 7518, 3.2), in bytes.
+const STRONG_SECRET_BYTES: usize = 32;
+
+impl Config {
+    /// Checks what no single field can tell.
+    ///
+    /// # Errors
+    /// All problems at once; the service does not start with any.
+    pub fn check(&self) -> Result<Vec<Warning>, Problems> {
+        let mut problems = Vec::new();
+        self.check_athos(&mut problems);
+        self.check_callers(&mut problems);
+        self.check_addresses(&mut problems);
+        if problems.is_empty() {
+            Ok(self.warnings())
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    fn check_athos(&self, problems: &mut Vec<String>) {
+        if self.athos_whsec.is_empty() || self.athos_whsec.iter().any(is_blank) {
+            problems.push(
+                "ATHOS_WHSEC is missing or has a blank entry: without the webhook secret no delivery can be \
+                 verified; set it to the whsec_… value from Athos."
+                    .to_owned(),
+            );
+        }
+        if self.athos_api_key.iter().any(is_blank) {
+            problems.push(
+                "ATHOS_API_KEY has a blank entry: set it to the ath_live_… key from Athos, or remove it."
+                    .to_owned(),
+            );
+        }
+        if self
+            .athos_whsec
+            .iter()
+            .any(|secret| starts_with(secret, "ath_live_"))
+            || self
+                .athos_api_key
+                .iter()
+                .any(|key| starts_with(key, "whsec_"))
+        {
+            problems.push(
+                "ATHOS_API_KEY and ATHOS_WHSEC are swapped: the key begins with ath_live_, the secret with \
+                 whsec_."
+                    .to_owned(),
+            );
+        }
+        if let Some(why) = unsafe_url(&self.athos_base_url) {
+            problems.push(format!("ATHOS_BASE_URL={} {why}", self.athos_base_url));
+        }
+        if self.athos_contract == Contract::Roster {
+            problems.push(
+                "ATHOS_CONTRACT=roster is not in this version: use auto or external.".to_owned(),
+            );
+        }
+    }
+
+    fn check_callers(&self, problems: &mut Vec<String>) {
+        let jwt_sources: Vec<_> = [
+            ("AUTH_JWT_SECRET", self.auth_jwt_secret.is_some()),
+            ("AUTH_JWKS_URL", self.auth_jwks_url.is_some()),
+            ("AUTH_JWT_PUBLIC_KEY", self.auth_jwt_public_key.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_set)| is_set.then_some(name))
+        .collect();
+        if jwt_sources.len() > 1 {
+            problems.push(format!(
+                "{} contradict each other: JWTs are verified in one way; keep one of them.",
+                jwt_sources.join(" and ")
+            ));
+        }
+        let has_jwt = !jwt_sources.is_empty();
+        if !has_jwt && self.auth_proxy_user_header.is_none() && self.service_tokens.is_empty() {
+            problems.push(
+                "No way to authenticate callers is configured: set AUTH_JWT_SECRET, AUTH_JWKS_URL or \
+                 AUTH_JWT_PUBLIC_KEY for reps' JWTs, AUTH_PROXY_USER_HEADER behind an authenticating proxy, or \
+                 SERVICE_TOKENS for other backends."
+                    .to_owned(),
+            );
+        }
+        let needs_jwt = [
+            ("AUTH_ISSUER", self.auth_issuer.is_some()),
+            ("AUTH_AUDIENCE", self.auth_audience.is_some()),
+            ("AUTH_COOKIE", self.auth_cookie.is_some()),
+        ];
+        for (name, is_set) in needs_jwt {
+            if is_set && !has_jwt {
+                problems.push(format!(
+                    "{name} is set, but no JWT can be verified: set AUTH_JWT_SECRET, AUTH_JWKS_URL or \
+                     AUTH_JWT_PUBLIC_KEY as well, or remove it."
+                ));
+            }
+        }
+        if self.auth_jwt_secret.as_ref().is_some_and(is_blank) {
+            problems.push("AUTH_JWT_SECRET is blank: set it, or remove it.".to_owned());
+        }
+        if let Some(why) = self.auth_jwks_url.as_ref().and_then(unsafe_url) {
+            problems.push(format!("AUTH_JWKS_URL {why}"));
+        }
+        if self.service_tokens.iter().any(is_blank) {
+            problems.push("SERVICE_TOKENS has a blank entry: remove it.".to_owned());
+        }
+        self.check_proxy(problems);
+    }
+
+    fn check_proxy(&self, problems: &mut Vec<String>) {
+        let has_secret = self
+            .auth_proxy_secret
+            .as_ref()
+            .is_some_and(|secret| !is_blank(secret));
+        let has_user = self.auth_proxy_user_header.is_some();
+        if has_user && !has_secret {
+            problems.push(
+                "AUTH_PROXY_USER_HEADER is set without AUTH_PROXY_SECRET: anyone could send that header; set a \
+                 secret that your proxy sends in X-Auth-Proxy-Secret."
+                    .to_owned(),
+            );
+        }
+        let others = self.auth_proxy_secret.is_some()
+            || self.auth_proxy_agency_header.is_some()
+            || self.auth_proxy_role_header.is_some();
+        if others && !has_user {
+            problems.push(
+                "AUTH_PROXY_… settings are there, but AUTH_PROXY_USER_HEADER is not: name the header in which \
+                 your proxy says who the rep is, or remove them."
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn check_addresses(&self, problems: &mut Vec<String>) {
+        if self.bind_addr == self.admin_addr && self.bind_addr.port() != 0 {
+            problems.push(format!(
+                "BIND_ADDR and ADMIN_ADDR are both {}: metrics need an address of their own.",
+                self.bind_addr
+            ));
+        }
+        if !self.database_url.starts_with("sqlite:") {
+            problems.push(
+                "DATABASE_URL must begin with sqlite: in this version, for example sqlite://data/athos.db."
+                    .to_owned(),
+            );
+        } else if self.database_url.contains(":memory:") {
+            problems.push(
+                "DATABASE_URL names a database in memory, which forgets every event on a crash: name a file, for \
+                 example sqlite://data/athos.db."
+                    .to_owned(),
+            );
+        }
+        for origin in &self.cors_origins {
+            let exact =
+                Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+            if !exact {
+                problems.push(format!(
+                    "CORS_ORIGINS has \"{origin}\", which is not an exact origin: write scheme, host and port \
+                     only, for example https://app.example.com, in lower case and without a slash at the end."
+                ));
+            }
+        }
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.athos_api_key.is_empty() {
+            warnings.push(
+                "ATHOS_API_KEY is not set: webhooks are kept, but nothing can be minted or fetched"
+                    .to_owned(),
+            );
+        }
+        if self
+            .athos_api_key
+            .iter()
+            .any(|key| !starts_with(key, "ath_live_"))
+        {
+            warnings.push("an entry of ATHOS_API_KEY does not begin with ath_live_".to_owned());
+        }
+        if self
+            .athos_whsec
+            .iter()
+            .any(|secret| !starts_with(secret, "whsec_"))
+        {
+            warnings.push("an entry of ATHOS_WHSEC does not begin with whsec_".to_owned());
+        }
+        if self.auth_jwt_secret.as_ref().is_some_and(is_weak) {
+            warnings.push(format!(
+                "AUTH_JWT_SECRET is shorter than {STRONG_SECRET_BYTES} bytes and can be guessed"
+            ));
+        }
+        if self.service_tokens.iter().any(is_weak) {
+            warnings.push(format!(
+                "an entry of SERVICE_TOKENS is shorter than {STRONG_SECRET_BYTES} bytes and can be guessed"
+            ));
+        }
+        if self.auth_jwks_url.is_some() && self.auth_audience.is_none() {
+            warnings.push(
+                "AUTH_AUDIENCE is not set: tokens that your identity provider made for other applications are \
+                 accepted too"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+fn is_blank(secret: &SecretString) -> bool {
+    secret.expose_secret().is_empty()
+}
+
+fn is_weak(secret: &SecretString) -> bool {
+    secret.expose_secret().len() < STRONG_SECRET_BYTES
+}
+
+fn starts_with(secret: &SecretString, prefix: &str) -> bool {
+    secret.expose_secret().starts_with(prefix)
+}
+
+/// Why a URL must not be trusted with secrets, if so: plain HTTP only stays within a machine or a container network.
+fn unsafe_url(url: &Url) -> Option<&'static str> {
+    let near = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        Some(Host::Domain(name)) => !name.contains('.') || name.ends_with(".localhost"),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => None,
+        "http" if near => None,
+        "http" => Some(
+            "must begin with https://: over plain HTTP the key would cross the network in the clear.",
+        ),
+        _ => Some("must be an https:// URL."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(flags: &[&str]) -> String {
+        match Config::from_flags(flags).unwrap().check() {
+            Ok(_) => String::new(),
+            Err(problems) => problems.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_least_that_works_is_a_webhook_secret_and_one_way_to_know_callers() {
+        assert_eq!(
+            problems(&["--athos-whsec=whsec_a", "--service-tokens=t"]),
+            ""
+        );
+        assert!(problems(&["--service-tokens=t"]).contains("ATHOS_WHSEC"));
+        let none = problems(&["--athos-whsec=whsec_a"]);
+        for name in [
+            "AUTH_JWT_SECRET",
+            "AUTH_PROXY_USER_HEADER",
+            "SERVICE_TOKENS",
+        ] {
+            assert!(none.contains(name), "{none}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let cases: &[(&[&str], &str)] = &[
+            (
+                &["--auth-jwt-secret=s", "--auth-jwks-url=https://a.b/c"],
+                "AUTH_JWT_SECRET and AUTH_JWKS_URL contradict",
+            ),
+            (&["--auth-cookie=c"], "AUTH_COOKIE is set, but no JWT"),
+            (&["--auth-issuer=c"], "AUTH_ISSUER is set, but no JWT"),
+            (
+                &["--auth-proxy-user-header=x-user"],
+                "without AUTH_PROXY_SECRET",
+            ),
+            (&["--auth-proxy-secret=s"], "AUTH_PROXY_USER_HEADER is not"),
+            (
+                &["--athos-base-url=http://app.useathos.ai/v1"],
+                "ATHOS_BASE_URL",
+            ),
+            (&["--athos-base-url=ftp://localhost"], "ATHOS_BASE_URL"),
+            (
+                &["--auth-jwks-url=http://idp.example.com/k"],
+                "AUTH_JWKS_URL",
+            ),
+            (&["--athos-contract=roster"], "ATHOS_CONTRACT"),
+            (&["--athos-api-key=whsec_x"], "swapped"),
+            (
+                &["--athos-api-key=ath_live_a,"],
+                "ATHOS_API_KEY has a blank",
+            ),
+            (&["--athos-whsec=,"], "ATHOS_WHSEC"),
+            (&["--admin-addr=127.0.0.1:8080"], "BIND_ADDR and ADMIN_ADDR"),
+            (
+                &["--database-url=postgres://x/y"],
+                "DATABASE_URL must begin",
+            ),
+            (&["--database-url=sqlite::memory:"], "forgets every event"),
+            (&["--cors-origins=*"], "CORS_ORIGINS"),
+            (&["--cors-origins=https://a.com/"], "CORS_ORIGINS"),
+        ];
+        for (flags, expected) in cases {
+            let mut all = vec!["--athos-whsec=whsec_a", "--service-tokens=t"];
+            all.retain(|base| {
+                !flags
+                    .iter()
+                    .any(|flag| flag.split('=').next() == base.split('=').next())
+            });
+            all.extend(*flags);
+            let said = problems(&all);
+            assert!(said.contains(expected), "{flags:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_and_container_networks() {
+        for url in [
+            "http://127.0.0.1:8081",
+            "http://simulator:8081",
+            "http://10.0.0.7",
+            "https://a.b",
+        ] {
+            assert_eq!(unsafe_url(&Url::parse(url).unwrap()), None, "{url}");
+        }
+        assert!(unsafe_url(&Url::parse("http://8.8.8.8").unwrap()).is_some());
+    }
+}

@@ -1,0 +1,134 @@
+//! `athos-backend demo`: the service and the simulator in one process, with nothing to configure. The two still meet
+//! over HTTP only, as in production.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{DEMO_COOKIE, DemoSecret};
+use crate::lifecycle::{Options, Service, asked_to_stop};
+use crate::simulator;
+
+/// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Where the service listens; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    bind: SocketAddr,
+
+    /// Where the simulator listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    simulator_bind: SocketAddr,
+
+    /// Where metrics are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    admin_bind: SocketAddr,
+
+    /// Keep the database in this file; else it is in a folder of its own that is removed at the end
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
+
+    /// The service token to accept; else a fresh one
+    #[arg(long, value_name = "TOKEN")]
+    service_token: Option<SecretString>,
+
+    /// How long the simulator takes to score a call, such as 2s, 500ms or 0s
+    #[arg(long, value_name = "TIME", value_parser = simulator::parse_duration, default_value = "2s")]
+    score_delay: std::time::Duration,
+
+    /// How long after a failed delivery the simulator's one retry follows
+    #[arg(long, value_name = "TIME", value_parser = simulator::parse_duration, default_value = "5m")]
+    webhook_retry: std::time::Duration,
+}
+
+/// Runs the demo until it is asked to stop.
+///
+/// # Errors
+/// A port in use, or a database that cannot be created.
+pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
+    let (database, scratch) = match args.database {
+        Some(file) => (file, None),
+        None => {
+            let folder = std::env::temp_dir().join(format!("athos-demo-{}", clock.new_id()));
+            (folder.join("athos.db"), Some(folder))
+        }
+    };
+    let jwt_secret = random_secret("demo_jwt");
+    let api_key = random_secret("ath_live_demo");
+    let webhook_secret = random_secret("whsec_demo");
+    let service_token = args
+        .service_token
+        .unwrap_or_else(|| random_secret("svc_demo"));
+
+    let simulator_shutdown = CancellationToken::new();
+    let simulator_options = simulator::Options {
+        bind: args.simulator_bind,
+        api_keys: vec![api_key.clone()],
+        webhook_secrets: vec![webhook_secret.clone()],
+        score_delay: args.score_delay,
+        webhook_retry: args.webhook_retry,
+        ..simulator::Options::default()
+    };
+    let simulator =
+        simulator::start(simulator_options, clock.clone(), simulator_shutdown.clone()).await?;
+
+    let config = Config::from_flags([
+        format!("--bind-addr={}", args.bind),
+        format!("--admin-addr={}", args.admin_bind),
+        format!("--athos-base-url={}", simulator.base_url()),
+        format!("--athos-api-key={}", api_key.expose_secret()),
+        format!("--athos-whsec={}", webhook_secret.expose_secret()),
+        format!("--auth-jwt-secret={}", jwt_secret.expose_secret()),
+        format!("--auth-cookie={DEMO_COOKIE}"),
+        format!("--service-tokens={}", service_token.expose_secret()),
+        format!("--database-url=sqlite://{}", database.display()),
+        "--mint-limit-per-rep=600".to_owned(),
+    ])?;
+    config.check()?;
+    let options = Options {
+        clock,
+        demo: Some(DemoSecret(jwt_secret)),
+        run_worker: true,
+    };
+    let service = Service::start(&config, options).await?;
+    let page = format!("http://{}", service.addr);
+    let webhook: Url = format!("{page}/athos/webhook").parse()?;
+    simulator.set_webhook_url(webhook.clone());
+
+    let mut out = io::stdout();
+    writeln!(out, "page: {page}")?;
+    writeln!(out, "simulator: {}", simulator.origin())?;
+    writeln!(out, "service-token: {}", service_token.expose_secret())?;
+    writeln!(out, "webhook: {webhook}")?;
+    writeln!(out, "database: {}", database.display())?;
+    writeln!(out, "metrics: http://{}/metrics", service.admin_addr)?;
+    writeln!(out, "ready")?;
+    out.flush()?;
+
+    asked_to_stop().await?;
+    // The simulator first: what it is delivering is still received.
+    simulator_shutdown.cancel();
+    simulator.stopped().await?;
+    service.stop().await;
+    match scratch {
+        Some(folder) => std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove the demo's folder {}", folder.display())),
+        None => Ok(()),
+    }
+}
+
+/// A secret nobody has seen before.
+fn random_secret(prefix: &str) -> SecretString {
+    let random: [u8; 24] = rand::random();
+    SecretString::from(format!(
+        "{prefix}_{}",
+        base16ct::lower::encode_string(&random)
+    ))
+}

@@ -1,0 +1,103 @@
+//! From a JWT's claims to a user: which claim holds what is configured; what may be in it is checked here.
+
+use serde_json::{Map, Value};
+
+use super::{Role, User};
+use crate::config::Config;
+use crate::http::error::ApiError;
+use crate::model::{PlatformId, Timestamp};
+
+/// The names of the claims.
+pub(super) struct ClaimNames {
+    user: String,
+    agency: String,
+    role: String,
+    name: String,
+    email: String,
+}
+
+impl ClaimNames {
+    pub(super) fn from_config(config: &Config) -> Self {
+        Self {
+            user: config.auth_claim_user.clone(),
+            agency: config.auth_claim_agency.clone(),
+            role: config.auth_claim_role.clone(),
+            name: config.auth_claim_name.clone(),
+            email: config.auth_claim_email.clone(),
+        }
+    }
+
+    /// The user that verified claims describe.
+    pub(super) fn user(
+        &self,
+        claims: &Map<String, Value>,
+        expires_at: Timestamp,
+    ) -> Result<User, ApiError> {
+        let id = text(claims, &self.user).ok_or(ApiError::InvalidCredentials(
+            "the token does not say who the user is",
+        ))?;
+        Ok(User {
+            rep: rep(&id)?,
+            agency: text(claims, &self.agency)
+                .as_deref()
+                .map(agency)
+                .transpose()?,
+            role: Role::from_word(text(claims, &self.role).as_deref()),
+            name: text(claims, &self.name),
+            email: text(claims, &self.email),
+            expires_at: Some(expires_at),
+        })
+    }
+}
+
+/// A rep's id, from verified credentials.
+pub(super) fn rep(id: &str) -> Result<PlatformId, ApiError> {
+    PlatformId::new(id).map_err(|_| {
+        ApiError::InvalidCredentials(
+            "the credentials name a user id that is blank, too long, or has control characters",
+        )
+    })
+}
+
+/// An agency's id, from verified credentials.
+pub(super) fn agency(id: &str) -> Result<PlatformId, ApiError> {
+    PlatformId::new(id).map_err(|_| {
+        ApiError::InvalidCredentials(
+            "the credentials name an agency id that is blank, too long, or has control characters",
+        )
+    })
+}
+
+/// A claim as text, by its name or else by a path of names; numbers count, as some issuers have numeric ids.
+fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    let found = claims.get(name).or_else(|| {
+        let mut parts = name.split('.');
+        let first = claims.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    })?;
+    match found {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_found_by_name_or_by_path() {
+        let claims: Value = serde_json::json!({
+            "sub": "rep_1", "n": 42, "app": {"user": {"id": "deep"}}, "https://x.y/role": "admin", "blank": " ",
+        });
+        let claims = claims.as_object().unwrap();
+        assert_eq!(text(claims, "sub").as_deref(), Some("rep_1"));
+        assert_eq!(text(claims, "n").as_deref(), Some("42"));
+        assert_eq!(text(claims, "app.user.id").as_deref(), Some("deep"));
+        assert_eq!(text(claims, "https://x.y/role").as_deref(), Some("admin"));
+        assert_eq!(text(claims, "blank"), None);
+        assert_eq!(text(claims, "app.user"), None);
+        assert_eq!(text(claims, "no.such"), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Callers that an authenticating proxy vouches for, in headers of its own. They count only with the secret that
+//! proves the proxy sent them.
+
+use axum::http::{HeaderMap, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::claims::{agency, rep};
+use super::service_tokens::ServiceTokens;
+use super::{Role, User};
+use crate::config::Config;
+use crate::http::error::ApiError;
+
+/// Where the proxy proves itself.
+const PROXY_SECRET: HeaderName = HeaderName::from_static("x-auth-proxy-secret");
+
+pub(super) struct TrustedProxy {
+    user: HeaderName,
+    agency: Option<HeaderName>,
+    role: Option<HeaderName>,
+    secret: ServiceTokens,
+}
+
+impl TrustedProxy {
+    pub(super) fn from_config(config: &Config) -> Option<Self> {
+        let secret: &SecretString = config.auth_proxy_secret.as_ref()?;
+        debug_assert!(
+            !secret.expose_secret().is_empty(),
+            "the configuration is checked"
+        );
+        Some(Self {
+            user: config.auth_proxy_user_header.clone()?,
+            agency: config.auth_proxy_agency_header.clone(),
+            role: config.auth_proxy_role_header.clone(),
+            secret: ServiceTokens::new(std::slice::from_ref(secret)),
+        })
+    }
+
+    /// The user the proxy names; `None` when it names nobody.
+    pub(super) fn user(&self, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
+        let Some(user) = text(headers, &self.user)? else {
+            return Ok(None);
+        };
+        let proven =
+            text(headers, &PROXY_SECRET)?.is_some_and(|secret| self.secret.contain(secret));
+        if !proven {
+            return Err(ApiError::InvalidCredentials(
+                "headers name a user, but X-Auth-Proxy-Secret does not prove that the proxy sent them",
+            ));
+        }
+        let optional = |name: &Option<HeaderName>| match name {
+            Some(name) => text(headers, name),
+            None => Ok(None),
+        };
+        Ok(Some(User {
+            rep: rep(user)?,
+            agency: optional(&self.agency)?.map(agency).transpose()?,
+            role: Role::from_word(optional(&self.role)?),
+            name: None,
+            email: None,
+            expires_at: None,
+        }))
+    }
+}
+
+/// A header's text; sent twice, or not text, it is refused: the proxy may have checked the other one.
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
+        _ => Err(ApiError::InvalidCredentials(
+            "a header of the authenticating proxy was sent twice or is not text",
+        )),
+    }
+}

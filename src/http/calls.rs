@@ -1,0 +1,216 @@
+//! `GET /athos/calls` and `GET /athos/calls/{callId}`: scores and transcripts, for those who may see them. The
+//! scope comes from the caller; filters only narrow it.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::{ApiError, ErrorEnvelope};
+use super::state::AppState;
+use crate::athos::types;
+use crate::model::{CallRow, CallStatus, Timestamp, Turn};
+use crate::store::{CallFilter, PageKey, StoreError};
+
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 100;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_calls))
+        .routes(routes!(show_call))
+}
+
+/// Which calls to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Ended at or after, ISO 8601.
+    from: Option<String>,
+    /// Ended at or before, ISO 8601.
+    to: Option<String>,
+    /// Of this rep.
+    rep: Option<String>,
+    /// Of this agency.
+    agency: Option<String>,
+    /// Of this drill.
+    drill: Option<String>,
+    /// `processing`, `scored` or `unscored`.
+    status: Option<String>,
+    /// Rows in a page, 1 to 100; 50 unless given.
+    limit: Option<String>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of calls, newest first.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallList {
+    /// The rows.
+    data: Vec<CallRow>,
+    /// Where the next page starts; `null` on the last.
+    next_cursor: Option<String>,
+}
+
+/// A call with its score and transcript.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallView {
+    #[serde(flatten)]
+    row: CallRow,
+    /// Athos's score object, every key of it; `null` until the call is scored.
+    #[schema(value_type = Option<Object>)]
+    score: Option<serde_json::Value>,
+    /// The turns, in order; `null` until the call is scored.
+    transcript: Option<Vec<Turn>>,
+    /// Why the call could not be scored; a machine code.
+    reason: Option<String>,
+    /// The same for people.
+    reason_message: Option<String>,
+}
+
+/// List calls
+///
+/// Newest first; a rep sees their own, a manager those of the agency, an admin or a service all.
+#[utoipa::path(
+    get, path = "/athos/calls", tag = "athos", params(ListQuery),
+    responses(
+        (status = 200, body = CallList),
+        (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn list_calls(
+    State(state): State<AppState>,
+    caller: Caller,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    let Query(query) =
+        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let limit = parse_limit(query.limit.as_deref())?;
+    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let filter = CallFilter {
+        scope: caller.scope(),
+        from: parse_time("from", query.from.as_deref())?,
+        to: parse_time("to", query.to.as_deref())?,
+        rep: query.rep,
+        agency: query.agency,
+        drill: query.drill,
+        status: parse_status(query.status.as_deref())?,
+    };
+    let page = state.store.list_calls(&filter, limit, after).await?;
+    let list = CallList {
+        data: page.rows,
+        next_cursor: page.next.map(write_cursor),
+    };
+    Ok(([(CACHE_CONTROL, "private, no-store")], Json(list)))
+}
+
+/// Show a call
+///
+/// `processing` until its detail is here, then `scored` with score and transcript, or `unscored` with the reason.
+#[utoipa::path(
+    get, path = "/athos/calls/{callId}", tag = "athos",
+    params(("callId" = String, Path, description = "Athos's id of the call")),
+    responses(
+        (status = 200, body = CallView),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 404, body = ErrorEnvelope, description = "CALL_NOT_FOUND: not there, or not yours"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn show_call(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(call_id): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let call = state
+        .store
+        .find_call(&caller.scope(), &call_id)
+        .await?
+        .ok_or(ApiError::CallNotFound)?;
+    let content = call
+        .raw
+        .as_deref()
+        .map(types::read_content)
+        .transpose()
+        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let (score, transcript) = match content {
+        Some(content) => (content.score, Some(content.transcript)),
+        None => (None, None),
+    };
+    let view = CallView {
+        row: call.row,
+        score,
+        transcript,
+        reason: call.reason,
+        reason_message: call.reason_message,
+    };
+    Ok(([(CACHE_CONTROL, "private, no-store")], Json(view)))
+}
+
+fn parse_limit(limit: Option<&str>) -> Result<u32, ApiError> {
+    let Some(limit) = limit else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    match limit.parse() {
+        Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
+        _ => Err(ApiError::InvalidRequest(format!(
+            "limit must be a whole number from 1 to {MAX_LIMIT}"
+        ))),
+    }
+}
+
+fn parse_time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    text.map(str::parse)
+        .transpose()
+        .map_err(|why| ApiError::InvalidRequest(format!("{name} is {why}")))
+}
+
+fn parse_status(word: Option<&str>) -> Result<Option<CallStatus>, ApiError> {
+    word.map(str::parse).transpose().map_err(|_| {
+        ApiError::InvalidRequest("status must be processing, scored or unscored".to_owned())
+    })
+}
+
+/// Cursors are opaque to callers: what is in them may change.
+fn write_cursor(key: PageKey) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", key.sort_at.as_millis(), key.seq))
+}
+
+fn read_cursor(cursor: &str) -> Result<PageKey, ApiError> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (sort_at, seq) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
+        Some(PageKey {
+            sort_at: Timestamp::from_millis(sort_at.parse().ok()?),
+            seq: seq.parse().ok()?,
+        })
+    };
+    read().ok_or_else(|| ApiError::InvalidRequest("cursor is not one of ours".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back_and_garbage_is_refused(sort_at: i64, seq: i64, garbage in "\\PC{0,40}") {
+            let key = PageKey { sort_at: Timestamp::from_millis(sort_at), seq };
+            prop_assert_eq!(read_cursor(&write_cursor(key)).ok(), Some(key));
+            let _ = read_cursor(&garbage);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Every way a request can fail, one variant per cause, and the one envelope they are all told in:
+//! `{"error":{"code","message","requestId"}}`. The cause of a 5xx goes to the log, never into the body.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::athos;
+use crate::athos::signature::Verdict;
+use crate::store::StoreError;
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No credentials came with the request.
+    #[error("sign in first: send a bearer token, or come through the sign-in page")]
+    Unauthenticated,
+    /// Credentials came, and are not good; the text says why, without quoting them.
+    #[error("{0}")]
+    InvalidCredentials(&'static str),
+    /// A JWT that was good once.
+    #[error("the token has expired; sign in again")]
+    ExpiredCredentials,
+    /// A browser sent credentials along on behalf of a page that may not use them.
+    #[error("pages of this origin may not do that with the caller's credentials")]
+    CrossSite,
+    /// The request itself is wrong.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// No such call, for this caller.
+    #[error("there is no such call")]
+    CallNotFound,
+    /// No such route.
+    #[error("there is nothing at this path")]
+    NoRoute,
+    /// The route does not take this method.
+    #[error("this path does not take this method")]
+    MethodNotAllowed,
+    /// The body did not arrive whole and in time.
+    #[error("the request did not arrive in time")]
+    RequestTimeout,
+    /// The body is larger than the route takes.
+    #[error("the body is larger than {limit} bytes")]
+    PayloadTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Too many session tokens for one rep.
+    #[error("too many session tokens for this rep; wait a little")]
+    RateLimited {
+        /// When there will be one again.
+        retry_after: Duration,
+    },
+    /// A delivery whose signature does not hold.
+    #[error("{0}")]
+    BadSignature(Verdict),
+    /// The store could not do it; nothing was changed.
+    #[error("the store is not available; try again")]
+    StoreUnavailable(#[from] StoreError),
+    /// Athos did not do it.
+    #[error(transparent)]
+    Upstream(#[from] athos::Error),
+    /// A fault of ours.
+    #[error("something went wrong here")]
+    Internal(#[source] anyhow::Error),
+}
+
+/// The envelope.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorEnvelope {
+    /// What went wrong.
+    pub error: ErrorBody,
+}
+
+/// What went wrong.
+#[derive(Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ErrorBody {
+    /// Branch on this.
+    #[schema(example = "CALL_NOT_FOUND")]
+    pub code: String,
+    /// For people; it may change.
+    pub message: String,
+    /// Quote it: it is in our log, or in Athos's when the error is theirs.
+    pub request_id: String,
+}
+
+/// An error on its way out. The observer, which knows the request's id, writes the body.
+#[derive(Clone)]
+pub(super) struct Told {
+    code: String,
+    message: String,
+    athos_request_id: Option<String>,
+    /// For the log only.
+    pub(super) cause: Option<String>,
+}
+
+impl Told {
+    /// For answers that layers and the router make on their own.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let error = match status {
+            StatusCode::NOT_FOUND => ApiError::NoRoute,
+            StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed,
+            StatusCode::REQUEST_TIMEOUT => ApiError::RequestTimeout,
+            status if status.is_client_error() => {
+                ApiError::InvalidRequest("the request cannot be understood".to_owned())
+            }
+            status => ApiError::Internal(anyhow::anyhow!("a layer answered {status}")),
+        };
+        error.told()
+    }
+
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
+    pub(super) fn into_body(self, request_id: &str) -> Json<ErrorEnvelope> {
+        Json(ErrorEnvelope {
+            error: ErrorBody {
+                code: self.code,
+                message: self.message,
+                request_id: self
+                    .athos_request_id
+                    .unwrap_or_else(|| request_id.to_owned()),
+            },
+        })
+    }
+}
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &str) {
+        match self {
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+            Self::InvalidCredentials(_) => (StatusCode::UNAUTHORIZED, "INVALID_TOKEN"),
+            Self::ExpiredCredentials => (StatusCode::UNAUTHORIZED, "TOKEN_EXPIRED"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST"),
+            Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
+            Self::CallNotFound => (StatusCode::NOT_FOUND, "CALL_NOT_FOUND"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
+            Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+            Self::BadSignature(verdict) => (StatusCode::UNAUTHORIZED, signature_code(verdict)),
+            Self::StoreUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
+            Self::Upstream(error) => upstream(error),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::StoreUnavailable(_) => Some(Duration::from_secs(5)),
+            Self::Upstream(athos::Error::Refused(refusal)) => match upstream_status(refusal) {
+                StatusCode::SERVICE_UNAVAILABLE => {
+                    Some(refusal.retry_after.unwrap_or(Duration::from_secs(5)))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The words for the caller, and those for the log.
+    fn told(&self) -> Told {
+        let (message, athos_request_id) = match self {
+            Self::Upstream(athos::Error::Refused(refusal)) => {
+                (refusal.message.clone(), refusal.request_id.clone())
+            }
+            Self::Upstream(error) => (upstream_message(error), None),
+            other => (other.to_string(), None),
+        };
+        let cause = match self {
+            Self::StoreUnavailable(error) => Some(error.to_string()),
+            Self::Upstream(error) => Some(error.to_string()),
+            Self::Internal(error) => Some(format!("{error:#}")),
+            _ => None,
+        };
+        Told {
+            code: self.status_and_code().1.to_owned(),
+            message,
+            athos_request_id,
+            cause,
+        }
+    }
+}
+
+fn signature_code(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Missing => "MISSING_SIGNATURE",
+        Verdict::Malformed(_) => "MALFORMED_SIGNATURE",
+        Verdict::Stale { .. } => "STALE_SIGNATURE",
+        Verdict::Mismatch | Verdict::Valid { .. } => "SIGNATURE_MISMATCH",
+    }
+}
+
+fn upstream(error: &athos::Error) -> (StatusCode, &str) {
+    match error {
+        athos::Error::Refused(refusal) => (upstream_status(refusal), &refusal.code),
+        athos::Error::Timeout => (StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT"),
+        athos::Error::NoKey => (StatusCode::SERVICE_UNAVAILABLE, "NOT_CONFIGURED"),
+        athos::Error::Unreachable(_) => (StatusCode::BAD_GATEWAY, "UPSTREAM_UNREACHABLE"),
+        athos::Error::Unreadable { .. } | athos::Error::TooLarge { .. } => {
+            (StatusCode::BAD_GATEWAY, "UPSTREAM_INVALID_RESPONSE")
+        }
+    }
+}
+
+fn upstream_status(refusal: &athos::Refusal) -> StatusCode {
+    match (refusal.status, refusal.code.as_str()) {
+        (_, "TENANT_QUOTA_EXCEEDED") => StatusCode::FORBIDDEN,
+        (_, "AGENT_NOT_FOUND") => StatusCode::NOT_FOUND,
+        (429 | 503, _) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+fn upstream_message(error: &athos::Error) -> String {
+    match error {
+        athos::Error::Timeout => "Athos did not answer in time; try again",
+        athos::Error::NoKey => "this service has no Athos API key yet",
+        _ => "Athos could not be reached; try again",
+    }
+    .to_owned()
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, _) = self.status_and_code();
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if status == StatusCode::UNAUTHORIZED && !matches!(self, Self::BadSignature(_)) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self.told());
+        response
+    }
+}

@@ -1,0 +1,128 @@
+//! `GET /healthz` and `GET /readyz`: whether the process lives, and whether it can do its work. Trouble with Athos
+//! degrades the service but does not make it unready: webhooks must still be received.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::AppState;
+use crate::model::Timestamp;
+use crate::worker::gate::Hold;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(show_health))
+        .routes(routes!(show_readiness))
+}
+
+/// Alive.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// This binary's version.
+    version: &'static str,
+}
+
+/// What works, and what does not.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Readiness {
+    status: ReadinessStatus,
+    /// The database: can it be read, and did the last write succeed. Its schema is up to date, or the service would not
+    /// have started.
+    store: Check,
+    /// The task that fetches scores.
+    worker: Check,
+    /// When the worker last showed life.
+    worker_beat: Timestamp,
+    /// Whether scores can be fetched from Athos.
+    athos: Athos,
+}
+
+/// Whether this instance should get traffic.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ReadinessStatus {
+    /// All is well.
+    Ready,
+    /// Webhooks are received and kept, but scores cannot be fetched now.
+    Degraded,
+    /// Webhooks cannot be kept, or nothing processes them.
+    Unready,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Check {
+    Ok,
+    Failing,
+}
+
+impl From<bool> for Check {
+    fn from(ok: bool) -> Self {
+        if ok { Self::Ok } else { Self::Failing }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct Athos {
+    /// `failing` while fetching is paused.
+    status: Check,
+    /// Why, since when, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<Hold>,
+}
+
+/// Is the process alive
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
+async fn show_health() -> impl IntoResponse {
+    let health = Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    ([(CACHE_CONTROL, "no-store")], Json(health))
+}
+
+/// Can the service do its work
+///
+/// 503 when webhooks cannot be kept; 200 with `degraded` when only Athos is the trouble.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
+)]
+async fn show_readiness(State(state): State<AppState>) -> impl IntoResponse {
+    let store = state.store.check().await;
+    if let Err(error) = &store {
+        tracing::warn!(%error, "not ready: the store is failing");
+    }
+    let store_ok = store.is_ok();
+    let worker_ok = state.worker.is_alive();
+    let paused = state.worker.gate().hold();
+    let status = match (store_ok && worker_ok, &paused) {
+        (false, _) => ReadinessStatus::Unready,
+        (true, Some(_)) => ReadinessStatus::Degraded,
+        (true, None) => ReadinessStatus::Ready,
+    };
+    let code = match status {
+        ReadinessStatus::Unready => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    let readiness = Readiness {
+        status,
+        store: store_ok.into(),
+        worker: worker_ok.into(),
+        worker_beat: state.worker.last_beat(),
+        athos: Athos {
+            status: paused.is_none().into(),
+            paused,
+        },
+    };
+    (code, [(CACHE_CONTROL, "no-store")], Json(readiness))
+}

@@ -1,0 +1,167 @@
+//! `GET /athos/live`: server-sent events, one for each change of a call the caller may see. The store's revision is
+//! the event id, so a client that reconnects misses nothing.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::{ApiError, ErrorEnvelope};
+use super::state::AppState;
+use crate::model::{CallStatus, Scope, Timestamp};
+use crate::store::CallChange;
+
+/// Proxies close connections that are silent for longer than about half a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a client waits before it reconnects.
+const RECONNECT: Duration = Duration::from_secs(2);
+/// How often to look although nothing woke us: another process may have written.
+const POLL: Duration = Duration::from_secs(10);
+/// Changes read at a time.
+const BATCH: u32 = 100;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(stream_changes))
+}
+
+/// The data of a `call` event.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallChanged {
+    id: String,
+    status: CallStatus,
+    rep: Option<String>,
+    overall_score: Option<f64>,
+}
+
+/// Watch calls change
+///
+/// Server-sent events named `call`; `Last-Event-ID` resumes where a stream broke off. The stream ends when the
+/// caller's credentials expire.
+#[utoipa::path(
+    get, path = "/athos/live", tag = "athos",
+    params(("Last-Event-ID" = Option<i64>, Header, description = "resume after this event")),
+    responses(
+        (status = 200, body = CallChanged, content_type = "text/event-stream"),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn stream_changes(
+    State(state): State<AppState>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    // Subscribed before the revision is read: a change in between still wakes the stream.
+    let wakeups = state.store.changes();
+    let latest = state.store.latest_rev().await?;
+    let resumed = headers
+        .get(LAST_EVENT_ID)
+        .and_then(|id| id.to_str().ok()?.parse().ok());
+    let watcher = Watcher {
+        scope: caller.scope(),
+        expires_at: caller.expires_at(),
+        // A revision from the future is from another database.
+        rev: resumed.unwrap_or(latest).min(latest),
+        wakeups,
+        unsent: VecDeque::new(),
+        state,
+    };
+    let hello = stream::iter([Ok(Event::default().retry(RECONNECT).comment("connected"))]);
+    let changes = stream::unfold(watcher, async |mut watcher| {
+        let event = watcher.next().await?;
+        Some((Ok::<_, Infallible>(event), watcher))
+    });
+    let events = futures_util::StreamExt::chain(hello, changes);
+    let headers = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx would hold events back.
+        (
+            HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
+    ];
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    Ok((headers, Sse::new(events).keep_alive(keep_alive)))
+}
+
+/// One client's place in the history of changes.
+struct Watcher {
+    state: AppState,
+    scope: Scope,
+    expires_at: Option<Timestamp>,
+    rev: i64,
+    wakeups: watch::Receiver<u64>,
+    unsent: VecDeque<CallChange>,
+}
+
+impl Watcher {
+    /// The next event; `None` ends the stream.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(change) = self.unsent.pop_front() {
+                self.rev = change.rev;
+                return event(change);
+            }
+            if self.state.shutdown.is_cancelled() || self.is_expired() {
+                return None;
+            }
+            self.wakeups.borrow_and_update();
+            match self
+                .state
+                .store
+                .changes_since(&self.scope, self.rev, BATCH)
+                .await
+            {
+                Ok(changes) if changes.is_empty() => self.wait().await,
+                Ok(changes) => self.unsent = changes.into(),
+                Err(error) => {
+                    // The client reconnects, and resumes.
+                    tracing::warn!(%error, "a live stream ends: the store cannot be read");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn is_expired(&self) -> bool {
+        self.expires_at
+            .is_some_and(|at| at <= self.state.clock.now())
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.wakeups.changed() => {}
+            () = self.state.shutdown.cancelled() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+fn event(change: CallChange) -> Option<Event> {
+    let data = CallChanged {
+        id: change.id,
+        status: change.status,
+        rep: change.rep,
+        overall_score: change.overall_score,
+    };
+    Event::default()
+        .event("call")
+        .id(change.rev.to_string())
+        .json_data(data)
+        .inspect_err(|error| tracing::error!(%error, "a change could not be written"))
+        .ok()
+}

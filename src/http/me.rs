@@ -1,0 +1,70 @@
+//! `GET /athos/me`: who we think the caller is.
+
+use axum::Json;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::ErrorEnvelope;
+use super::state::AppState;
+use crate::model::PlatformId;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(show_me))
+}
+
+/// Who the caller is.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(super) enum Me {
+    /// A person, signed in.
+    User {
+        /// Their id.
+        rep: PlatformId,
+        /// Their agency's id.
+        agency: Option<PlatformId>,
+        /// `rep`, `manager` or `admin`.
+        role: &'static str,
+        /// For display.
+        name: Option<String>,
+        /// For display.
+        email: Option<String>,
+    },
+    /// Another backend.
+    Service,
+}
+
+impl From<Caller> for Me {
+    fn from(caller: Caller) -> Self {
+        match caller {
+            Caller::Service => Self::Service,
+            Caller::User(user) => Self::User {
+                rep: user.rep,
+                agency: user.agency,
+                role: user.role.as_str(),
+                name: user.name,
+                email: user.email,
+            },
+        }
+    }
+}
+
+/// Who am I
+#[utoipa::path(
+    get, path = "/athos/me", tag = "athos",
+    responses(
+        (status = 200, body = Me),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn show_me(caller: Caller) -> impl IntoResponse {
+    (
+        [(CACHE_CONTROL, "private, no-store")],
+        Json(Me::from(caller)),
+    )
+}

@@ -1,0 +1,142 @@
+//! The service's HTTP face: which routes there are, and which layers a request passes, on one screen.
+
+mod auth;
+mod body;
+mod calls;
+mod demo;
+mod error;
+mod health;
+mod live;
+mod me;
+mod observe;
+mod pages;
+mod rate_limit;
+mod state;
+mod token;
+mod webhook;
+
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use auth::Authenticator;
+pub use body::MAX_BODY_BYTES;
+pub use demo::{DEMO_COOKIE, DemoSecret};
+pub use error::ApiError;
+pub use observe::REQUEST_ID;
+pub use rate_limit::MintLimit;
+pub use state::{AppState, Shared};
+
+/// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
+/// goes on in its body, which this does not limit.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+
+/// No script but our own files, no frame around us, nothing fetched from elsewhere.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "athos-backend",
+    description = "Session tokens, signed webhooks and scores of Athos role-play calls. Every error has the same \
+                   envelope, and every response carries X-Request-Id.",
+    license(name = "MIT"),
+))]
+struct Document;
+
+/// Every documented route, and the document itself.
+fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .merge(token::router())
+        .merge(webhook::router())
+        .merge(me::router())
+        .merge(calls::router())
+        .merge(live::router())
+        .merge(health::router())
+        .split_for_parts();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A rep's JWT, or a service token"))
+        .build();
+    document
+        .components
+        .get_or_insert_default()
+        .security_schemes
+        .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
+    (router, document)
+}
+
+/// This service's OpenAPI 3.1 document, as JSON.
+///
+/// # Errors
+/// Never in practice: the document is made of strings.
+pub fn openapi() -> serde_json::Result<String> {
+    api().1.to_pretty_json()
+}
+
+/// The whole service. Layers run from the bottom of this function up.
+pub fn router(state: AppState, cors_origins: &[String], demo: Option<DemoSecret>) -> Router {
+    let (routes, document) = api();
+    let demo = demo.map_or_else(Router::new, demo::router);
+    let clock = state.clock.clone();
+    routes
+        .merge(pages::router())
+        .merge(demo)
+        .route("/openapi.json", get(async move || Json(document)))
+        .fallback(async || ApiError::NoRoute)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            REQUEST_DEADLINE,
+        ))
+        .layer(cors(cors_origins))
+        .layer(CatchPanicLayer::custom(told_panic))
+        .layer(default_header(
+            header::CONTENT_SECURITY_POLICY,
+            CONTENT_SECURITY_POLICY,
+        ))
+        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(from_fn_with_state(clock, observe::observe))
+        .with_state(state)
+}
+
+fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Pages of exactly these origins may call with credentials; without any, no page of another origin may.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::try_from(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+        .max_age(Duration::from_secs(600))
+}
+
+/// A panic in one request is that request's 500; the process goes on.
+fn told_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words");
+    ApiError::Internal(anyhow::anyhow!("panicked: {text}")).into_response()
+}

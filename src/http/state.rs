@@ -1,0 +1,57 @@
+//! What handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::auth::Authenticator;
+use super::rate_limit::MintLimit;
+use crate::athos;
+use crate::athos::signature::Verifier;
+use crate::clock::Clock;
+use crate::store::SharedStore;
+use crate::worker::Worker;
+
+/// The handlers' state; cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// What is behind an [`AppState`].
+pub struct Shared {
+    /// What the service remembers.
+    pub store: SharedStore,
+    /// The way to Athos.
+    pub athos: Arc<athos::Client>,
+    /// The time.
+    pub clock: Clock,
+    /// Judges webhooks.
+    pub verifier: Verifier,
+    /// Knows callers.
+    pub authenticator: Authenticator,
+    /// Session tokens a rep may ask for.
+    pub mint_limit: MintLimit,
+    /// For its gate and its heartbeat.
+    pub worker: Arc<Worker>,
+    /// Work that outlives its request, finished before the store closes.
+    pub tasks: TaskTracker,
+    /// Ends the streams that would never end by themselves.
+    pub shutdown: CancellationToken,
+}
+
+impl AppState {
+    /// Shares `shared`.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

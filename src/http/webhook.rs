@@ -1,0 +1,166 @@
+//! `POST /athos/webhook`: a signed delivery becomes a row on disk, and only then a 200. What it means for the call
+//! is found out later, by the worker.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::HeaderMap;
+use metrics::counter;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::RawBody;
+use super::error::{ApiError, ErrorEnvelope};
+use super::state::AppState;
+use crate::athos::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
+use crate::athos::types;
+use crate::model::MAX_ID_CHARS;
+use crate::store::{Accepted, NewEvent, StoreError};
+
+/// Athos gives a delivery up after 10 s (contract, "Rules"); a 503 before that makes it come again.
+const ACK_DEADLINE: Duration = Duration::from_secs(8);
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(receive_webhook))
+}
+
+/// A delivery that Athos signed. The only way to have one is to verify it.
+pub(super) struct SignedWebhook(NewEvent);
+
+impl FromRequest<AppState> for SignedWebhook {
+    type Rejection = ApiError;
+
+    /// Limited bytes, verified, then parsed: in this order.
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let signature = signature_header(request.headers()).map_err(refuse)?;
+        let webhook_id = webhook_id(request.headers());
+        let RawBody(body) = RawBody::from_request(request, state).await?;
+        let now = state.clock.now();
+        let (signed_at_secs, secret) = match state.verifier.verify(Some(&signature), &body, now) {
+            Verdict::Valid {
+                signed_at_secs,
+                secret,
+            } => (signed_at_secs, secret),
+            other => return Err(refuse(other)),
+        };
+        let (call_id, ignored_because) = match types::read_event(&body) {
+            Ok(event) => (Some(event.call_id), None),
+            Err(why) => (None, Some(why.to_string())),
+        };
+        Ok(Self(NewEvent {
+            webhook_id: webhook_id.unwrap_or_else(|| digest_id(&body)),
+            received_at: now,
+            signed_at_secs,
+            secret,
+            call_id,
+            body: body.into(),
+            ignored_because,
+        }))
+    }
+}
+
+/// The signature, which must be sent exactly once: of two, a proxy might check one and we the other.
+fn signature_header(headers: &HeaderMap) -> Result<String, Verdict> {
+    let mut values = headers.get_all(SIGNATURE_HEADER).iter();
+    let first = values.next().ok_or(Verdict::Missing)?;
+    match (first.to_str(), values.next()) {
+        (Ok(text), None) => Ok(text.to_owned()),
+        _ => Err(Verdict::Malformed(Malformed::NotText)),
+    }
+}
+
+fn refuse(verdict: Verdict) -> ApiError {
+    count(verdict.name());
+    ApiError::BadSignature(verdict)
+}
+
+fn count(verdict: &'static str) {
+    counter!("athos_webhooks_total", "verdict" => verdict).increment(1);
+}
+
+/// The delivery's id, when it is one that can serve as a key.
+fn webhook_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(WEBHOOK_ID_HEADER)?.to_str().ok()?;
+    let usable = !id.trim().is_empty() && id.len() <= MAX_ID_CHARS;
+    usable.then(|| id.to_owned())
+}
+
+/// The key of a signed delivery without a usable id: the same bytes are the same event.
+fn digest_id(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    format!("sha256:{}", base16ct::lower::encode_string(&digest))
+}
+
+/// What became of a delivery.
+#[derive(Serialize, ToSchema)]
+struct Receipt {
+    status: ReceiptStatus,
+}
+
+/// What became of a delivery. All three are kept on disk.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ReceiptStatus {
+    /// New; it will be processed.
+    Accepted,
+    /// It was here before.
+    Duplicate,
+    /// Signed, but nothing we understand; kept, and left alone.
+    Ignored,
+}
+
+/// Receive a signed webhook
+///
+/// Answers 200 only when the event is on disk.
+#[utoipa::path(
+    post, path = "/athos/webhook", tag = "athos",
+    request_body(content = String, content_type = "application/json", description = "Athos's bytes, as signed; at most 64 KiB"),
+    params(
+        ("X-Athos-Signature" = String, Header, description = "`t=<unix seconds>,v1=<hex HMAC-SHA256>`"),
+        ("X-Athos-Webhook-Id" = Option<String>, Header, description = "idempotency key"),
+    ),
+    responses(
+        (status = 200, body = Receipt),
+        (status = 401, body = ErrorEnvelope, description = "MISSING_SIGNATURE, MALFORMED_SIGNATURE, STALE_SIGNATURE, SIGNATURE_MISMATCH"),
+        (status = 413, body = ErrorEnvelope, description = "PAYLOAD_TOO_LARGE"),
+        (status = 503, body = ErrorEnvelope, description = "STORE_UNAVAILABLE: the event could not be kept; deliver it again"),
+    ),
+)]
+async fn receive_webhook(
+    State(state): State<AppState>,
+    SignedWebhook(event): SignedWebhook,
+) -> Result<Json<Receipt>, ApiError> {
+    let ignored = event.ignored_because.clone();
+    let call = event.call_id.clone();
+    let accepting = state.store.accept_event(event);
+    let accepted = timeout(ACK_DEADLINE, accepting)
+        .await
+        .unwrap_or(Err(StoreError::TimedOut))
+        .inspect_err(|_| count("not_stored"))?;
+    let status = match (accepted, ignored) {
+        (Accepted::Duplicate, _) => {
+            count("duplicate");
+            tracing::debug!(call, "duplicate delivery");
+            ReceiptStatus::Duplicate
+        }
+        (Accepted::New, Some(reason)) => {
+            count("ignored");
+            tracing::warn!(
+                reason,
+                "a signed delivery was not understood; kept as ignored"
+            );
+            ReceiptStatus::Ignored
+        }
+        (Accepted::New, None) => {
+            count("accepted");
+            tracing::debug!(call, "event accepted");
+            ReceiptStatus::Accepted
+        }
+    };
+    Ok(Json(Receipt { status }))
+}

@@ -1,0 +1,229 @@
+//! How the service starts and how it stops: in which order things open, and in which they close so that nothing that
+//! was acknowledged, claimed or begun is left hanging.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::athos;
+use crate::athos::signature::Verifier;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Shared};
+use crate::store::{SharedStore, SqliteStore};
+use crate::telemetry;
+use crate::worker::Worker;
+
+/// How long open requests may take to finish at shutdown.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How often gauges are set and idle memory is given back.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// What a service is started with beside its configuration.
+pub struct Options {
+    /// The time.
+    pub clock: Clock,
+    /// Mounts the demo's sign-in.
+    pub demo: Option<DemoSecret>,
+    /// Whether the worker runs by itself; tests step it instead.
+    pub run_worker: bool,
+}
+
+/// A running service.
+pub struct Service {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Where its metrics are.
+    pub admin_addr: SocketAddr,
+    /// What it remembers.
+    pub store: SharedStore,
+    /// What processes events.
+    pub worker: Arc<Worker>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    servers: Vec<JoinHandle<io::Result<()>>>,
+    running_worker: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Opens the store, binds the addresses, and starts working.
+    ///
+    /// # Errors
+    /// With advice: a port in use, a database that cannot be opened, a key that is none.
+    pub async fn start(config: &Config, options: Options) -> anyhow::Result<Self> {
+        let clock = options.clock;
+        let metrics = telemetry::metrics()?;
+        let athos = Arc::new(
+            athos::Client::new(&config.athos_base_url, &config.athos_api_key).context(
+                "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
+            )?,
+        );
+        let authenticator = Authenticator::new(config, &clock)?;
+        // Bound before the database is touched: of two services by mistake, the second fails here.
+        let listener = bind(config.bind_addr, "BIND_ADDR").await?;
+        let admin_listener = bind(config.admin_addr, "ADMIN_ADDR").await?;
+        let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
+        let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
+
+        let shutdown = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let worker = Arc::new(Worker::new(
+            Arc::clone(&store),
+            Arc::clone(&athos),
+            clock.clone(),
+            config.fetch_concurrency.get(),
+        ));
+        let state = AppState::new(Shared {
+            store: Arc::clone(&store),
+            athos,
+            clock,
+            verifier: Verifier::new(&config.athos_whsec),
+            authenticator,
+            mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
+            worker: Arc::clone(&worker),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        });
+        tokio::spawn(keep_house(state.clone(), metrics.clone()));
+        let router = http::router(state, &config.cors_origins, options.demo);
+        let servers = vec![
+            serve(listener, router, &shutdown),
+            serve(admin_listener, admin_router(metrics), &shutdown),
+        ];
+        let running_worker = options
+            .run_worker
+            .then(|| tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
+        tracing::info!(%addr, metrics = %admin_addr, "listening");
+        Ok(Self {
+            addr,
+            admin_addr,
+            store,
+            worker,
+            shutdown,
+            tasks,
+            servers,
+            running_worker,
+        })
+    }
+
+    /// Stops: no new connections, open requests and attempts finish, queued writes are synced, files are closed.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping");
+        self.shutdown.cancel();
+        let drained = tokio::time::timeout(DRAIN, async {
+            for server in &mut self.servers {
+                if let Ok(Err(error)) = server.await {
+                    tracing::error!(%error, "a listener failed");
+                }
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("some requests did not finish in time and are cut off");
+            self.servers.iter().for_each(JoinHandle::abort);
+        }
+        if let Some(worker) = self.running_worker
+            && let Err(error) = worker.await
+        {
+            tracing::error!(%error, "the worker did not end well");
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{variable}={addr} is in use: stop the process that listens there, or choose another port"
+        ),
+        io::ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+            "{variable}={addr} is not an address of this machine: use 127.0.0.1 or 0.0.0.0"
+        ),
+        io::ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "{variable}={addr} may not be used by this user: choose a port above 1023"
+        ),
+        _ => anyhow::anyhow!("cannot listen at {variable}={addr}: {error}"),
+    })
+}
+
+fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: &CancellationToken,
+) -> JoinHandle<io::Result<()>> {
+    let listener = listener.tap_io(|stream| {
+        // Answers are small and complete; waiting to fill a packet only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+    });
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    tokio::spawn(async move { server.await })
+}
+
+fn admin_router(metrics: PrometheusHandle) -> Router {
+    const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+    let render = async move || {
+        (
+            [(axum::http::header::CONTENT_TYPE, PROMETHEUS_TEXT)],
+            metrics.render(),
+        )
+    };
+    Router::new().route("/metrics", get(render))
+}
+
+/// Sets the gauges and gives idle memory back, until shutdown.
+async fn keep_house(state: AppState, metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = state.shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // Histograms hold every sample until somebody scrapes, or this runs.
+        metrics.run_upkeep();
+        state.mint_limit.forget_idle();
+        let paused = state.worker.gate().hold().is_some();
+        metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
+        match state.store.queue_depth().await {
+            Ok(depth) => {
+                let age = depth
+                    .oldest_received_at
+                    .map_or(Duration::ZERO, |oldest| state.clock.now().since(oldest));
+                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                metrics::gauge!("athos_queue_waiting").set(depth.waiting as f64);
+                metrics::gauge!("athos_queue_oldest_age_seconds").set(age.as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                metrics::gauge!("athos_events_dead").set(depth.dead as f64);
+            }
+            Err(error) => tracing::warn!(%error, "the queue's depth cannot be read"),
+        }
+    }
+}
+
+/// Returns when the process is asked to stop: SIGTERM, or Ctrl-C.
+///
+/// # Errors
+/// When signals cannot be listened for.
+pub async fn asked_to_stop() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,113 @@
+//! A role-play call at the vendor: live, ended, scored or failed.
+
+use serde_json::{Value, json};
+
+use super::external::Rep;
+use super::lines::Family;
+use super::scenario::{Difficulty, Persona, Score};
+use crate::model::Timestamp;
+
+/// A role-play call, from its redeem on.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) number: u64,
+    pub(super) id: String,
+    pub(super) session_id: String,
+    pub(super) rep: Rep,
+    pub(super) drill_key: String,
+    pub(super) family: Family,
+    pub(super) difficulty: Difficulty,
+    pub(super) persona: Persona,
+    pub(super) score: Score,
+    pub(super) started_at: Timestamp,
+    pub(super) ended: Option<Ended>,
+    pub(super) scored: Option<(Timestamp, Scoring)>,
+    /// How often its detail was asked for.
+    pub(super) fetches: u32,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) at: Timestamp,
+    pub(super) duration_secs: u64,
+}
+
+/// What came of scoring a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scoring {
+    Scored,
+    Failed { reason: String, message: String },
+}
+
+impl Scoring {
+    /// The one way in which scoring fails today.
+    pub(super) fn incomplete() -> Self {
+        Self::Failed {
+            reason: "SCORING_INCOMPLETE".into(),
+            message: "Athos did not finish processing this call.".into(),
+        }
+    }
+}
+
+/// What a call is made from.
+pub(super) struct NewCall {
+    pub(super) rep: Rep,
+    pub(super) drill_key: String,
+    pub(super) family: Family,
+    pub(super) difficulty: Difficulty,
+    pub(super) state: Option<String>,
+}
+
+impl Call {
+    pub(super) fn ended_at(&self) -> Option<Timestamp> {
+        self.ended.map(|ended| ended.at)
+    }
+
+    pub(super) fn duration_secs(&self) -> u64 {
+        self.ended.map_or(0, |ended| ended.duration_secs)
+    }
+
+    pub(super) fn scored_at(&self) -> Option<Timestamp> {
+        self.scored.as_ref().map(|(at, _)| *at)
+    }
+
+    /// Whether the external API shows it.
+    pub(super) fn is_scored(&self) -> bool {
+        matches!(self.scored, Some((_, Scoring::Scored)))
+    }
+
+    fn status(&self) -> &'static str {
+        match (&self.ended, &self.scored) {
+            (None, _) => "live",
+            (Some(_), None) => "scoring",
+            (_, Some((_, Scoring::Scored))) => "scored",
+            (_, Some((_, Scoring::Failed { .. }))) => "unscored",
+        }
+    }
+
+    /// The call as the control plane shows it, whatever state it is in.
+    pub(super) fn report(&self) -> Value {
+        let reason = match &self.scored {
+            Some((_, Scoring::Failed { reason, .. })) => Some(reason),
+            _ => None,
+        };
+        json!({
+            "callId": self.id,
+            "sessionId": self.session_id,
+            "status": self.status(),
+            "externalUserId": self.rep.user,
+            "externalAgencyId": self.rep.agency,
+            "drillKey": self.drill_key,
+            "difficulty": self.difficulty,
+            "persona": self.persona,
+            "startedAt": self.started_at,
+            "endedAt": self.ended_at(),
+            "durationSec": self.ended.map(|ended| ended.duration_secs),
+            "scoredAt": self.scored_at(),
+            "overallScore": self.is_scored().then_some(self.score.overall),
+            "reason": reason,
+            "fetches": self.fetches,
+        })
+    }
+}

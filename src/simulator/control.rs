@@ -1,0 +1,271 @@
+//! The control plane: what tests, the page and people with curl do to the vendor that no vendor allows.
+//! End calls, see deliveries and wait for them, put faults, count requests.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{Method, header};
+use axum::middleware;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use rand::RngExt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tower_http::cors::{Any, CorsLayer};
+use url::Url;
+
+use super::active::Active;
+use super::api::json_object;
+use super::call::NewCall;
+use super::error::ApiError;
+use super::external::Rep;
+use super::faults::Faults;
+use super::scenario::{self, Difficulty};
+use super::state::Memory;
+use super::vendor::SharedVendor;
+use super::{deliver, seam};
+
+const MAX_BURST: u64 = 100_000;
+const MAX_DURATION_SECS: u64 = 2 * 60 * 60;
+const DEFAULT_WAIT_MS: u64 = 10_000;
+const MAX_WAIT_MS: u64 = 120_000;
+
+type Answer = Result<Json<Value>, ApiError>;
+type Body = Result<Bytes, BytesRejection>;
+
+/// What only tests and people at a terminal call.
+pub(super) fn router() -> Router<SharedVendor> {
+    Router::new()
+        .route("/_simulator/calls", get(list_everything))
+        .route("/_simulator/burst", post(burst))
+        .route("/_simulator/deliveries", get(list_deliveries))
+        .route("/_simulator/requests", get(count_requests))
+        .route("/_simulator/faults", get(show_faults).put(put_faults))
+        .route("/_simulator/webhook-url", put(put_webhook_url))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn(seam::refuse_cross_origin))
+}
+
+/// What the stand-in for the SDK calls from a page of another origin.
+pub(super) fn browser_router() -> Router<SharedVendor> {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers([header::CONTENT_TYPE]);
+    Router::new()
+        .route("/_simulator/calls/{callId}/end", post(end_call))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(cors)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct EndCall {
+    duration_sec: Option<u64>,
+}
+
+async fn end_call(
+    State(vendor): State<SharedVendor>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let body = body.map_err(|_| ApiError::too_large())?;
+    let end: EndCall = if body.is_empty() {
+        EndCall { duration_sec: None }
+    } else {
+        parameters(json_object(Ok(body))?)?
+    };
+    check_duration(end.duration_sec)?;
+    let now = vendor.now();
+    let (ended, is_first) = vendor.change(|memory| memory.end_call(&id, end.duration_sec, now))?;
+    if is_first {
+        tracing::info!(call_id = id, "simulator ended a call");
+        deliver::score_later(&vendor, vec![id.clone()]);
+    }
+    Ok(Json(json!({
+        "callId": id,
+        "status": "ended",
+        "alreadyEnded": !is_first,
+        "endedAt": ended.at,
+        "durationSec": ended.duration_secs,
+    })))
+}
+
+async fn list_everything(State(vendor): State<SharedVendor>) -> Json<Value> {
+    let memory = vendor.memory();
+    let calls: Vec<Value> = memory.calls().iter().map(|call| call.report()).collect();
+    Json(json!({ "calls": calls }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Burst {
+    calls: u64,
+    reps: Option<Vec<String>>,
+    agency: Option<String>,
+    drill_key: Option<String>,
+    duration_sec: Option<u64>,
+}
+
+async fn burst(State(vendor): State<SharedVendor>, body: Body) -> Answer {
+    let burst: Burst = parameters(json_object(body)?)?;
+    if !(1..=MAX_BURST).contains(&burst.calls) {
+        return Err(ApiError::invalid_request(format!(
+            "calls must be 1 to {MAX_BURST}."
+        )));
+    }
+    check_duration(burst.duration_sec)?;
+    let reps = burst
+        .reps
+        .unwrap_or_else(|| (1..=5).map(|n| format!("rep_{n}")).collect());
+    if reps.is_empty() || reps.iter().any(|rep| rep.trim().is_empty()) {
+        return Err(ApiError::invalid_request(
+            "reps must name at least one rep, none blank.",
+        ));
+    }
+    let drill_key = burst.drill_key.unwrap_or_else(|| "ma-full-sale".into());
+    let family =
+        scenario::family_of(&drill_key).ok_or_else(|| ApiError::drill_not_found(&drill_key))?;
+
+    let now = vendor.now();
+    let one = |memory: &mut Memory, rep: &str| {
+        let new = NewCall {
+            rep: Rep {
+                user: rep.to_owned(),
+                agency: burst.agency.clone(),
+            },
+            drill_key: drill_key.clone(),
+            family,
+            difficulty: Difficulty::Advanced,
+            state: None,
+        };
+        let (id, number) = {
+            let call = memory.begin_call(new, now);
+            (call.id.clone(), call.number)
+        };
+        let drawn = memory.seed.rng("duration", number).random_range(45..=900);
+        memory.end_call(&id, Some(burst.duration_sec.unwrap_or(drawn)), now)?;
+        Ok(id)
+    };
+    let ids = vendor.change(|memory| {
+        let reps = reps.iter().cycle();
+        let wanted = usize::try_from(burst.calls).unwrap_or(usize::MAX);
+        reps.take(wanted)
+            .map(|rep| one(memory, rep))
+            .collect::<Result<Vec<String>, ApiError>>()
+    })?;
+    tracing::info!(calls = ids.len(), "simulator ended a burst of calls");
+    deliver::score_later(&vendor, ids.clone());
+    Ok(Json(json!({ "callIds": ids })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Wait {
+    /// Until there are so many attempts.
+    wait: Option<usize>,
+    /// Until nothing is being scored, held, sent or waiting for its retry.
+    #[serde(default)]
+    idle: bool,
+    timeout_ms: Option<u64>,
+}
+
+async fn list_deliveries(
+    State(vendor): State<SharedVendor>,
+    query: Result<Query<Wait>, QueryRejection>,
+) -> Answer {
+    let Query(wait) = query.map_err(|why| ApiError::invalid_request(why.body_text()))?;
+    let is_there = |memory: &Memory| {
+        let is_idle = memory.scoring == 0 && memory.unsettled == 0;
+        memory.deliveries.len() >= wait.wait.unwrap_or(0) && (is_idle || !wait.idle)
+    };
+    let limit_ms = wait.timeout_ms.unwrap_or(DEFAULT_WAIT_MS).min(MAX_WAIT_MS);
+    let mut bell = vendor.bell();
+    let until_there = async {
+        while !is_there(&vendor.memory()) {
+            if bell.changed().await.is_err() {
+                break;
+            }
+        }
+    };
+    let came = tokio::select! {
+        waited = tokio::time::timeout(Duration::from_millis(limit_ms), until_there) => waited.is_ok(),
+        () = vendor.shutdown.cancelled() => false,
+    };
+    let memory = vendor.memory();
+    if !came {
+        return Err(ApiError::wait_timeout(format!(
+            "After {limit_ms} ms there are {} deliveries, {} webhooks not settled and {} calls being scored.",
+            memory.deliveries.len(),
+            memory.unsettled,
+            memory.scoring,
+        )));
+    }
+    Ok(Json(json!({
+        "deliveries": memory.deliveries,
+        "unsettled": memory.unsettled,
+        "scoring": memory.scoring,
+    })))
+}
+
+async fn count_requests(State(vendor): State<SharedVendor>) -> Json<Value> {
+    Json(vendor.memory().requests_report())
+}
+
+async fn show_faults(State(vendor): State<SharedVendor>) -> Json<Value> {
+    Json(vendor.memory().faults.report())
+}
+
+async fn put_faults(State(vendor): State<SharedVendor>, body: Body) -> Answer {
+    let body = json_object(body)?;
+    let names: Vec<String> = body.keys().cloned().collect();
+    let faults = Faults::parse(body)?;
+    let key = faults
+        .key_revoked
+        .as_ref()
+        .and_then(|fault| fault.key.as_ref());
+    if key.is_some_and(|key| !vendor.knows_key(&key.0)) {
+        let message = "fault \"key-revoked\": key is not one of the simulator's keys";
+        return Err(ApiError::invalid_request(message));
+    }
+    let report = vendor.change(|memory| {
+        memory.faults = Active::new(faults);
+        memory.faults.report()
+    });
+    tracing::info!(?names, "simulator's faults were replaced");
+    deliver::release_held(&vendor);
+    Ok(Json(report))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookUrl {
+    url: Option<Url>,
+}
+
+async fn put_webhook_url(State(vendor): State<SharedVendor>, body: Body) -> Answer {
+    let WebhookUrl { url } = parameters(json_object(body)?)?;
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https");
+    if url.as_ref().is_some_and(|url| !is_http(url)) {
+        return Err(ApiError::invalid_request("url must be http or https."));
+    }
+    vendor.set_webhook_url(url.clone());
+    Ok(Json(json!({ "url": url })))
+}
+
+fn check_duration(duration_secs: Option<u64>) -> Result<(), ApiError> {
+    match duration_secs {
+        Some(secs) if secs > MAX_DURATION_SECS => Err(ApiError::invalid_request(format!(
+            "durationSec must be at most {MAX_DURATION_SECS}: no call is longer."
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn parameters<T: DeserializeOwned>(body: Map<String, Value>) -> Result<T, ApiError> {
+    serde_json::from_value(Value::Object(body))
+        .map_err(|why| ApiError::invalid_request(why.to_string()))
+}

@@ -1,0 +1,189 @@
+//! What the simulator can be told when it starts: flags for `simulate`, a plain struct for `demo` and tests.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+use url::Url;
+
+/// The API key that works when none is given.
+pub const DEMO_API_KEY: &str = "ath_live_simulator_0000";
+/// The secret that signs webhooks when none is given.
+pub const DEMO_WEBHOOK_SECRET: &str = "whsec_simulator_0000";
+
+const DEFAULT_BIND: &str = "127.0.0.1:8081";
+
+/// How the simulated vendor is set up.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Where the simulated Athos listens; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_BIND)]
+    pub bind: SocketAddr,
+
+    /// Where to deliver signed webhooks; without it they are logged and listed as undelivered
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<Url>,
+
+    /// Secrets shared with the receiver, comma-separated; the first one signs
+    #[arg(
+        long = "webhook-secret",
+        env = "ATHOS_WHSEC",
+        hide_env_values = true,
+        value_name = "SECRET",
+        value_delimiter = ',',
+        default_value = DEMO_WEBHOOK_SECRET
+    )]
+    pub webhook_secrets: Vec<SecretString>,
+
+    /// API keys that are accepted, comma-separated
+    #[arg(
+        long = "api-key",
+        env = "ATHOS_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_delimiter = ',',
+        default_value = DEMO_API_KEY
+    )]
+    pub api_keys: Vec<SecretString>,
+
+    /// Same seed and same requests: same ids, personas and scores
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How long scoring takes once a call has ended, such as 2s, 500ms or 0s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2s")]
+    pub score_delay: Duration,
+
+    /// How long after a failed delivery its one retry follows
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5m")]
+    pub webhook_retry: Duration,
+
+    /// How long a webhook's receiver has to answer
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    pub webhook_timeout: Duration,
+
+    /// Which generation of the contract to speak
+    #[arg(long, value_enum, default_value_t = Contract::External)]
+    pub contract: Contract,
+}
+
+/// The defaults of the flags, untouched by the environment: what a test or `demo` builds on.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            webhook_url: None,
+            webhook_secrets: vec![SecretString::from(DEMO_WEBHOOK_SECRET)],
+            api_keys: vec![SecretString::from(DEMO_API_KEY)],
+            seed: 1,
+            score_delay: Duration::from_secs(2),
+            webhook_retry: Duration::from_secs(300),
+            webhook_timeout: Duration::from_secs(10),
+            contract: Contract::External,
+        }
+    }
+}
+
+/// The generations of the vendor's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Contract {
+    /// Mid-2026: tokens are minted for an `externalUserId`
+    External,
+    /// Autumn 2026: tokens are minted for registered agents (not simulated yet)
+    Roster,
+    /// Both at once (not simulated yet)
+    Both,
+}
+
+/// The text is not a number with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a duration such as 500ms, 2s, 5m or 1h")]
+pub struct NotADuration;
+
+/// Reads `500ms`, `2s`, `5m` or `1h`; `0` alone needs no unit.
+///
+/// # Errors
+/// When the text is anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, NotADuration> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| NotADuration)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" if number == 0 => 1,
+        _ => return Err(NotADuration),
+    };
+    let ms = number.checked_mul(unit_ms).ok_or(NotADuration)?;
+    Ok(Duration::from_millis(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn durations_have_a_number_and_a_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
+        for bad in [
+            "",
+            "2",
+            "s",
+            "-1s",
+            "1.5s",
+            "2 s",
+            "2d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert_eq!(parse_duration(bad), Err(NotADuration), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_flags_defaults_are_those_of_the_struct() {
+        let flags = Cli::parse_from([
+            "simulate",
+            "--api-key",
+            DEMO_API_KEY,
+            "--webhook-secret",
+            DEMO_WEBHOOK_SECRET,
+        ]);
+        assert_eq!(
+            format!("{:?}", flags.options),
+            format!("{:?}", Options::default())
+        );
+    }
+
+    #[test]
+    fn keys_and_secrets_may_be_several_and_do_not_print() {
+        let cli = Cli::parse_from([
+            "simulate",
+            "--api-key=ath_live_a,ath_live_b",
+            "--webhook-secret=whsec_x,whsec_y",
+        ]);
+        assert_eq!(cli.options.api_keys.len(), 2);
+        assert_eq!(cli.options.webhook_secrets.len(), 2);
+        let shown = format!("{:?}", cli.options);
+        assert!(
+            !shown.contains("ath_live_a") && !shown.contains("whsec_x"),
+            "{shown}"
+        );
+    }
+}

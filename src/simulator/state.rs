@@ -1,0 +1,281 @@
+//! The vendor's memory: tokens, calls, deliveries, counters. It answers what happened; it does no IO and
+//! is told what time it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::active::Active;
+use super::call::{Call, Ended, NewCall, Scoring};
+use super::cursor::Place;
+use super::deliver::{Delivery, Webhook};
+use super::error::ApiError;
+use super::external::{self, Filter, Rep};
+use super::faults::Endpoint;
+use super::scenario;
+use super::seeded::Seed;
+use crate::model::Timestamp;
+
+/// How long a session token can be redeemed.
+pub(super) const TOKEN_LIFE_MS: u64 = 5 * 60 * 1000;
+
+/// Everything the simulated vendor knows.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) seed: Seed,
+    pub(super) faults: Active,
+    tokens: HashMap<String, Token>,
+    /// In the order in which they began: a call's number is its place.
+    calls: Vec<Call>,
+    by_id: HashMap<String, usize>,
+    /// What the list shows, in its order.
+    scored: BTreeSet<Place>,
+    /// How many calls each rep has begun: practice, for the scores.
+    begun_by: HashMap<String, usize>,
+    pub(super) deliveries: Vec<Delivery>,
+    /// Webhooks that the fault `reorder` holds back.
+    pub(super) held: Vec<Webhook>,
+    /// Webhooks made and not settled yet: held, on the way, or waiting for their retry.
+    pub(super) unsettled: usize,
+    /// Calls that have ended and are not scored yet.
+    pub(super) scoring: usize,
+    requests: BTreeMap<Endpoint, Requests>,
+    request_ids: u64,
+    minted: u64,
+}
+
+/// A session token that was minted here.
+#[derive(Debug)]
+struct Token {
+    rep: Rep,
+    expires_at: Timestamp,
+    spent: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Requests {
+    total: u64,
+    by_status: BTreeMap<u16, u64>,
+}
+
+impl Memory {
+    pub(super) fn new(seed: Seed) -> Self {
+        Self {
+            seed,
+            faults: Active::default(),
+            tokens: HashMap::new(),
+            calls: Vec::new(),
+            by_id: HashMap::new(),
+            scored: BTreeSet::new(),
+            begun_by: HashMap::new(),
+            deliveries: Vec::new(),
+            held: Vec::new(),
+            unsettled: 0,
+            scoring: 0,
+            requests: BTreeMap::new(),
+            request_ids: 0,
+            minted: 0,
+        }
+    }
+
+    pub(super) fn next_request_id(&mut self) -> String {
+        self.request_ids += 1;
+        self.seed.request_id("request", self.request_ids)
+    }
+
+    pub(super) fn count_request(&mut self, endpoint: Endpoint) {
+        self.requests.entry(endpoint).or_default().total += 1;
+    }
+
+    pub(super) fn count_answer(&mut self, endpoint: Endpoint, status: u16) {
+        let requests = self.requests.entry(endpoint).or_default();
+        *requests.by_status.entry(status).or_default() += 1;
+    }
+
+    pub(super) fn requests_report(&self) -> Value {
+        let all = [
+            Endpoint::Session,
+            Endpoint::Redeem,
+            Endpoint::Calls,
+            Endpoint::Call,
+        ];
+        let none = Requests::default();
+        let counts = all.map(|endpoint| (endpoint, self.requests.get(&endpoint).unwrap_or(&none)));
+        json!(BTreeMap::from(counts))
+    }
+
+    /// A number for the next token; the same for every run of the seed.
+    pub(super) fn next_token_number(&mut self) -> u64 {
+        self.minted += 1;
+        self.minted
+    }
+
+    pub(super) fn keep_token(&mut self, token: String, rep: Rep, expires_at: Timestamp) {
+        let token_state = Token {
+            rep,
+            expires_at,
+            spent: false,
+        };
+        self.tokens.insert(token, token_state);
+    }
+
+    /// Whether a token can be redeemed now. Does not spend it.
+    pub(super) fn check_token(&self, token: &str, now: Timestamp) -> Result<(), ApiError> {
+        let token = self.tokens.get(token).ok_or_else(ApiError::invalid_token)?;
+        if token.expires_at <= now {
+            return Err(ApiError::token_expired());
+        }
+        if token.spent {
+            return Err(ApiError::token_already_used());
+        }
+        Ok(())
+    }
+
+    /// Spends a token, at most once, and says whose it was.
+    pub(super) fn spend_token(&mut self, token: &str, now: Timestamp) -> Result<Rep, ApiError> {
+        self.check_token(token, now)?;
+        let token = self
+            .tokens
+            .get_mut(token)
+            .ok_or_else(ApiError::invalid_token)?;
+        token.spent = true;
+        Ok(token.rep.clone())
+    }
+
+    /// Begins a call, and with it decides who answers and how it will be scored.
+    pub(super) fn begin_call(&mut self, new: NewCall, started_at: Timestamp) -> &Call {
+        let index = self.calls.len();
+        let number = index as u64;
+        let rng = &mut self.seed.rng("persona", number);
+        let persona = scenario::persona(rng, new.family, new.state.as_deref());
+        let begun = self.begun_by.entry(new.rep.user.clone()).or_default();
+        let rng = &mut self.seed.rng("score", number);
+        let score = scenario::score(rng, new.difficulty, *begun, &persona);
+        *begun += 1;
+        let call = Call {
+            number,
+            id: self.seed.id("athos_call_", number),
+            session_id: self.seed.id("ext_", number),
+            rep: new.rep,
+            drill_key: new.drill_key,
+            family: new.family,
+            difficulty: new.difficulty,
+            persona,
+            score,
+            started_at,
+            ended: None,
+            scored: None,
+            fetches: 0,
+        };
+        self.by_id.insert(call.id.clone(), index);
+        self.calls.push(call);
+        &self.calls[index]
+    }
+
+    /// Ends a call now. The flag tells whether this is what ended it; a second end changes nothing.
+    ///
+    /// A given duration moves the start, not the end: lists are read by when a call ended.
+    pub(super) fn end_call(
+        &mut self,
+        id: &str,
+        duration_secs: Option<u64>,
+        now: Timestamp,
+    ) -> Result<(Ended, bool), ApiError> {
+        let call = self.call_mut(id).ok_or_else(ApiError::call_not_found)?;
+        if let Some(ended) = call.ended {
+            return Ok((ended, false));
+        }
+        let lasted = now.since(call.started_at).as_secs();
+        let ended = Ended {
+            at: now,
+            duration_secs: duration_secs.unwrap_or(lasted),
+        };
+        if duration_secs.is_some() || now < call.started_at {
+            call.started_at = now.minus(std::time::Duration::from_secs(ended.duration_secs));
+        }
+        call.ended = Some(ended);
+        self.scoring += 1;
+        Ok((ended, true))
+    }
+
+    /// Scores an ended call, once, and makes the webhook that says so.
+    pub(super) fn score_call(&mut self, id: &str, now: Timestamp) -> Option<Webhook> {
+        let call = self.by_id.get(id).map(|index| &mut self.calls[*index])?;
+        let (Some(ended), None) = (call.ended, &call.scored) else {
+            return None;
+        };
+        let scoring = self.faults.fails_scoring().unwrap_or(Scoring::Scored);
+        if scoring == Scoring::Scored {
+            self.scored.insert(Place {
+                at_ms: ended.at.as_millis(),
+                number: call.number,
+            });
+        }
+        // Numbered by the call, not by the order of scoring, which a burst leaves to chance.
+        let request_id = self.seed.request_id("webhook", call.number);
+        let mut body = external::webhook(&call.id, &call.rep, &scoring, now, &request_id);
+        self.faults.surprise(&mut body);
+        call.scored = Some((now, scoring));
+        self.scoring -= 1;
+        self.unsettled += 1;
+        Some(Webhook {
+            id: self.seed.id("wh_", call.number),
+            call_id: call.id.clone(),
+            body: Value::Object(body).to_string().into(),
+        })
+    }
+
+    pub(super) fn call(&self, id: &str) -> Option<&Call> {
+        self.by_id.get(id).map(|index| &self.calls[*index])
+    }
+
+    pub(super) fn call_mut(&mut self, id: &str) -> Option<&mut Call> {
+        self.by_id.get(id).map(|index| &mut self.calls[*index])
+    }
+
+    pub(super) fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// One page of scored calls, newest first, and where the next one begins. Both ends of the window belong to it.
+    pub(super) fn list_scored(
+        &self,
+        from: Timestamp,
+        to: Option<Timestamp>,
+        filter: &Filter,
+        limit: usize,
+        after: Option<Place>,
+    ) -> (Vec<&Call>, Option<Place>) {
+        let first = Place::first_at(from);
+        let window_end = to.map_or(Bound::Unbounded, |to| Bound::Included(Place::last_at(to)));
+        let upper = match (after, to) {
+            (Some(after), Some(to)) if after > Place::last_at(to) => window_end,
+            (Some(after), _) => Bound::Excluded(after),
+            (None, _) => window_end,
+        };
+        // A range that ends before it begins would panic; it is an empty page.
+        let is_empty = match upper {
+            Bound::Included(end) => end < first,
+            Bound::Excluded(end) => end <= first,
+            Bound::Unbounded => false,
+        };
+        if is_empty {
+            return (Vec::new(), None);
+        }
+        let places = self.scored.range((Bound::Included(first), upper)).rev();
+        let mut found = places.filter_map(|place| {
+            let index = usize::try_from(place.number).ok()?;
+            let call = self.calls.get(index)?;
+            filter.matches(&call.rep).then_some((*place, call))
+        });
+        let page: Vec<_> = found.by_ref().take(limit).collect();
+        let next = match (page.last(), found.next()) {
+            (Some((place, _)), Some(_)) => Some(*place),
+            _ => None,
+        };
+        (page.into_iter().map(|(_, call)| call).collect(), next)
+    }
+}

@@ -1,0 +1,375 @@
+//! `trigger`: signs a sample webhook and sends it to any URL, as the vendor would, or deliberately not as
+//! the vendor would. One shot and no memory; a vendor that remembers is `simulate`.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::header::CONTENT_TYPE;
+use secrecy::SecretString;
+use serde_json::Value;
+use url::Url;
+
+use super::call::Scoring;
+use super::external::{self, Rep};
+use super::http_client;
+use crate::athos::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
+use crate::clock::Clock;
+
+/// How long the vendor waits for an answer.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Twice what a receiver tolerates.
+const STALE_BY_SECS: i64 = 2 * signature::TOLERANCE_SECS;
+
+/// What to send, where to, and what to get wrong.
+#[derive(Args, Clone, Debug)]
+pub struct TriggerArgs {
+    /// Where to send it
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080/athos/webhook"
+    )]
+    pub url: Url,
+
+    /// The secret shared with the receiver; of several, comma-separated, the first one signs
+    #[arg(
+        long = "secret",
+        env = "ATHOS_WHSEC",
+        hide_env_values = true,
+        value_name = "SECRET",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub secrets: Vec<SecretString>,
+
+    /// Say that the call was scored (the default)
+    #[arg(long, conflicts_with = "failed")]
+    pub success: bool,
+
+    /// Say that the call could not be scored
+    #[arg(long)]
+    pub failed: bool,
+
+    /// The call it is about
+    #[arg(
+        long,
+        value_name = "ID",
+        default_value = "athos_call_GZ1DjOkZv_VEPoE-CJ8mp"
+    )]
+    pub call_id: String,
+
+    /// Whose call it was (externalUserId)
+    #[arg(long, value_name = "ID", default_value = "rep_8842")]
+    pub rep: String,
+
+    /// The rep's agency (externalAgencyId); none by default
+    #[arg(long, value_name = "ID")]
+    pub agency: Option<String>,
+
+    /// The webhook's id, by which a receiver knows a repetition; a fresh one by default
+    #[arg(long, value_name = "ID")]
+    pub webhook_id: Option<String>,
+
+    /// Send it twice under the same id
+    #[arg(long)]
+    pub duplicate: bool,
+
+    /// Sign it ten minutes ago; a 401 is then the right answer
+    #[arg(long)]
+    pub stale: bool,
+
+    /// Sign it with a secret that nobody shares; a 401 is then the right answer
+    #[arg(long)]
+    pub bad_signature: bool,
+
+    /// Replace a member of the body; the value is JSON, or else a string. May be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// What was sent, and what came back.
+#[derive(Clone, Debug)]
+pub struct Triggered {
+    /// Where it went.
+    pub url: Url,
+    /// The webhook's id.
+    pub webhook_id: String,
+    /// The value of the signature header.
+    pub signature: String,
+    /// The body, as it was signed.
+    pub body: String,
+    /// One answer for each time it was sent.
+    pub answers: Vec<Answer>,
+    /// Whether the receiver was given a reason to refuse.
+    pub refusal_is_right: bool,
+}
+
+/// What a receiver said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+}
+
+impl Triggered {
+    /// Whether every answer was the right one: 2xx, or 401 when the signature was made to be refused.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        let is_right = |answer: &Answer| match self.refusal_is_right {
+            true => answer.status == 401,
+            false => (200..300).contains(&answer.status),
+        };
+        self.answers.iter().all(is_right)
+    }
+
+    /// Writes the exchange for a person to read.
+    ///
+    /// # Errors
+    /// When `out` cannot be written to.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "POST {}", self.url)?;
+        writeln!(out, "X-Athos-Webhook-Id: {}", self.webhook_id)?;
+        writeln!(out, "X-Athos-Signature: {}", self.signature)?;
+        writeln!(out, "\n{}", self.body)?;
+        for answer in &self.answers {
+            writeln!(out, "\n-> {} {}", answer.status, answer.body.trim_end())?;
+        }
+        if !self.is_success() {
+            let wanted = if self.refusal_is_right { "401" } else { "2xx" };
+            writeln!(out, "\nThe receiver should have answered {wanted}.")?;
+        }
+        Ok(())
+    }
+}
+
+/// Signs and sends.
+///
+/// # Errors
+/// When the arguments do not make a webhook, or nobody answers. An unwelcome answer is not an error: see
+/// [`Triggered::is_success`].
+pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggered> {
+    let body = sample(&args, &clock)?.to_string();
+    let shared = args.secrets.first().context("no secret to sign with")?;
+    let nobodys = SecretString::from("whsec_that_nobody_shares");
+    let secret = if args.bad_signature { &nobodys } else { shared };
+    let age_secs = if args.stale { STALE_BY_SECS } else { 0 };
+    let t = clock.now().as_secs() - age_secs;
+    let signature = signature::sign(secret, t, body.as_bytes());
+    let webhook_id = args.webhook_id;
+    let webhook_id = webhook_id.unwrap_or_else(|| format!("wh_{}", clock.new_id().simple()));
+
+    let http = http_client().context("the HTTP client cannot be made")?;
+    let mut answers = Vec::new();
+    for _ in 0..if args.duplicate { 2 } else { 1 } {
+        let sent = http
+            .post(args.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(SIGNATURE_HEADER, &signature)
+            .header(WEBHOOK_ID_HEADER, &webhook_id)
+            .body(body.clone())
+            .timeout(ACK_TIMEOUT)
+            .send()
+            .await;
+        let answer = sent.with_context(|| format!("{} did not answer", args.url))?;
+        answers.push(Answer {
+            status: answer.status().as_u16(),
+            body: answer.text().await.context("the answer broke off")?,
+        });
+    }
+    Ok(Triggered {
+        url: args.url,
+        webhook_id,
+        signature,
+        body,
+        answers,
+        refusal_is_right: args.stale || args.bad_signature,
+    })
+}
+
+fn sample(args: &TriggerArgs, clock: &Clock) -> anyhow::Result<Value> {
+    let rep = Rep {
+        user: args.rep.clone(),
+        agency: args.agency.clone(),
+    };
+    let scoring = if args.failed {
+        Scoring::incomplete()
+    } else {
+        Scoring::Scored
+    };
+    let request_id = format!("req_{}", clock.new_id());
+    let body = external::webhook(&args.call_id, &rep, &scoring, clock.now(), &request_id);
+    let mut body = Value::Object(body);
+    for assignment in &args.set {
+        set(&mut body, assignment)?;
+    }
+    Ok(body)
+}
+
+/// Applies one `path=value`. A path that is not there is an error: it would be a typo that tests nothing.
+fn set(body: &mut Value, assignment: &str) -> anyhow::Result<()> {
+    let Some((path, value)) = assignment.split_once('=') else {
+        bail!("--set {assignment}: not PATH=VALUE");
+    };
+    let known = paths(body);
+    let mut at = Some(&mut *body);
+    for key in path.split('.') {
+        at = at.and_then(|object| object.get_mut(key));
+    }
+    let Some(at) = at else {
+        bail!("--set {path}: no such path; there are {}", known.join(", "));
+    };
+    *at = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok(())
+}
+
+/// The paths of all members, dotted where they are nested.
+fn paths(value: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        all.push(key.clone());
+        all.extend(paths(inner).into_iter().map(|path| format!("{key}.{path}")));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::super::tests::{Receiver, Reply, start_time};
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        trigger: TriggerArgs,
+    }
+
+    fn args(receiver: &Receiver, more: &[&str]) -> TriggerArgs {
+        let url = receiver.url.to_string();
+        let base = [
+            "trigger",
+            "--secret",
+            "whsec_simulator_0000,other",
+            "--url",
+            &url,
+        ];
+        Cli::try_parse_from(base.iter().chain(more))
+            .unwrap()
+            .trigger
+    }
+
+    async fn run(receiver: &Receiver, more: &[&str]) -> anyhow::Result<Triggered> {
+        let clock = ManualClock::starting_at(start_time()).clock();
+        trigger(args(receiver, more), clock).await
+    }
+
+    #[tokio::test]
+    async fn a_scored_call_is_announced_by_default() {
+        let receiver = Receiver::start(&[]).await;
+        let sent = run(
+            &receiver,
+            &["--call-id", "c", "--rep", "r", "--agency", "a"],
+        );
+        let sent = sent.await.unwrap();
+        assert!(sent.is_success());
+        let received = receiver.received();
+        assert_eq!(received.len(), 1);
+        assert_eq!(received[0].verdict(start_time()).name(), "valid");
+        assert_eq!(received[0].id, sent.webhook_id);
+        let body = received[0].json();
+        assert_eq!(body["success"], true);
+        assert_eq!(body["callId"], "c");
+        assert_eq!(body["externalUserId"], "r");
+        assert_eq!(body["externalAgencyId"], "a");
+
+        let mut shown = Vec::new();
+        sent.write_to(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(
+            shown.contains(&sent.body) && shown.contains("-> 200"),
+            "{shown}"
+        );
+        assert!(!shown.contains("whsec_"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_failed_call_a_given_id_and_a_repetition() {
+        let receiver = Receiver::start(&[]).await;
+        let more = ["--failed", "--duplicate", "--webhook-id", "wh_1"];
+        let sent = run(&receiver, &more).await.unwrap();
+        assert!(sent.is_success());
+        let received = receiver.received();
+        assert_eq!(received.len(), 2);
+        assert!(received.iter().all(|one| one.id == "wh_1"));
+        assert_eq!(received[0].json()["reason"], "SCORING_INCOMPLETE");
+    }
+
+    #[tokio::test]
+    async fn a_signature_made_to_be_refused_must_be_refused() {
+        for (flag, verdict) in [("--stale", "stale"), ("--bad-signature", "mismatch")] {
+            let receiver = Receiver::start(&[Reply::Status(401), Reply::Status(200)]).await;
+            assert!(run(&receiver, &[flag]).await.unwrap().is_success());
+            assert!(
+                !run(&receiver, &[flag]).await.unwrap().is_success(),
+                "let in"
+            );
+            let received = receiver.received();
+            assert_eq!(received[0].verdict(start_time()).name(), verdict);
+        }
+        let receiver = Receiver::start(&[Reply::Status(500)]).await;
+        let refused = run(&receiver, &[]).await.unwrap();
+        assert!(!refused.is_success());
+        let mut shown = Vec::new();
+        refused.write_to(&mut shown).unwrap();
+        assert!(
+            String::from_utf8(shown)
+                .unwrap()
+                .contains("should have answered 2xx")
+        );
+    }
+
+    #[tokio::test]
+    async fn members_can_be_set_and_a_typo_is_an_error_that_names_the_choices() {
+        let receiver = Receiver::start(&[]).await;
+        let more = [
+            "--set",
+            "externalAgencyId=null",
+            "--set",
+            "event=call.begun",
+        ];
+        run(&receiver, &more).await.unwrap();
+        let body = receiver.received()[0].json();
+        assert_eq!(body["event"], "call.begun");
+        assert_eq!(body["externalAgencyId"], Value::Null);
+
+        for bad in ["calId=x", "callId.x=1", "reason=x", "callId"] {
+            let error = run(&receiver, &["--set", bad])
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("callId"), "{error}");
+        }
+        assert_eq!(receiver.received().len(), 1, "nothing was sent");
+    }
+
+    #[test]
+    fn nested_members_have_dotted_paths() {
+        let mut body = json!({ "a": { "b": 1 }, "c": 2 });
+        assert_eq!(paths(&body), ["a", "a.b", "c"]);
+        set(&mut body, "a.b={\"d\":[1]}").unwrap();
+        assert_eq!(body["a"]["b"]["d"][0], 1);
+    }
+
+    #[test]
+    fn success_and_failed_exclude_each_other() {
+        let both = ["trigger", "--secret", "s", "--success", "--failed"];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+}

@@ -1,0 +1,318 @@
+//! What the service remembers, as a trait in the domain's verbs: the inbox of events, the calls, the mints.
+//! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
+
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, watch};
+
+use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Timestamp};
+
+pub use sqlite::SqliteStore;
+
+/// A store, shared.
+pub type SharedStore = Arc<dyn Store>;
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was changed; the same may succeed later (a full disk, a locked file).
+    #[error("the database refused: {0}")]
+    Refused(Arc<sqlx::Error>),
+    /// What was read is not what was ever written.
+    #[error("the database holds something unreadable: {0}")]
+    Unreadable(String),
+    /// The store is shutting down, or its writer is gone.
+    #[error("the store is closed")]
+    Closed,
+    /// It took longer than whoever asked could wait; it may still happen.
+    #[error("the database did not answer in time")]
+    TimedOut,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Refused(Arc::new(error))
+    }
+}
+
+/// What the store answers.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// A signed delivery, on its way into the inbox.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The idempotency key.
+    pub webhook_id: String,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// `t` of its signature, in unix seconds.
+    pub signed_at_secs: i64,
+    /// Fingerprint of the secret that matched.
+    pub secret: String,
+    /// Which call it is about, when it was understood.
+    pub call_id: Option<String>,
+    /// The bytes as they came.
+    pub body: Vec<u8>,
+    /// Why it will not be processed, when it was not understood.
+    pub ignored_because: Option<String>,
+}
+
+/// Whether a delivery was new. Either way its row is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The first with this key.
+    New,
+    /// There was one before.
+    Duplicate,
+}
+
+/// An event of the inbox, as the worker reads it.
+#[derive(Clone, Debug)]
+pub struct InboxEvent {
+    /// Its number; grows with arrival.
+    pub id: i64,
+    /// The bytes as they came.
+    pub body: Vec<u8>,
+    /// When it came in.
+    pub received_at: Timestamp,
+}
+
+/// The right to settle an event, until it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The event.
+    pub event_id: i64,
+    /// Which claim of it this is.
+    pub number: i64,
+}
+
+/// An event, and the right to settle it.
+#[derive(Clone, Debug)]
+pub struct ClaimedEvent {
+    /// The right to settle it.
+    pub lease: Lease,
+    /// The event.
+    pub event: InboxEvent,
+    /// How many attempts were spent before this one.
+    pub attempts: u32,
+}
+
+/// How an attempt at an event ended.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// The call's detail is here.
+    Scored(Box<CallDetail>),
+    /// There is nothing to fetch: what the event says is all there is.
+    Unscored(Box<CallEvent>),
+    /// Try again.
+    Retry {
+        /// Not before.
+        at: Timestamp,
+        /// Why this attempt failed, in words.
+        reason: String,
+        /// Whether this attempt counts; it does not when the fault is ours.
+        spent: bool,
+    },
+    /// Give up, until somebody replays it.
+    Dead {
+        /// Why, in words.
+        reason: String,
+    },
+    /// It turned out to be nothing we know.
+    Ignored {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// Whether a settlement took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It did.
+    Yes,
+    /// The lease had expired and somebody else has the event; nothing was changed.
+    LeaseLost,
+}
+
+/// A request for a session token.
+#[derive(Clone, Debug)]
+pub struct NewMint {
+    /// Ours, unique.
+    pub id: String,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// For whom.
+    pub rep: PlatformId,
+    /// Of which agency.
+    pub agency: Option<PlatformId>,
+    /// Who asked: `user` or `service`.
+    pub caller: &'static str,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct MintOutcome {
+    /// `minted`, or the error's code.
+    pub outcome: String,
+    /// When Athos answered, or did not.
+    pub answered_at: Timestamp,
+    /// When the token expires.
+    pub expires_at: Option<Timestamp>,
+    /// Athos's request id, to quote.
+    pub athos_request_id: Option<String>,
+}
+
+/// Which calls to list. Filters narrow the scope; they never widen it.
+#[derive(Clone, Debug)]
+pub struct CallFilter {
+    /// Whose calls the reader may see.
+    pub scope: Scope,
+    /// Ended at or after.
+    pub from: Option<Timestamp>,
+    /// Ended at or before.
+    pub to: Option<Timestamp>,
+    /// Of this rep.
+    pub rep: Option<String>,
+    /// Of this agency.
+    pub agency: Option<String>,
+    /// Of this drill.
+    pub drill: Option<String>,
+    /// In this status.
+    pub status: Option<CallStatus>,
+}
+
+/// A place in a list: the last row of the page before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageKey {
+    /// The axis: when the call ended, or the best we know.
+    pub sort_at: Timestamp,
+    /// Breaks ties.
+    pub seq: i64,
+}
+
+/// One page of calls, newest first.
+#[derive(Clone, Debug)]
+pub struct CallPage {
+    /// The rows.
+    pub rows: Vec<CallRow>,
+    /// Where the next page starts; `None` on the last.
+    pub next: Option<PageKey>,
+}
+
+/// A call with everything that is kept of it.
+#[derive(Clone, Debug)]
+pub struct StoredCall {
+    /// The projection.
+    pub row: CallRow,
+    /// Why it could not be scored; a machine code.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub reason_message: Option<String>,
+    /// Athos's JSON, once it is here.
+    pub raw: Option<String>,
+}
+
+/// One change of a call, for the live stream.
+#[derive(Clone, Debug)]
+pub struct CallChange {
+    /// Grows with every change of any call.
+    pub rev: i64,
+    /// The call.
+    pub id: String,
+    /// Where it stands now.
+    pub status: CallStatus,
+    /// Whose it is.
+    pub rep: Option<String>,
+    /// 0 to 100, once scored.
+    pub overall_score: Option<f64>,
+}
+
+/// How much work lies in the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Events pending or leased.
+    pub waiting: u64,
+    /// When the oldest of them came in.
+    pub oldest_received_at: Option<Timestamp>,
+    /// Events given up.
+    pub dead: u64,
+}
+
+/// Everything the service remembers. All methods are safe to call from any task; a write is on disk when it returns.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Takes a signed delivery into the inbox, once for each webhook id; returns after the sync.
+    async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted>;
+
+    /// Events that have no call row yet, oldest first.
+    async fn unopened_events(&self, limit: u32) -> StoreResult<Vec<InboxEvent>>;
+
+    /// Gives each call a row in `processing` unless it has one, and notes that events up to `up_to` have theirs.
+    async fn open_calls(&self, calls: Vec<(CallEvent, Timestamp)>, up_to: i64) -> StoreResult<()>;
+
+    /// Leases up to `limit` events that are due at `now`, for `lease`; an expired lease is due again.
+    async fn claim_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        lease: Duration,
+    ) -> StoreResult<Vec<ClaimedEvent>>;
+
+    /// Ends an attempt: the event's new state and the call's new row, in one transaction.
+    async fn settle(
+        &self,
+        lease: Lease,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> StoreResult<Settled>;
+
+    /// When the next event is due, if any is waiting.
+    async fn next_due(&self) -> StoreResult<Option<Timestamp>>;
+
+    /// Woken when an event has been accepted. Register before querying.
+    fn arrivals(&self) -> &Notify;
+
+    /// Records that a token is being asked for.
+    async fn record_mint(&self, mint: NewMint) -> StoreResult<()>;
+
+    /// Records what came of it.
+    async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+
+    /// One page of calls, newest first, after `after`.
+    async fn list_calls(
+        &self,
+        filter: &CallFilter,
+        limit: u32,
+        after: Option<PageKey>,
+    ) -> StoreResult<CallPage>;
+
+    /// One call, when it exists for this reader.
+    async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>>;
+
+    /// Changes after `rev`, oldest first, that this reader may see.
+    async fn changes_since(
+        &self,
+        scope: &Scope,
+        rev: i64,
+        limit: u32,
+    ) -> StoreResult<Vec<CallChange>>;
+
+    /// The latest change of any call; 0 before the first.
+    async fn latest_rev(&self) -> StoreResult<i64>;
+
+    /// Ticks whenever some call has changed.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// How much work lies in the inbox.
+    async fn queue_depth(&self) -> StoreResult<QueueDepth>;
+
+    /// Whether it can be read and its last write succeeded.
+    async fn check(&self) -> StoreResult<()>;
+
+    /// Finishes what was queued and closes the files.
+    async fn close(&self);
+}

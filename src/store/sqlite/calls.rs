@@ -1,0 +1,290 @@
+//! The calls in SQL: what is known of each, and what each reader may see. A call only ever learns: `scored` is never
+//! undone by `unscored`, nor either by `processing`, in whatever order events arrive.
+
+use std::str::FromStr;
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Timestamp};
+use crate::store::{
+    CallChange, CallFilter, CallPage, PageKey, StoreError, StoreResult, StoredCall,
+};
+
+// `rev` is always the highest so far and one more; there is one writer, so none is given twice.
+
+/// Gives the call of an event its row, unless it has one.
+pub(super) async fn open(
+    tx: &mut SqliteConnection,
+    event: &CallEvent,
+    received_at: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO calls \
+         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
+         VALUES (?, 'processing', ?, ?, ?, ?, ?, ?, \
+                 (SELECT coalesce(max(rev), 0) + 1 FROM calls)) \
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(&*event.call_id)
+    .bind(&*event.source)
+    .bind(event.identity.rep.as_deref())
+    .bind(event.identity.agency.as_deref())
+    .bind(event.identity.athos_rep.as_deref())
+    .bind(event.identity.athos_agency.as_deref())
+    .bind(event.occurred_at.unwrap_or(received_at).as_millis())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores a call's detail; the same detail again changes nothing.
+pub(super) async fn store_detail(
+    tx: &mut SqliteConnection,
+    detail: &CallDetail,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let call = &detail.header;
+    let known: Option<String> = sqlx::query_scalar(
+        "SELECT raw FROM call_details JOIN calls ON seq = call_seq \
+         WHERE id = ? AND status = 'scored'",
+    )
+    .bind(&*call.id)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if known.as_ref() == Some(&detail.raw) {
+        return Ok(());
+    }
+    let best_time = call.ended_at.or(call.started_at).unwrap_or(now);
+    let seq: i64 = sqlx::query_scalar(
+        "INSERT INTO calls \
+         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
+          duration_sec, scored_at, overall_score, compliance_percent, sort_at, rev) \
+         VALUES (?, 'scored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                 (SELECT coalesce(max(rev), 0) + 1 FROM calls)) \
+         ON CONFLICT (id) DO UPDATE SET \
+           status = excluded.status, source = excluded.source, \
+           rep = coalesce(excluded.rep, rep), agency = coalesce(excluded.agency, agency), \
+           athos_rep = coalesce(excluded.athos_rep, athos_rep), \
+           athos_agency = coalesce(excluded.athos_agency, athos_agency), \
+           drill_key = excluded.drill_key, started_at = excluded.started_at, \
+           ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
+           scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
+           compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
+           sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev \
+         RETURNING seq",
+    )
+    .bind(&*call.id)
+    .bind(&*call.source)
+    .bind(call.identity.rep.as_deref())
+    .bind(call.identity.agency.as_deref())
+    .bind(call.identity.athos_rep.as_deref())
+    .bind(call.identity.athos_agency.as_deref())
+    .bind(call.drill_key.as_deref())
+    .bind(call.started_at.map(Timestamp::as_millis))
+    .bind(call.ended_at.map(Timestamp::as_millis))
+    .bind(call.duration_sec)
+    .bind(call.scored_at.map(Timestamp::as_millis))
+    .bind(detail.overall_score)
+    .bind(detail.compliance_percent)
+    .bind(best_time.as_millis())
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO call_details (call_seq, raw, fetched_at) VALUES (?, ?, ?) \
+         ON CONFLICT (call_seq) DO UPDATE SET raw = excluded.raw, fetched_at = excluded.fetched_at",
+    )
+    .bind(seq)
+    .bind(&*detail.raw)
+    .bind(now.as_millis())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores that a call could not be scored, unless it was.
+pub(super) async fn store_unscored(
+    tx: &mut SqliteConnection,
+    event: &CallEvent,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let EventOutcome::Unscored { reason, message } = &event.outcome else {
+        return Ok(());
+    };
+    sqlx::query(
+        "INSERT INTO calls \
+         (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
+          sort_at, rev) \
+         VALUES (?, 'unscored', ?, ?, ?, ?, ?, ?, ?, ?, \
+                 (SELECT coalesce(max(rev), 0) + 1 FROM calls)) \
+         ON CONFLICT (id) DO UPDATE SET \
+           status = excluded.status, rep = coalesce(excluded.rep, rep), \
+           agency = coalesce(excluded.agency, agency), \
+           athos_rep = coalesce(excluded.athos_rep, athos_rep), \
+           athos_agency = coalesce(excluded.athos_agency, athos_agency), \
+           reason = excluded.reason, reason_message = excluded.reason_message, rev = excluded.rev \
+         WHERE status = 'processing'",
+    )
+    .bind(&*event.call_id)
+    .bind(&*event.source)
+    .bind(event.identity.rep.as_deref())
+    .bind(event.identity.agency.as_deref())
+    .bind(event.identity.athos_rep.as_deref())
+    .bind(event.identity.athos_agency.as_deref())
+    .bind(reason.as_deref())
+    .bind(message.as_deref())
+    .bind(event.occurred_at.unwrap_or(now).as_millis())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+const ROW: &str = "SELECT seq, sort_at, id, status, source, rep, agency, drill_key, started_at, \
+                   ended_at, duration_sec, scored_at, overall_score, compliance_percent";
+
+pub(super) async fn list(
+    readers: &SqlitePool,
+    filter: &CallFilter,
+    limit: u32,
+    after: Option<PageKey>,
+) -> StoreResult<CallPage> {
+    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    sql.push(" FROM calls WHERE true");
+    push_scope(&mut sql, &filter.scope);
+    let texts = [
+        (" AND rep = ", filter.rep.as_deref()),
+        (" AND agency = ", filter.agency.as_deref()),
+        (" AND drill_key = ", filter.drill.as_deref()),
+        (" AND status = ", filter.status.map(CallStatus::as_str)),
+    ];
+    for (condition, value) in texts {
+        if let Some(value) = value {
+            sql.push(condition).push_bind(value);
+        }
+    }
+    let times = [
+        (" AND sort_at >= ", filter.from),
+        (" AND sort_at <= ", filter.to),
+    ];
+    for (condition, time) in times {
+        if let Some(time) = time {
+            sql.push(condition).push_bind(time.as_millis());
+        }
+    }
+    if let Some(after) = after {
+        sql.push(" AND (sort_at, seq) < (")
+            .push_bind(after.sort_at.as_millis())
+            .push(", ")
+            .push_bind(after.seq)
+            .push(")");
+    }
+    // One more than asked for tells whether there is another page.
+    sql.push(" ORDER BY sort_at DESC, seq DESC LIMIT ")
+        .push_bind(i64::from(limit) + 1);
+    let mut rows = sql.build().fetch_all(readers).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = match rows.last() {
+        Some(last) if more => Some(PageKey {
+            sort_at: Timestamp::from_millis(last.get("sort_at")),
+            seq: last.get("seq"),
+        }),
+        _ => None,
+    };
+    let rows = rows.iter().map(call_row).collect::<StoreResult<_>>()?;
+    Ok(CallPage { rows, next })
+}
+
+fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
+    match scope {
+        Scope::Rep(rep) => sql.push(" AND rep = ").push_bind(rep.as_str()),
+        Scope::Agency(agency) => sql.push(" AND agency = ").push_bind(agency.as_str()),
+        Scope::All => sql,
+    };
+}
+
+pub(super) async fn find(
+    readers: &SqlitePool,
+    scope: &Scope,
+    id: &str,
+) -> StoreResult<Option<StoredCall>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    sql.push(
+        ", reason, reason_message, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
+         WHERE id = ",
+    )
+    .push_bind(id);
+    push_scope(&mut sql, scope);
+    let row = sql.build().fetch_optional(readers).await?;
+    row.map(|row| {
+        Ok(StoredCall {
+            row: call_row(&row)?,
+            reason: row.get("reason"),
+            reason_message: row.get("reason_message"),
+            raw: row.get("raw"),
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn changes_since(
+    readers: &SqlitePool,
+    scope: &Scope,
+    rev: i64,
+    limit: u32,
+) -> StoreResult<Vec<CallChange>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT rev, id, status, rep, overall_score \
+         FROM calls INDEXED BY calls_by_rev WHERE rev > ",
+    );
+    sql.push_bind(rev);
+    push_scope(&mut sql, scope);
+    sql.push(" ORDER BY rev LIMIT ").push_bind(limit);
+    let rows = sql.build().fetch_all(readers).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(CallChange {
+                rev: row.get("rev"),
+                id: row.get("id"),
+                status: word(row, "status")?,
+                rep: row.get("rep"),
+                overall_score: row.get("overall_score"),
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn latest_rev(readers: &SqlitePool) -> StoreResult<i64> {
+    let rev = sqlx::query_scalar("SELECT coalesce(max(rev), 0) FROM calls")
+        .fetch_one(readers)
+        .await?;
+    Ok(rev)
+}
+
+fn call_row(row: &SqliteRow) -> StoreResult<CallRow> {
+    let time = |column| {
+        row.get::<Option<i64>, _>(column)
+            .map(Timestamp::from_millis)
+    };
+    Ok(CallRow {
+        id: row.get("id"),
+        status: word(row, "status")?,
+        source: row.get("source"),
+        rep: row.get("rep"),
+        agency: row.get("agency"),
+        drill_key: row.get("drill_key"),
+        started_at: time("started_at"),
+        ended_at: time("ended_at"),
+        duration_sec: row.get("duration_sec"),
+        scored_at: time("scored_at"),
+        overall_score: row.get("overall_score"),
+        compliance_percent: row.get("compliance_percent"),
+    })
+}
+
+/// Reads a column that holds one of a few words.
+fn word<T: FromStr>(row: &SqliteRow, column: &str) -> StoreResult<T> {
+    let word: &str = row.get(column);
+    word.parse()
+        .map_err(|_| StoreError::Unreadable(format!("{column} is \"{word}\"")))
+}

@@ -1,0 +1,199 @@
+//! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
+
+mod calls;
+mod inbox;
+mod mints;
+mod writer;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, InboxEvent, Lease, MintOutcome,
+    NewEvent, NewMint, PageKey, QueueDepth, Settled, Settlement, Store, StoreResult, StoredCall,
+};
+use crate::model::{CallEvent, Scope, Timestamp};
+use writer::Writer;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long to wait for another process's lock. Well under the vendor's deadline of 10 s.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Enough for a page's parallel requests; each keeps a page cache of 2 MB at most.
+const READERS: u32 = 4;
+/// Pages of the random index on webhook ids stay in memory, in KiB.
+const WRITER_CACHE_KIB: &str = "-16384";
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the database at `url` (`sqlite://path`), creating file and folders, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// With advice, when the file cannot be created, is not a database, or was written by a newer version.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::from_str(url)
+            .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))?;
+        let file = options.get_filename().to_owned();
+        create_folder(&file)?;
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE_KIB);
+        let mut connection = writing
+            .connect()
+            .await
+            .with_context(|| format!("cannot open the database {}", file.display()))?;
+        MIGRATIONS
+            .run(&mut connection)
+            .await
+            .with_context(|| format!("cannot bring the schema of {} up to date", file.display()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.pragma("query_only", "ON"));
+        let opened_up_to = inbox::opened_up_to(&mut connection).await?;
+        Ok(Self {
+            writer: Writer::start(connection, opened_up_to),
+            readers,
+        })
+    }
+}
+
+fn create_folder(file: &Path) -> anyhow::Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the database's folder {}", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted> {
+        self.writer.accept(event).await
+    }
+
+    async fn unopened_events(&self, limit: u32) -> StoreResult<Vec<InboxEvent>> {
+        inbox::unopened(&self.readers, self.writer.opened_up_to(), limit).await
+    }
+
+    async fn open_calls(&self, calls: Vec<(CallEvent, Timestamp)>, up_to: i64) -> StoreResult<()> {
+        self.writer.write(inbox::OpenCalls { calls, up_to }).await?;
+        self.writer.note_opened(up_to);
+        Ok(())
+    }
+
+    async fn claim_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        lease: Duration,
+    ) -> StoreResult<Vec<ClaimedEvent>> {
+        let until = now.plus(lease);
+        self.writer.write(inbox::Claim { now, limit, until }).await
+    }
+
+    async fn settle(
+        &self,
+        lease: Lease,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> StoreResult<Settled> {
+        self.writer
+            .write(inbox::Settle {
+                lease,
+                settlement,
+                now,
+            })
+            .await
+    }
+
+    async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
+        inbox::next_due(&self.readers).await
+    }
+
+    fn arrivals(&self) -> &Notify {
+        self.writer.arrivals()
+    }
+
+    async fn record_mint(&self, mint: NewMint) -> StoreResult<()> {
+        self.writer.write(mint).await
+    }
+
+    async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()> {
+        let id = id.to_owned();
+        self.writer.write(mints::Finish { id, outcome }).await
+    }
+
+    async fn list_calls(
+        &self,
+        filter: &CallFilter,
+        limit: u32,
+        after: Option<PageKey>,
+    ) -> StoreResult<CallPage> {
+        calls::list(&self.readers, filter, limit, after).await
+    }
+
+    async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
+        calls::find(&self.readers, scope, id).await
+    }
+
+    async fn changes_since(
+        &self,
+        scope: &Scope,
+        rev: i64,
+        limit: u32,
+    ) -> StoreResult<Vec<CallChange>> {
+        calls::changes_since(&self.readers, scope, rev, limit).await
+    }
+
+    async fn latest_rev(&self) -> StoreResult<i64> {
+        calls::latest_rev(&self.readers).await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.writer.changes()
+    }
+
+    async fn queue_depth(&self) -> StoreResult<QueueDepth> {
+        inbox::queue_depth(&self.readers).await
+    }
+
+    async fn check(&self) -> StoreResult<()> {
+        self.writer.check()?;
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+/// Closes the writer's connection; SQLite checkpoints the log when the last one goes.
+async fn close(connection: sqlx::SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "closing the database failed; the next start recovers from its log");
+    }
+}

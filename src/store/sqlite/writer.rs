@@ -1,0 +1,305 @@
+//! The one writer. Group commit: whatever has arrived while the last batch was syncing goes into the next one, and
+//! all of it is acknowledged after that batch's sync. It never waits for a fuller batch.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::inbox;
+use crate::store::{Accepted, NewEvent, StoreError, StoreResult};
+
+/// How many writes may wait; beyond it, whoever writes waits to queue.
+const QUEUE: usize = 4096;
+/// Most events of one batch: keeps a batch's SQL, and the wait for it, small.
+const MAX_BATCH: usize = 512;
+
+/// A write that shares its transaction with others. It may be applied twice, when the first transaction is rolled back.
+#[async_trait]
+pub(super) trait Operation: Send + Sync + 'static {
+    /// What the caller gets once it is on disk.
+    type Output: Send + 'static;
+
+    /// Whether readers of the live stream should look.
+    const CHANGES_CALLS: bool = false;
+
+    /// Does it, inside a transaction that somebody else commits.
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output>;
+}
+
+/// A queued operation of any kind, and whoever waits for it.
+#[async_trait]
+trait Queued: Send {
+    async fn apply(&mut self, tx: &mut SqliteConnection) -> StoreResult<()>;
+    fn changes_calls(&self) -> bool;
+    fn acknowledge(self: Box<Self>, committed: StoreResult<()>);
+}
+
+struct Waiting<O: Operation> {
+    operation: O,
+    output: Option<O::Output>,
+    reply: oneshot::Sender<StoreResult<O::Output>>,
+}
+
+#[async_trait]
+impl<O: Operation> Queued for Waiting<O> {
+    async fn apply(&mut self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        self.output = Some(self.operation.apply(tx).await?);
+        Ok(())
+    }
+
+    fn changes_calls(&self) -> bool {
+        O::CHANGES_CALLS
+    }
+
+    fn acknowledge(self: Box<Self>, committed: StoreResult<()>) {
+        let Self { output, reply, .. } = *self;
+        // Nobody may be waiting any more; the write stands all the same.
+        let _ = reply.send(committed.and_then(|()| output.ok_or(StoreError::Closed)));
+    }
+}
+
+type AcceptReply = oneshot::Sender<StoreResult<Accepted>>;
+
+enum Command {
+    Accept(NewEvent, AcceptReply),
+    Operate(Box<dyn Queued>),
+}
+
+/// A handle on the writer's task.
+pub(super) struct Writer {
+    /// Emptied by `close`, which ends the task once the queue is drained.
+    queue: Mutex<Option<mpsc::Sender<Command>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+    opened_up_to: AtomicI64,
+}
+
+struct Shared {
+    arrivals: Notify,
+    changes: watch::Sender<u64>,
+    /// Why the last batch failed, until one succeeds.
+    trouble: Mutex<Option<StoreError>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: SqliteConnection, opened_up_to: i64) -> Self {
+        let (queue, commands) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            arrivals: Notify::new(),
+            changes: watch::Sender::new(0),
+            trouble: Mutex::new(None),
+        });
+        let task = tokio::spawn(run(connection, commands, Arc::clone(&shared)));
+        Self {
+            queue: Mutex::new(Some(queue)),
+            task: Mutex::new(Some(task)),
+            shared,
+            opened_up_to: AtomicI64::new(opened_up_to),
+        }
+    }
+
+    pub(super) async fn accept(&self, event: NewEvent) -> StoreResult<Accepted> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Accept(event, reply)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(super) async fn write<O: Operation>(&self, operation: O) -> StoreResult<O::Output> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            operation,
+            output: None,
+            reply,
+        };
+        self.send(Command::Operate(Box::new(waiting))).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn send(&self, command: Command) -> StoreResult<()> {
+        let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
+        queue.send(command).await.map_err(|_| StoreError::Closed)
+    }
+
+    pub(super) fn arrivals(&self) -> &Notify {
+        &self.shared.arrivals
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    pub(super) fn check(&self) -> StoreResult<()> {
+        lock(&self.shared.trouble).clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn opened_up_to(&self) -> i64 {
+        self.opened_up_to.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_opened(&self, up_to: i64) {
+        self.opened_up_to.fetch_max(up_to, Ordering::Relaxed);
+    }
+
+    /// Refuses new writes, finishes the queued ones, and closes the connection.
+    pub(super) async fn close(&self) {
+        lock(&self.queue).take();
+        let task = lock(&self.task).take();
+        if let Some(Err(error)) = match task {
+            Some(task) => Some(task.await),
+            None => None,
+        } {
+            tracing::error!(%error, "the database writer did not end well");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What one transaction writes.
+#[derive(Default)]
+struct Batch {
+    events: Vec<NewEvent>,
+    replies: Vec<AcceptReply>,
+    operations: Vec<Box<dyn Queued>>,
+}
+
+impl Batch {
+    fn push(&mut self, command: Command) {
+        match command {
+            Command::Accept(event, reply) => {
+                self.events.push(event);
+                self.replies.push(reply);
+            }
+            Command::Operate(operation) => self.operations.push(operation),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() + self.operations.len() >= MAX_BATCH
+    }
+
+    /// The same work in transactions of their own, the events first: nothing suffers for a neighbour's fault.
+    fn split(self) -> impl Iterator<Item = Self> {
+        let events = Self {
+            events: self.events,
+            replies: self.replies,
+            operations: Vec::new(),
+        };
+        let each = self.operations.into_iter().map(|operation| Self {
+            operations: vec![operation],
+            ..Self::default()
+        });
+        std::iter::once(events).chain(each)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.operations.is_empty()
+    }
+
+    fn has_neighbours(&self) -> bool {
+        self.operations.len() + usize::from(!self.events.is_empty()) > 1
+    }
+}
+
+async fn run(
+    mut connection: SqliteConnection,
+    mut commands: mpsc::Receiver<Command>,
+    shared: Arc<Shared>,
+) {
+    let batch_size = metrics::histogram!("athos_commit_batch_size");
+    let sync_seconds = metrics::histogram!("athos_commit_sync_seconds");
+    while let Some(first) = commands.recv().await {
+        let mut batch = Batch::default();
+        batch.push(first);
+        while !batch.is_full() {
+            match commands.try_recv() {
+                Ok(command) => batch.push(command),
+                Err(_) => break,
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        batch_size.record((batch.events.len() + batch.operations.len()) as f64);
+        let started = Instant::now();
+        let failed = commit(&mut connection, batch, &shared).await;
+        sync_seconds.record(started.elapsed());
+        if let Some(failed) = failed {
+            for part in failed.split().filter(|part| !part.is_empty()) {
+                // A part by itself has no neighbours, so it is answered either way.
+                commit(&mut connection, part, &shared).await;
+            }
+        }
+    }
+    super::close(connection).await;
+}
+
+/// Writes a batch and answers everyone in it, except when it fails and could succeed in parts: then it is returned.
+async fn commit(
+    connection: &mut SqliteConnection,
+    mut batch: Batch,
+    shared: &Shared,
+) -> Option<Batch> {
+    match transact(connection, &mut batch).await {
+        Ok(accepted) => {
+            *lock(&shared.trouble) = None;
+            if accepted.contains(&Accepted::New) {
+                shared.arrivals.notify_one();
+            }
+            for (reply, accepted) in batch.replies.into_iter().zip(accepted) {
+                let _ = reply.send(Ok(accepted));
+            }
+            let changed = batch.operations.iter().any(|op| op.changes_calls());
+            for operation in batch.operations {
+                operation.acknowledge(Ok(()));
+            }
+            if changed {
+                shared.changes.send_modify(|tick| *tick += 1);
+            }
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, events = batch.events.len(), "writing to the database failed");
+            if batch.has_neighbours() {
+                return Some(batch);
+            }
+            *lock(&shared.trouble) = Some(error.clone());
+            for reply in batch.replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+            for operation in batch.operations {
+                operation.acknowledge(Err(error.clone()));
+            }
+            None
+        }
+    }
+}
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch,
+) -> StoreResult<Vec<Accepted>> {
+    if batch.operations.is_empty() {
+        // One statement is a transaction of its own, and one round trip instead of three.
+        return inbox::insert(connection, &batch.events).await;
+    }
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let accepted = if batch.events.is_empty() {
+        Vec::new()
+    } else {
+        inbox::insert(&mut tx, &batch.events).await?
+    };
+    for operation in &mut batch.operations {
+        operation.apply(&mut tx).await?;
+    }
+    tx.commit().await?;
+    Ok(accepted)
+}

@@ -1,0 +1,322 @@
+//! The worker: opens calls, claims due events, has them attempted, and settles them. It never holds a lock while it
+//! waits for Athos: a claim is a lease, and the work of a worker that dies is due again when the lease ends.
+
+pub mod gate;
+mod process;
+pub mod retry;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::athos;
+use crate::athos::types;
+use crate::clock::Clock;
+use crate::model::Timestamp;
+use crate::store::{ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
+use gate::{Admission, Gate};
+
+/// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// How often the worker looks although nothing woke it: another process may have written.
+const POLL: Duration = Duration::from_secs(5);
+/// Events opened in one transaction.
+const OPEN_BATCH: u32 = 256;
+/// How long attempts in flight may take to finish at shutdown; Athos answers within 10 s or not at all.
+const DRAIN: Duration = Duration::from_secs(12);
+
+/// What one step of the worker did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Events whose call got its row.
+    pub opened: usize,
+    /// Calls whose detail was stored.
+    pub scored: usize,
+    /// Calls stored as not scored.
+    pub unscored: usize,
+    /// Events to be tried again.
+    pub retried: usize,
+    /// Events given up.
+    pub dead: usize,
+    /// Events that turned out to be nothing we know.
+    pub ignored: usize,
+    /// Attempts whose lease had gone to somebody else.
+    pub lease_lost: usize,
+    /// The gate let nothing through.
+    pub held: bool,
+}
+
+impl Outcome {
+    fn count(&mut self, ending: Ending) {
+        match ending {
+            Ending::Scored => self.scored += 1,
+            Ending::Unscored => self.unscored += 1,
+            Ending::Retried => self.retried += 1,
+            Ending::Dead => self.dead += 1,
+            Ending::Ignored => self.ignored += 1,
+            Ending::LeaseLost => self.lease_lost += 1,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Scored,
+    Unscored,
+    Retried,
+    Dead,
+    Ignored,
+    LeaseLost,
+}
+
+/// Turns events into calls.
+pub struct Worker {
+    store: SharedStore,
+    athos: Arc<athos::Client>,
+    clock: Clock,
+    gate: Gate,
+    concurrency: usize,
+    heartbeat: AtomicI64,
+}
+
+/// What became of an attempt that ran as a task.
+type Attempted = StoreResult<Ending>;
+
+impl Worker {
+    /// A worker that makes up to `concurrency` attempts at a time.
+    pub fn new(
+        store: SharedStore,
+        athos: Arc<athos::Client>,
+        clock: Clock,
+        concurrency: u32,
+    ) -> Self {
+        let heartbeat = AtomicI64::new(clock.now().as_millis());
+        Self {
+            store,
+            athos,
+            clock,
+            gate: Gate::default(),
+            concurrency: concurrency as usize,
+            heartbeat,
+        }
+    }
+
+    /// Whether Athos may be asked, and why not.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// When the worker last showed life.
+    pub fn last_beat(&self) -> Timestamp {
+        Timestamp::from_millis(self.heartbeat.load(Ordering::Relaxed))
+    }
+
+    /// Whether the worker has shown life recently enough.
+    pub fn is_alive(&self) -> bool {
+        self.clock.now().since(self.last_beat()) < POLL * 6
+    }
+
+    fn beat(&self) {
+        let now = self.clock.now().as_millis();
+        self.heartbeat.store(now, Ordering::Relaxed);
+    }
+
+    /// One step: opens what has arrived, claims what is due, attempts it, and settles it.
+    ///
+    /// # Errors
+    /// When the store fails; whatever was claimed is due again when its lease ends.
+    pub async fn run_once(self: &Arc<Self>) -> StoreResult<Outcome> {
+        let mut outcome = Outcome {
+            opened: self.open_calls().await?,
+            ..Outcome::default()
+        };
+        let mut attempts = JoinSet::new();
+        outcome.held = self.start_attempts(&mut attempts).await? == Started::Held;
+        while let Some(attempted) = attempts.join_next().await {
+            outcome.count(report(attempted)?);
+        }
+        Ok(outcome)
+    }
+
+    /// Works until `shutdown`, then lets the attempts in flight finish.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut attempts: JoinSet<Attempted> = JoinSet::new();
+        while !shutdown.is_cancelled() {
+            self.beat();
+            // Registered before looking: what arrives in between still wakes us.
+            let arrivals = Arc::clone(&self.store);
+            let arrival = arrivals.arrivals().notified();
+            let wait = match self.step(&mut attempts).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(%error, "the worker cannot use the store; it tries again");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = arrival => {}
+                Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        let drained = tokio::time::timeout(DRAIN, async {
+            while let Some(attempted) = attempts.join_next().await {
+                log_failure(report(attempted));
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                attempts = attempts.len(),
+                "attempts were cut short; they are due again later"
+            );
+        }
+    }
+
+    /// Fills the free slots; says how long nothing will be due.
+    async fn step(self: &Arc<Self>, attempts: &mut JoinSet<Attempted>) -> StoreResult<Duration> {
+        while self.open_calls().await? == OPEN_BATCH as usize {}
+        if self.start_attempts(attempts).await? == Started::All {
+            // There may be more than there were slots for.
+            return Ok(if attempts.len() < self.concurrency {
+                Duration::ZERO
+            } else {
+                POLL
+            });
+        }
+        let now = self.clock.now();
+        let gate_opens = self.gate.hold().map(|hold| hold.until);
+        let due = self.store.next_due().await?.max(gate_opens);
+        Ok(due.map_or(POLL, |due| due.since(now)).min(POLL))
+    }
+
+    /// Gives every event that arrived its call row, whether or not it can be fetched now.
+    async fn open_calls(&self) -> StoreResult<usize> {
+        let events = self.store.unopened_events(OPEN_BATCH).await?;
+        let Some(last) = events.last().map(|event| event.id) else {
+            return Ok(0);
+        };
+        let calls = events
+            .iter()
+            .filter_map(|event| Some((types::read_event(&event.body).ok()?, event.received_at)))
+            .collect();
+        self.store.open_calls(calls, last).await?;
+        Ok(events.len())
+    }
+
+    async fn start_attempts(
+        self: &Arc<Self>,
+        attempts: &mut JoinSet<Attempted>,
+    ) -> StoreResult<Started> {
+        let now = self.clock.now();
+        let free = self.concurrency.saturating_sub(attempts.len());
+        if free == 0 {
+            return Ok(Started::Some);
+        }
+        let (admitted, is_probe) = match self.gate.admit(now) {
+            Admission::All => (free, false),
+            Admission::Probe => (1, true),
+            Admission::Closed(_) => return Ok(Started::Held),
+        };
+        let limit = u32::try_from(admitted).unwrap_or(u32::MAX);
+        let claimed = self.store.claim_due(now, limit, LEASE).await?;
+        if claimed.is_empty() && is_probe {
+            self.gate.return_probe(now);
+        }
+        let started = if claimed.len() == admitted {
+            Started::All
+        } else {
+            Started::Some
+        };
+        for event in claimed {
+            let worker = Arc::clone(self);
+            attempts.spawn(async move { worker.attempt(event).await });
+        }
+        Ok(started)
+    }
+
+    async fn attempt(&self, claimed: ClaimedEvent) -> Attempted {
+        let settlement = process::attempt(
+            &claimed,
+            &self.athos,
+            &self.gate,
+            &self.clock,
+            rand::random(),
+        )
+        .await;
+        let ending = ending_of(&settlement);
+        log_settlement(&claimed, &settlement);
+        let now = self.clock.now();
+        match self.store.settle(claimed.lease, settlement, now).await? {
+            Settled::Yes => Ok(ending),
+            Settled::LeaseLost => {
+                tracing::warn!(
+                    event = claimed.lease.event_id,
+                    "an attempt outlived its lease"
+                );
+                Ok(Ending::LeaseLost)
+            }
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Started {
+    /// As many as were admitted: more may be due.
+    All,
+    /// Fewer: nothing more is due, or no slot is free.
+    Some,
+    /// The gate is closed.
+    Held,
+}
+
+fn ending_of(settlement: &Settlement) -> Ending {
+    match settlement {
+        Settlement::Scored(_) => Ending::Scored,
+        Settlement::Unscored(_) => Ending::Unscored,
+        Settlement::Retry { .. } => Ending::Retried,
+        Settlement::Dead { .. } => Ending::Dead,
+        Settlement::Ignored { .. } => Ending::Ignored,
+    }
+}
+
+fn log_settlement(claimed: &ClaimedEvent, settlement: &Settlement) {
+    let event = claimed.lease.event_id;
+    let attempt = claimed.attempts + 1;
+    match settlement {
+        Settlement::Scored(detail) => {
+            tracing::info!(event, attempt, call = detail.header.id, "call scored");
+        }
+        Settlement::Unscored(said) => {
+            tracing::info!(
+                event,
+                attempt,
+                call = said.call_id,
+                "call not scored by Athos"
+            );
+        }
+        Settlement::Retry { at, reason, .. } => {
+            tracing::warn!(event, attempt, next = %at, reason, "event will be tried again");
+        }
+        Settlement::Dead { reason } => {
+            tracing::error!(event, attempt, reason, "event is dead; it can be replayed");
+        }
+        Settlement::Ignored { reason } => tracing::warn!(event, reason, "event ignored"),
+    }
+}
+
+fn report(attempted: Result<Attempted, tokio::task::JoinError>) -> Attempted {
+    attempted.unwrap_or_else(|panic| {
+        tracing::error!(error = %panic, "an attempt panicked; its event is due again when the lease ends");
+        Ok(Ending::LeaseLost)
+    })
+}
+
+fn log_failure(attempted: Attempted) {
+    if let Err(error) = attempted {
+        tracing::error!(%error, "an attempt could not be settled; its event is due again when the lease ends");
+    }
+}
