@@ -44,8 +44,8 @@ const WAITING = {
 };
 
 export class AthosPractice extends HTMLElement {
-  /** Set before the element is connected when the reader is known; see the head of this file. */
-  requestHeaders = null;
+  /** See the head of this file. A host may have set it before this module was there to define the element. */
+  requestHeaders = this.requestHeaders ?? null;
 
   #api;
   #call = null;

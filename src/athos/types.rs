@@ -181,6 +181,7 @@ struct DetailBody {
     #[serde(flatten)]
     call: SlimCall,
     score: Option<ScoreBody>,
+    audio_url: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -201,8 +202,16 @@ pub(super) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
         header: detail.call.into(),
         overall_score: score.as_ref().and_then(|score| score.overall_score),
         compliance_percent: score.and_then(|score| score.compliance_percent),
+        has_recording: detail.audio_url.is_some(),
         raw: raw.to_string(),
     })
+}
+
+/// Reads the recording's link from a fresh detail; `None` when the call has no recording. The link opens the recording
+/// for anybody who has it, so it is handled as a secret.
+pub(super) fn read_recording(body: &[u8]) -> Result<Option<SecretString>, String> {
+    let call: DetailBody = read_object(body)?;
+    Ok(call.audio_url)
 }
 
 fn strip_audio(value: &mut Value) {
@@ -359,6 +368,10 @@ mod tests {
             assert_eq!(detail.overall_score, Some(82.0));
             assert_eq!(detail.compliance_percent, compliance);
             assert!(!detail.raw.contains("audioUrl"), "{}", detail.raw);
+            assert_eq!(detail.has_recording, compliance.is_some());
+            let link = read_recording(body).unwrap();
+            assert_eq!(link.is_some(), detail.has_recording);
+            assert!(!format!("{link:?}").contains("recordings.example"));
 
             let mut whole: Value = serde_json::from_slice(body).unwrap();
             strip_audio(&mut whole);

@@ -10,6 +10,7 @@ const CONTRACT = [
   "BROWSER_NOT_SUPPORTED", "SESSION_ALREADY_CONNECTED",
   // The service's own.
   "UNAUTHENTICATED", "RATE_LIMITED", "UPSTREAM_TIMEOUT", "STORE_UNAVAILABLE", "RECORDING_NOT_AVAILABLE",
+  "NOT_CONFIGURED", "CROSS_SITE_REQUEST", "UPSTREAM_UNREACHABLE", "UPSTREAM_INVALID_RESPONSE",
 ];
 
 test("every code of the contract has words of its own", async ({ page, demo }) => {

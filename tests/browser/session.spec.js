@@ -149,9 +149,10 @@ test("a call whose connection is cancelled late is ended on the other side", asy
     await held;
     await route.continue();
   });
-  await startCall(page);
-  await page.waitForRequest(REDEEM);
+  const redeeming = page.waitForRequest(REDEEM);
   const ended = page.waitForRequest((request) => END.test(request.url()));
+  await startCall(page);
+  await redeeming;
   await button(page, "Cancel").click();
   redeem();
   await ended;

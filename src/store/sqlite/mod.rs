@@ -3,6 +3,7 @@
 mod calls;
 mod inbox;
 mod mints;
+mod progress;
 mod writer;
 
 use std::path::Path;
@@ -20,7 +21,8 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, InboxEvent, Lease, MintOutcome,
-    NewEvent, NewMint, PageKey, QueueDepth, Settled, Settlement, Store, StoreResult, StoredCall,
+    NewEvent, NewMint, PageKey, Progress, ProgressFilter, QueueDepth, Settled, Settlement, Store,
+    StoreResult, StoredCall,
 };
 use crate::model::{CallEvent, Scope, Timestamp};
 use writer::Writer;
@@ -156,6 +158,15 @@ impl Store for SqliteStore {
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
         calls::find(&self.readers, scope, id).await
+    }
+
+    async fn progress(
+        &self,
+        filter: &ProgressFilter,
+        limit: u32,
+        points: u32,
+    ) -> StoreResult<Vec<Progress>> {
+        progress::of_reps(&self.readers, filter, limit, points).await
     }
 
     async fn changes_since(
