@@ -153,7 +153,7 @@ function fillSlot(slot, { reconnecting, soundBlocked, notice }, actions) {
               h("button", { type: "button", class: "button small", onclick: actions.sound }, icon("sound"), "Turn on sound"),
             )
           : notice
-            ? h("div", { class: "banner warn" }, h("strong", {}, `${notice.title}. `), notice.text)
+            ? h("div", { class: "banner warn" }, h("span", {}, h("strong", {}, `${notice.title}. `), notice.text))
             : null,
     ].filter(Boolean),
   );
@@ -170,7 +170,7 @@ function fillMicrophones(select, { microphones, microphone }) {
 /** The vendor does not say what the details look like: shown as they come, as text. */
 function details(value) {
   if (value === null || value === undefined || value === "") return null;
-  return h("aside", { class: "persona-details", "aria-label": "About the customer" }, describe(value, 0));
+  return h("aside", { class: "persona-details", "aria-label": "About the customer" }, h("div", {}, describe(value, 0)));
 }
 
 function describe(value, depth) {

@@ -1,5 +1,7 @@
 // What a rep reads after a call: whatever the vendor sends, whole or with gaps, friendly or hostile.
 
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { expect, goLive, open, button, state, test } from "./harness.js";
 
 const HOSTILE = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><a href="javascript:window.pwned=1">x</a>&lt;b&gt; {{7*7}} \${7*7} \u202Eevil`;
@@ -53,6 +55,30 @@ test("compliance shows categories, verdicts, evidence and explanations", async (
   await expect(category.first().getByText("Why Opening")).toBeVisible();
   await category.last().locator("summary").click();
   await expect(category.last().locator(".verdict")).toHaveText(["No", "Not assessed"]);
+});
+
+test("the README's picture is of this page", async ({ page, demo, rep }) => {
+  const file = new URL("../../docs/practice-page.png", import.meta.url);
+  const complianceScorecard = {
+    rubricVersion: 2,
+    categories: [
+      { label: "Call opening", percent: 75, earned: 6, possible: 8, questions: [{ label: "Required call opening", yesNo: "partial", score: 2, points: 4, evidence: "Hi, this is Dana with Sunrise Benefits, and this call is recorded.", explanation: "Name, agency and recording notice given; licensed-agent status missing." }] },
+      { label: "Needs analysis", percent: 100, earned: 12, possible: 12, questions: [] },
+    ],
+  };
+  const turns = ["Hello? I saw something about the grocery card.", "Hi, this is Dana with Sunrise Benefits, and this call is recorded. Who am I speaking with?", "It's James. My daughter usually handles these things.", "Thanks, James. And you make your own healthcare decisions?", "I do. Mostly.", "Good. Which doctors do you see, and what do you take today?"];
+  await page.setViewportSize({ width: 1200, height: 900 });
+  await show(
+    page,
+    demo,
+    call(
+      { overallScore: 88, transcript: turns.map((content, index) => ({ role: index % 2 ? "rep" : "persona", content })), rep: rep.user },
+      { overallScore: 88, compliancePercent: 85, complianceScorecard, summary: "James asked about Medicare options; you built rapport and found his needs, but rushed the close.", feedback: "Lead with a clear greeting and one discovery question; slow down before presenting the plan." },
+    ),
+  );
+  await page.locator("details.category summary").first().click();
+  if (process.env.UPDATE_SCREENSHOT) await page.screenshot({ path: fileURLToPath(file) });
+  expect(existsSync(file), "docs/practice-page.png: run scripts/test-browser with UPDATE_SCREENSHOT=1").toBe(true);
 });
 
 test("empty summary, feedback and transcript show as such", async ({ page, demo }) => {
