@@ -1,9 +1,8 @@
 -- Times are milliseconds since 1970 UTC.
 
--- The inbox: one row for each webhook delivery that was signed. Rows leave only by retention; ids are never
--- reused (AUTOINCREMENT), because `opened` below is a watermark on them.
+-- The inbox: one row for each webhook delivery that was signed. Rows leave only by retention.
 CREATE TABLE events (
-    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              INTEGER PRIMARY KEY,
     webhook_id      TEXT    NOT NULL UNIQUE,
     state           TEXT    NOT NULL CHECK (state IN ('pending', 'processing', 'done', 'ignored', 'dead')),
     received_at     INTEGER NOT NULL,
@@ -26,13 +25,6 @@ CREATE TABLE events (
 
 CREATE INDEX events_due ON events (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX events_dead ON events (id) WHERE state = 'dead';
-
--- Up to which event every accepted event has its call row.
-CREATE TABLE opened (
-    one   INTEGER PRIMARY KEY CHECK (one = 1),
-    up_to INTEGER NOT NULL
-) STRICT;
-INSERT INTO opened VALUES (1, 0);
 
 CREATE TABLE calls (
     seq                INTEGER PRIMARY KEY,
@@ -65,9 +57,11 @@ CREATE INDEX calls_by_rev ON calls (rev);
 
 -- Athos's own JSON, without the recording's link; apart, so that lists stay on few pages.
 CREATE TABLE call_details (
-    call_seq   INTEGER PRIMARY KEY REFERENCES calls (seq) ON DELETE CASCADE,
-    raw        TEXT    NOT NULL,
-    fetched_at INTEGER NOT NULL
+    call_seq      INTEGER PRIMARY KEY REFERENCES calls (seq) ON DELETE CASCADE,
+    raw           TEXT    NOT NULL,
+    -- Whether there was a recording when it was fetched; its link is never kept.
+    has_recording INTEGER NOT NULL CHECK (has_recording IN (0, 1)),
+    fetched_at    INTEGER NOT NULL
 ) STRICT;
 
 -- Every request for a session token; never the token.

@@ -96,8 +96,13 @@ struct WebhookBody {
     success: Option<bool>,
     call_id: Option<String>,
     source: Option<String>,
-    #[serde(flatten)]
-    ids: Ids,
+    // Not flattened: serde would buffer every field, and this is the hot path.
+    external_user_id: Option<String>,
+    external_agency_id: Option<String>,
+    platform_agent_id: Option<String>,
+    platform_agency_id: Option<String>,
+    agent_id: Option<String>,
+    agency_id: Option<String>,
     occurred_at: Option<Timestamp>,
     request_id: Option<String>,
     reason: Option<String>,
@@ -126,10 +131,18 @@ pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
             message: body.reason_message,
         },
     };
+    let ids = Ids {
+        external_user_id: body.external_user_id,
+        external_agency_id: body.external_agency_id,
+        platform_agent_id: body.platform_agent_id,
+        platform_agency_id: body.platform_agency_id,
+        agent_id: body.agent_id,
+        agency_id: body.agency_id,
+    };
     Ok(CallEvent {
         call_id,
         source: body.source.unwrap_or_else(default_source),
-        identity: body.ids.into(),
+        identity: ids.into(),
         occurred_at: body.occurred_at,
         outcome,
         athos_request_id: body.request_id,

@@ -37,6 +37,7 @@ pub use auth::Authenticator;
 pub use body::MAX_BODY_BYTES;
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
+use observe::Observer;
 pub use observe::REQUEST_ID;
 pub use pages::Page;
 pub use rate_limit::MintLimit;
@@ -100,7 +101,7 @@ pub fn router(
 ) -> Router {
     let (routes, document) = api();
     let demo = demo.map_or_else(Router::new, demo::router);
-    let clock = state.clock.clone();
+    let observer = Observer::new(state.clock.clone());
     routes
         .merge(pages::router(page))
         .merge(demo)
@@ -119,7 +120,7 @@ pub fn router(
         ))
         .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(from_fn_with_state(clock, observe::observe))
+        .layer(from_fn_with_state(observer, observe::observe))
         .with_state(state)
 }
 

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use metrics::histogram;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
+use super::observe::RequestId;
 use super::state::AppState;
 use crate::athos::types::SessionToken;
 use crate::athos::{self, ANSWER_DEADLINE};
@@ -81,6 +82,7 @@ struct Rep {
 )]
 async fn mint_token(
     State(state): State<AppState>,
+    Extension(request): Extension<RequestId>,
     caller: Caller,
     body: RawBody,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -111,8 +113,7 @@ async fn mint_token(
     let outcome = outcome(&minted, state.clock.now());
     histogram!("athos_mint_seconds", "outcome" => outcome.outcome.clone())
         .record(started.elapsed());
-    tracing::info!(
-        mint = id,
+    tracing::info!(%request, mint = id,
         outcome = outcome.outcome,
         "session token asked for"
     );

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::HeaderMap;
+use axum::{Extension, Json};
 use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
+use super::observe::RequestId;
 use super::state::AppState;
 use crate::athos::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
 use crate::athos::types;
@@ -48,18 +49,13 @@ impl FromRequest<AppState> for SignedWebhook {
             } => (signed_at_secs, secret),
             other => return Err(refuse(other)),
         };
-        let (call_id, ignored_because) = match types::read_event(&body) {
-            Ok(event) => (Some(event.call_id), None),
-            Err(why) => (None, Some(why.to_string())),
-        };
         Ok(Self(NewEvent {
             webhook_id: webhook_id.unwrap_or_else(|| digest_id(&body)),
             received_at: now,
             signed_at_secs,
             secret,
-            call_id,
+            said: types::read_event(&body).map_err(|why| why.to_string()),
             body: body.into(),
-            ignored_because,
         }))
     }
 }
@@ -133,10 +129,11 @@ enum ReceiptStatus {
 )]
 async fn receive_webhook(
     State(state): State<AppState>,
+    Extension(request): Extension<RequestId>,
     SignedWebhook(event): SignedWebhook,
 ) -> Result<Json<Receipt>, ApiError> {
-    let ignored = event.ignored_because.clone();
-    let call = event.call_id.clone();
+    let ignored = event.said.as_ref().err().cloned();
+    let call = event.said.as_ref().map(|said| said.call_id.clone()).ok();
     let accepting = state.store.accept_event(event);
     let accepted = timeout(ACK_DEADLINE, accepting)
         .await
@@ -145,12 +142,13 @@ async fn receive_webhook(
     let status = match (accepted, ignored) {
         (Accepted::Duplicate, _) => {
             count("duplicate");
-            tracing::debug!(call, "duplicate delivery");
+            tracing::debug!(%request, call, "duplicate delivery");
             ReceiptStatus::Duplicate
         }
         (Accepted::New, Some(reason)) => {
             count("ignored");
             tracing::warn!(
+                %request,
                 reason,
                 "a signed delivery was not understood; kept as ignored"
             );
@@ -158,7 +156,7 @@ async fn receive_webhook(
         }
         (Accepted::New, None) => {
             count("accepted");
-            tracing::debug!(call, "event accepted");
+            tracing::debug!(%request, call, "event accepted");
             ReceiptStatus::Accepted
         }
     };

@@ -53,12 +53,10 @@ pub struct NewEvent {
     pub signed_at_secs: i64,
     /// Fingerprint of the secret that matched.
     pub secret: String,
-    /// Which call it is about, when it was understood.
-    pub call_id: Option<String>,
     /// The bytes as they came.
     pub body: Vec<u8>,
-    /// Why it will not be processed, when it was not understood.
-    pub ignored_because: Option<String>,
+    /// What they say; or why they are not understood, and will not be processed.
+    pub said: Result<CallEvent, String>,
 }
 
 /// Whether a delivery was new. Either way its row is on disk.
@@ -68,17 +66,6 @@ pub enum Accepted {
     New,
     /// There was one before.
     Duplicate,
-}
-
-/// An event of the inbox, as the worker reads it.
-#[derive(Clone, Debug)]
-pub struct InboxEvent {
-    /// Its number; grows with arrival.
-    pub id: i64,
-    /// The bytes as they came.
-    pub body: Vec<u8>,
-    /// When it came in.
-    pub received_at: Timestamp,
 }
 
 /// The right to settle an event, until it expires.
@@ -95,8 +82,8 @@ pub struct Lease {
 pub struct ClaimedEvent {
     /// The right to settle it.
     pub lease: Lease,
-    /// The event.
-    pub event: InboxEvent,
+    /// The bytes as they came.
+    pub body: Vec<u8>,
     /// How many attempts were spent before this one.
     pub attempts: u32,
 }
@@ -290,14 +277,9 @@ pub struct QueueDepth {
 /// Everything the service remembers. All methods are safe to call from any task; a write is on disk when it returns.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Takes a signed delivery into the inbox, once for each webhook id; returns after the sync.
+    /// Takes a signed delivery into the inbox, once for each webhook id, and gives its call a row in `processing` unless
+    /// it has one; returns after the sync.
     async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted>;
-
-    /// Events that have no call row yet, oldest first.
-    async fn unopened_events(&self, limit: u32) -> StoreResult<Vec<InboxEvent>>;
-
-    /// Gives each call a row in `processing` unless it has one, and notes that events up to `up_to` have theirs.
-    async fn open_calls(&self, calls: Vec<(CallEvent, Timestamp)>, up_to: i64) -> StoreResult<()>;
 
     /// Leases up to `limit` events that are due at `now`, for `lease`; an expired lease is due again.
     async fn claim_due(

@@ -1,4 +1,4 @@
-//! The worker: opens calls, claims due events, has them attempted, and settles them. It never holds a lock while it
+//! The worker: claims due events, has them attempted, and settles them. It never holds a lock while it
 //! waits for Athos: a claim is a lease, and the work of a worker that dies is due again when the lease ends.
 
 pub mod gate;
@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::athos;
-use crate::athos::types;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
@@ -23,16 +22,12 @@ use gate::{Admission, Gate};
 pub const LEASE: Duration = Duration::from_secs(60);
 /// How often the worker looks although nothing woke it: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
-/// Events opened in one transaction.
-const OPEN_BATCH: u32 = 256;
 /// How long attempts in flight may take to finish at shutdown; Athos answers within 10 s or not at all.
 const DRAIN: Duration = Duration::from_secs(12);
 
 /// What one step of the worker did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Events whose call got its row.
-    pub opened: usize,
     /// Calls whose detail was stored.
     pub scored: usize,
     /// Calls stored as not scored.
@@ -124,17 +119,16 @@ impl Worker {
         self.heartbeat.store(now, Ordering::Relaxed);
     }
 
-    /// One step: opens what has arrived, claims what is due, attempts it, and settles it.
+    /// One step: claims what is due, attempts it, and settles it.
     ///
     /// # Errors
     /// When the store fails; whatever was claimed is due again when its lease ends.
     pub async fn run_once(self: &Arc<Self>) -> StoreResult<Outcome> {
+        let mut attempts = JoinSet::new();
         let mut outcome = Outcome {
-            opened: self.open_calls().await?,
+            held: self.start_attempts(&mut attempts).await? == Started::Held,
             ..Outcome::default()
         };
-        let mut attempts = JoinSet::new();
-        outcome.held = self.start_attempts(&mut attempts).await? == Started::Held;
         while let Some(attempted) = attempts.join_next().await {
             outcome.count(report(attempted)?);
         }
@@ -178,7 +172,6 @@ impl Worker {
 
     /// Fills the free slots; says how long nothing will be due.
     async fn step(self: &Arc<Self>, attempts: &mut JoinSet<Attempted>) -> StoreResult<Duration> {
-        while self.open_calls().await? == OPEN_BATCH as usize {}
         if self.start_attempts(attempts).await? == Started::All {
             // There may be more than there were slots for.
             return Ok(if attempts.len() < self.concurrency {
@@ -191,20 +184,6 @@ impl Worker {
         let gate_opens = self.gate.hold().map(|hold| hold.until);
         let due = self.store.next_due().await?.max(gate_opens);
         Ok(due.map_or(POLL, |due| due.since(now)).min(POLL))
-    }
-
-    /// Gives every event that arrived its call row, whether or not it can be fetched now.
-    async fn open_calls(&self) -> StoreResult<usize> {
-        let events = self.store.unopened_events(OPEN_BATCH).await?;
-        let Some(last) = events.last().map(|event| event.id) else {
-            return Ok(0);
-        };
-        let calls = events
-            .iter()
-            .filter_map(|event| Some((types::read_event(&event.body).ok()?, event.received_at)))
-            .collect();
-        self.store.open_calls(calls, last).await?;
-        Ok(events.len())
     }
 
     async fn start_attempts(

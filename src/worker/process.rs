@@ -17,7 +17,7 @@ pub(super) async fn attempt(
     clock: &Clock,
     jitter: f64,
 ) -> Settlement {
-    let event = match types::read_event(&claimed.event.body) {
+    let event = match types::read_event(&claimed.body) {
         Ok(event) => event,
         Err(why) => {
             return Settlement::Ignored {

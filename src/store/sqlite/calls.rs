@@ -13,29 +13,27 @@ use crate::store::{
 
 // `rev` is always the highest so far and one more; there is one writer, so none is given twice.
 
-/// Gives the call of an event its row, unless it has one.
-pub(super) async fn open(
-    tx: &mut SqliteConnection,
-    event: &CallEvent,
-    received_at: Timestamp,
-) -> StoreResult<()> {
-    sqlx::query(
+/// Adds to `sql` the statement that gives each event's call its row, unless it has one.
+pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, Timestamp)]) {
+    sql.push(
         "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
-         VALUES (?, 'processing', ?, ?, ?, ?, ?, ?, \
-                 (SELECT coalesce(max(rev), 0) + 1 FROM calls)) \
-         ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(&*event.call_id)
-    .bind(&*event.source)
-    .bind(event.identity.rep.as_deref())
-    .bind(event.identity.agency.as_deref())
-    .bind(event.identity.athos_rep.as_deref())
-    .bind(event.identity.athos_agency.as_deref())
-    .bind(event.occurred_at.unwrap_or(received_at).as_millis())
-    .execute(tx)
-    .await?;
-    Ok(())
+         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) ",
+    );
+    let mut offset = 0_i64;
+    sql.push_values(events, |mut row, (event, received_at)| {
+        offset += 1;
+        row.push_bind(&*event.call_id)
+            .push("'processing'")
+            .push_bind(&*event.source)
+            .push_bind(event.identity.rep.as_deref())
+            .push_bind(event.identity.agency.as_deref())
+            .push_bind(event.identity.athos_rep.as_deref())
+            .push_bind(event.identity.athos_agency.as_deref())
+            .push_bind(event.occurred_at.unwrap_or(*received_at).as_millis())
+            .push("(SELECT coalesce(max(rev), 0) FROM calls) + ")
+            .push_bind_unseparated(offset);
+    });
+    sql.push(" ON CONFLICT (id) DO NOTHING");
 }
 
 /// Stores a call's detail; the same detail again changes nothing.

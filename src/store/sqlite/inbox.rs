@@ -1,145 +1,139 @@
-//! The inbox in SQL: accept, open, claim, settle.
+//! The inbox in SQL: accept, claim, settle.
 
 use std::collections::HashSet;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::calls;
 use super::writer::Operation;
-use crate::model::{CallEvent, EventState, Timestamp};
+use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Accepted, ClaimedEvent, InboxEvent, Lease, NewEvent, QueueDepth, Settled, Settlement,
-    StoreResult,
+    Accepted, ClaimedEvent, Lease, NewEvent, QueueDepth, Settled, Settlement, StoreResult,
 };
 
-/// Inserts the events in one statement, and tells which were new: the first with its webhook id, ever.
-pub(super) async fn insert(
+/// Accepts events in a transaction of their own: four statements, and one round trip to the connection's thread.
+pub(super) async fn accept(
     connection: &mut SqliteConnection,
     events: &[NewEvent],
-) -> StoreResult<Vec<Accepted>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(
+) -> StoreResult<Insertion> {
+    let mut sql = QueryBuilder::<Sqlite>::new("BEGIN IMMEDIATE; ");
+    push_inserts(&mut sql, events);
+    sql.push("; COMMIT");
+    match sql.build().fetch_all(&mut *connection).await {
+        Ok(counts) => Ok(Insertion::read(&counts)),
+        Err(error) => {
+            // Some errors have rolled back already; then this one fails, and that is well.
+            let _ = sqlx::query("ROLLBACK").execute(connection).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Accepts events in a transaction that somebody else commits.
+pub(super) async fn accept_within(
+    tx: &mut SqliteConnection,
+    events: &[NewEvent],
+) -> StoreResult<Insertion> {
+    if events.is_empty() {
+        return Ok(Insertion::read(&[]));
+    }
+    let mut sql = QueryBuilder::<Sqlite>::default();
+    push_inserts(&mut sql, events);
+    let counts = sql.build().fetch_all(tx).await?;
+    Ok(Insertion::read(&counts))
+}
+
+fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent]) {
+    sql.push(
         "INSERT INTO events \
          (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason) ",
     );
     sql.push_values(events, |mut row, event| {
-        let (state, due) = match event.ignored_because {
-            None => (EventState::Pending, Some(event.received_at.as_millis())),
-            Some(_) => (EventState::Ignored, None),
+        let (state, call_id, due, reason) = match &event.said {
+            Ok(said) => (
+                EventState::Pending,
+                Some(&*said.call_id),
+                Some(event.received_at),
+                None,
+            ),
+            Err(why) => (EventState::Ignored, None, None, Some(&**why)),
         };
         row.push_bind(&*event.webhook_id)
             .push_bind(state.as_str())
             .push_bind(event.received_at.as_millis())
             .push_bind(event.signed_at_secs * 1000)
             .push_bind(&*event.secret)
-            .push_bind(event.call_id.as_deref())
+            .push_bind(call_id)
             .push_bind(&*event.body)
-            .push_bind(due)
-            .push_bind(event.ignored_because.as_deref());
+            .push_bind(due.map(Timestamp::as_millis))
+            .push_bind(reason);
     });
-    sql.push(" ON CONFLICT (webhook_id) DO NOTHING");
-    let done = sql.build().execute(&mut *connection).await?;
-    let inserted = done.rows_affected();
-    if inserted == events.len() as u64 {
-        return Ok(vec![Accepted::New; events.len()]);
-    }
-    let new = if inserted == 0 {
-        HashSet::new()
-    } else {
-        // One statement's rows have consecutive ids: there is no other writer while it runs.
-        let last = done.last_insert_rowid();
-        let first = last - i64::try_from(inserted).unwrap_or(i64::MAX) + 1;
-        sqlx::query_scalar("SELECT webhook_id FROM events WHERE id BETWEEN ? AND ?")
-            .bind(first)
-            .bind(last)
-            .fetch_all(&mut *connection)
-            .await?
-            .into_iter()
-            .collect::<HashSet<String>>()
-    };
-    let accepted = tell_apart(events, new);
-    count_duplicates(connection, events, &accepted).await?;
-    Ok(accepted)
-}
-
-fn tell_apart(events: &[NewEvent], mut new: HashSet<String>) -> Vec<Accepted> {
-    events
+    sql.push(" ON CONFLICT (webhook_id) DO NOTHING; SELECT changes(), last_insert_rowid()");
+    let mut seen = HashSet::new();
+    let calls: Vec<_> = events
         .iter()
-        .map(|event| match new.remove(&event.webhook_id) {
-            true => Accepted::New,
-            false => Accepted::Duplicate,
-        })
-        .collect()
-}
-
-async fn count_duplicates(
-    connection: &mut SqliteConnection,
-    events: &[NewEvent],
-    accepted: &[Accepted],
-) -> StoreResult<()> {
-    let duplicates = events
-        .iter()
-        .zip(accepted)
-        .filter(|(_, accepted)| **accepted == Accepted::Duplicate);
-    for (event, _) in duplicates {
-        sqlx::query("UPDATE events SET deliveries = deliveries + 1 WHERE webhook_id = ?")
-            .bind(&*event.webhook_id)
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn opened_up_to(connection: &mut SqliteConnection) -> StoreResult<i64> {
-    let up_to = sqlx::query_scalar("SELECT up_to FROM opened")
-        .fetch_one(connection)
-        .await?;
-    Ok(up_to)
-}
-
-pub(super) async fn unopened(
-    readers: &SqlitePool,
-    after: i64,
-    limit: u32,
-) -> StoreResult<Vec<InboxEvent>> {
-    let rows =
-        sqlx::query("SELECT id, body, received_at FROM events WHERE id > ? ORDER BY id LIMIT ?")
-            .bind(after)
-            .bind(limit)
-            .fetch_all(readers)
-            .await?;
-    Ok(rows.iter().map(inbox_event).collect())
-}
-
-fn inbox_event(row: &SqliteRow) -> InboxEvent {
-    InboxEvent {
-        id: row.get("id"),
-        body: row.get("body"),
-        received_at: Timestamp::from_millis(row.get("received_at")),
+        .filter_map(|event| Some((event.said.as_ref().ok()?, event.received_at)))
+        .filter(|(said, _)| seen.insert(&*said.call_id))
+        .collect();
+    if !calls.is_empty() {
+        sql.push("; ");
+        calls::push_open(sql, &calls);
+        sql.push("; SELECT changes(), 0");
     }
 }
 
-/// Gives calls their rows and moves the watermark.
-pub(super) struct OpenCalls {
-    pub(super) calls: Vec<(CallEvent, Timestamp)>,
-    pub(super) up_to: i64,
+/// What an insert did.
+pub(super) struct Insertion {
+    inserted: i64,
+    last_id: i64,
+    /// Calls that got their row.
+    pub(super) opened: i64,
 }
 
-#[async_trait]
-impl Operation for OpenCalls {
-    type Output = ();
-    const CHANGES_CALLS: bool = true;
-
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        for (event, received_at) in &self.calls {
-            calls::open(tx, event, *received_at).await?;
+impl Insertion {
+    fn read(counts: &[SqliteRow]) -> Self {
+        Self {
+            inserted: counts.first().map_or(0, |row| row.get(0)),
+            last_id: counts.first().map_or(0, |row| row.get(1)),
+            opened: counts.get(1).map_or(0, |row| row.get(0)),
         }
-        sqlx::query("UPDATE opened SET up_to = max(up_to, ?)")
-            .bind(self.up_to)
-            .execute(tx)
-            .await?;
-        Ok(())
+    }
+
+    /// Which of `events` were new: the first with its webhook id, ever. Duplicates are counted.
+    pub(super) async fn tell_apart(
+        &self,
+        connection: &mut SqliteConnection,
+        events: &[NewEvent],
+    ) -> StoreResult<Vec<Accepted>> {
+        if usize::try_from(self.inserted) == Ok(events.len()) {
+            return Ok(vec![Accepted::New; events.len()]);
+        }
+        // One statement's rows have consecutive ids: there is no other writer while it runs.
+        let mut new: HashSet<String> =
+            sqlx::query_scalar("SELECT webhook_id FROM events WHERE id > ? AND id <= ?")
+                .bind(self.last_id - self.inserted)
+                .bind(self.last_id)
+                .fetch_all(&mut *connection)
+                .await?
+                .into_iter()
+                .collect();
+        let mut accepted = Vec::with_capacity(events.len());
+        let mut tx = connection.begin().await?;
+        for event in events {
+            if new.remove(&event.webhook_id) {
+                accepted.push(Accepted::New);
+                continue;
+            }
+            sqlx::query("UPDATE events SET deliveries = deliveries + 1 WHERE webhook_id = ?")
+                .bind(&*event.webhook_id)
+                .execute(&mut *tx)
+                .await?;
+            accepted.push(Accepted::Duplicate);
+        }
+        tx.commit().await?;
+        Ok(accepted)
     }
 }
 
@@ -159,7 +153,7 @@ impl Operation for Claim {
             "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ? \
              WHERE id IN (SELECT id FROM events WHERE next_attempt_at <= ? \
                           ORDER BY next_attempt_at, id LIMIT ?) \
-             RETURNING id, body, received_at, lease, attempts",
+             RETURNING id, body, lease, attempts",
         )
         .bind(self.until.as_millis())
         .bind(self.now.as_millis())
@@ -174,7 +168,7 @@ impl Operation for Claim {
                     number: row.get("lease"),
                 },
                 attempts: row.get("attempts"),
-                event: inbox_event(row),
+                body: row.get("body"),
             })
             .collect())
     }

@@ -20,11 +20,11 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, InboxEvent, Lease, MintOutcome,
-    NewEvent, NewMint, PageKey, Progress, ProgressFilter, QueueDepth, Settled, Settlement, Store,
+    Accepted, CallChange, CallFilter, CallPage, ClaimedEvent, Lease, MintOutcome, NewEvent,
+    NewMint, PageKey, Progress, ProgressFilter, QueueDepth, Settled, Settlement, Store,
     StoreResult, StoredCall,
 };
-use crate::model::{CallEvent, Scope, Timestamp};
+use crate::model::{Scope, Timestamp};
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -73,9 +73,8 @@ impl SqliteStore {
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
             .connect_lazy_with(options.pragma("query_only", "ON"));
-        let opened_up_to = inbox::opened_up_to(&mut connection).await?;
         Ok(Self {
-            writer: Writer::start(connection, opened_up_to),
+            writer: Writer::start(connection),
             readers,
         })
     }
@@ -93,16 +92,6 @@ fn create_folder(file: &Path) -> anyhow::Result<()> {
 impl Store for SqliteStore {
     async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted> {
         self.writer.accept(event).await
-    }
-
-    async fn unopened_events(&self, limit: u32) -> StoreResult<Vec<InboxEvent>> {
-        inbox::unopened(&self.readers, self.writer.opened_up_to(), limit).await
-    }
-
-    async fn open_calls(&self, calls: Vec<(CallEvent, Timestamp)>, up_to: i64) -> StoreResult<()> {
-        self.writer.write(inbox::OpenCalls { calls, up_to }).await?;
-        self.writer.note_opened(up_to);
-        Ok(())
     }
 
     async fn claim_due(

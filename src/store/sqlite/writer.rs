@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -77,7 +76,6 @@ pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Command>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
-    opened_up_to: AtomicI64,
 }
 
 struct Shared {
@@ -88,7 +86,7 @@ struct Shared {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, opened_up_to: i64) -> Self {
+    pub(super) fn start(connection: SqliteConnection) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             arrivals: Notify::new(),
@@ -100,7 +98,6 @@ impl Writer {
             queue: Mutex::new(Some(queue)),
             task: Mutex::new(Some(task)),
             shared,
-            opened_up_to: AtomicI64::new(opened_up_to),
         }
     }
 
@@ -136,14 +133,6 @@ impl Writer {
 
     pub(super) fn check(&self) -> StoreResult<()> {
         lock(&self.shared.trouble).clone().map_or(Ok(()), Err)
-    }
-
-    pub(super) fn opened_up_to(&self) -> i64 {
-        self.opened_up_to.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_opened(&self, up_to: i64) {
-        self.opened_up_to.fetch_max(up_to, Ordering::Relaxed);
     }
 
     /// Refuses new writes, finishes the queued ones, and closes the connection.
@@ -249,19 +238,18 @@ async fn commit(
     shared: &Shared,
 ) -> Option<Batch> {
     match transact(connection, &mut batch).await {
-        Ok(accepted) => {
+        Ok(written) => {
             *lock(&shared.trouble) = None;
-            if accepted.contains(&Accepted::New) {
+            if written.accepted.contains(&Accepted::New) {
                 shared.arrivals.notify_one();
             }
-            for (reply, accepted) in batch.replies.into_iter().zip(accepted) {
+            for (reply, accepted) in batch.replies.into_iter().zip(written.accepted) {
                 let _ = reply.send(Ok(accepted));
             }
-            let changed = batch.operations.iter().any(|op| op.changes_calls());
             for operation in batch.operations {
                 operation.acknowledge(Ok(()));
             }
-            if changed {
+            if written.changed_calls {
                 shared.changes.send_modify(|tick| *tick += 1);
             }
             None
@@ -283,23 +271,26 @@ async fn commit(
     }
 }
 
-async fn transact(
-    connection: &mut SqliteConnection,
-    batch: &mut Batch,
-) -> StoreResult<Vec<Accepted>> {
-    if batch.operations.is_empty() {
-        // One statement is a transaction of its own, and one round trip instead of three.
-        return inbox::insert(connection, &batch.events).await;
-    }
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let accepted = if batch.events.is_empty() {
-        Vec::new()
+async fn transact(connection: &mut SqliteConnection, batch: &mut Batch) -> StoreResult<Written> {
+    let insertion = if batch.operations.is_empty() {
+        inbox::accept(connection, &batch.events).await?
     } else {
-        inbox::insert(&mut tx, &batch.events).await?
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let insertion = inbox::accept_within(&mut tx, &batch.events).await?;
+        for operation in &mut batch.operations {
+            operation.apply(&mut tx).await?;
+        }
+        tx.commit().await?;
+        insertion
     };
-    for operation in &mut batch.operations {
-        operation.apply(&mut tx).await?;
-    }
-    tx.commit().await?;
-    Ok(accepted)
+    Ok(Written {
+        accepted: insertion.tell_apart(connection, &batch.events).await?,
+        changed_calls: insertion.opened > 0 || batch.operations.iter().any(|op| op.changes_calls()),
+    })
+}
+
+/// What a committed batch means for those who wait for it.
+struct Written {
+    accepted: Vec<Accepted>,
+    changed_calls: bool,
 }
