@@ -7,10 +7,10 @@ import { h, icon } from "./dom.js";
 const OTHER = "";
 
 /**
- * `choice`: `{drillKey, difficulty, state}` to begin with; `fixed`: the host has decided on the drill;
- * `sdkKeys`: drills the SDK knows. Returns `{element, setSdkKeys(keys), setObstacle(problem, action)}`.
+ * `choice`: `{drillKey, difficulty, state}` to begin with; `fixed`: the host has decided on the drill.
+ * Nothing can be started before `setReady`. Returns `{element, setReady(sdkKeys), setObstacle(problem, action)}`.
  */
-export function picker({ choice, fixed, sdkKeys, onStart }) {
+export function picker({ choice, fixed, onStart }) {
   const name = h("h2", { class: "picker-name" });
   const about = h("p", { class: "quiet picker-about" });
   const setup = h("p", { class: "callout small" });
@@ -34,7 +34,7 @@ export function picker({ choice, fixed, sdkKeys, onStart }) {
   );
   const drills = h("div", { class: "drills", hidden: fixed });
   const foot = h("div", { class: "picker-foot" });
-  const button = h("button", { type: "submit", class: "button primary wide" }, icon("phone"), "Start call");
+  const button = h("button", { type: "submit", class: "button primary wide", disabled: true }, icon("phone"), "Start call");
   const hint = h("p", { class: "quiet small" }, "Your browser will ask for the microphone. Nothing starts before you say yes.");
 
   const element = h(
@@ -95,12 +95,13 @@ export function picker({ choice, fixed, sdkKeys, onStart }) {
     show();
   }
 
-  fillDrills(sdkKeys);
+  fillDrills([]);
   return {
     element,
-    setSdkKeys(keys) {
-      // Drawn anew only for a drill not on show: the rep may be choosing right now.
-      if (catalogue(keys) !== LINES) fillDrills(keys);
+    setReady(sdkKeys) {
+      button.disabled = false;
+      // Drawn anew only for drills not on show: the rep may be choosing right now.
+      if (catalogue(sdkKeys) !== LINES) fillDrills(sdkKeys);
     },
     /** The browser or the network stands in the way: say so where the button was. */
     setObstacle(problem, action) {

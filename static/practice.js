@@ -54,7 +54,6 @@ export class AthosPractice extends HTMLElement {
   #live = null;
   #stopWaiting = null;
   #timer = 0;
-  #sdk;
   #sdkKeys = [];
   #stage = h("div", { class: "stage-area" });
   #status = h("div", { class: "visually-hidden", role: "status" });
@@ -80,8 +79,7 @@ export class AthosPractice extends HTMLElement {
     };
     addEventListener("pagehide", this.#leave);
     this.#showPicker();
-    this.#sdk = this.#prepare();
-    this.#sdk.catch(() => {}); // Already told in place of the button.
+    this.#prepare();
   }
 
   disconnectedCallback() {
@@ -110,28 +108,22 @@ export class AthosPractice extends HTMLElement {
       const support = sdk.detectBrowserSupport(navigator.userAgent);
       if (!support.supported) throw Object.assign(new Error(support.reason), { code: "BROWSER_NOT_SUPPORTED" });
       this.#sdkKeys = Object.values(sdk.ATHOS_DRILL_KEYS ?? {});
-      this.#picker?.setSdkKeys(this.#sdkKeys);
       this.#call = new Call({
         sdk,
         mint: (options) => this.#api.mint(options),
         apiBase: this.getAttribute("api-base") ?? config.apiBase ?? null,
         onChange: (state, before) => this.#show(state, before),
       });
-      return sdk;
+      this.#picker.setReady(this.#sdkKeys);
     } catch (error) {
-      const problem = this.#report(error);
-      this.#picker?.setObstacle(problem, problem.step === null ? null : this.#reloadButton());
-      throw error;
+      const problem = explain(error);
+      this.#tellHost(problem);
+      this.#picker.setObstacle(problem, problem.step === null ? null : this.#reloadButton());
     }
   }
 
-  async #start(choice) {
+  #start(choice) {
     this.#choice = choice;
-    try {
-      await this.#sdk;
-    } catch {
-      return;
-    }
     this.#call.start({
       drillKey: choice.drillKey,
       difficulty: choice.difficulty,
@@ -144,6 +136,8 @@ export class AthosPractice extends HTMLElement {
       this.#announceLive(state, before);
       return this.#live.update(state);
     }
+    // The same end, understood better; if its score is here by now, that is what counts.
+    if (state.name === "ended" && before.name === "ended" && this.dataset.state !== "scoring") return;
     clearTimeout(this.#timer);
     this.#live?.stop();
     this.#live = null;
@@ -159,7 +153,8 @@ export class AthosPractice extends HTMLElement {
 
   #showPicker() {
     const fixed = this.hasAttribute("drill");
-    this.#picker = picker({ choice: this.#choice, fixed, sdkKeys: this.#sdkKeys, onStart: (choice) => this.#start(choice) });
+    this.#picker = picker({ choice: this.#choice, fixed, onStart: (choice) => this.#start(choice) });
+    if (this.#call) this.#picker.setReady(this.#sdkKeys);
     this.#replace("idle", this.#picker.element);
   }
 
@@ -189,7 +184,7 @@ export class AthosPractice extends HTMLElement {
     if (state.soundBlocked && !before.soundBlocked) this.#alarm("Your browser is holding back the sound. Press Turn on sound.");
     if (state.notice && state.notice !== before.notice) {
       this.#alarm(`${state.notice.title}. ${state.notice.text}`);
-      this.#emit("athos-error", { code: state.notice.code, message: state.notice.title, requestId: state.notice.requestId });
+      this.#tellHost(state.notice);
     }
   }
 
@@ -201,17 +196,17 @@ export class AthosPractice extends HTMLElement {
       actions: [this.#button(lost ? "Start a new call" : "Practise again", () => this.#reset(), callId ? "" : "primary")],
     });
     this.#replace(callId ? "scoring" : "ended", panel.element);
-    if (lost && before.name === "ended") return; // The same end, understood better.
+    if (before.name === "ended") return;
     this.#say(`The call has ended after ${spokenDuration(durationSec)}.${callId ? " It is being scored." : ""}`);
     this.#emit("athos-ended", { callId, durationSec });
-    if (lost) this.#emit("athos-error", { code: "NETWORK_LOST", message: explain({ code: "NETWORK_LOST" }).title, requestId: null });
+    if (lost) this.#tellHost(explain({ code: "NETWORK_LOST" }));
     if (!callId) return panel.say("Its score will appear in your progress.");
 
     const late = () => panel.say("This is taking longer than usual. You can leave: the score will be in your progress.");
     this.#timer = setTimeout(late, LATE_AFTER_MS);
     this.#stopWaiting = awaitScore(this.#api, callId, {
       onCall: (call) => this.#showScore(call),
-      onProblem: (error) => this.#showFailure(this.#report(error), false),
+      onProblem: (error) => this.#showFailure(explain(error)),
     });
   }
 
@@ -222,8 +217,8 @@ export class AthosPractice extends HTMLElement {
     this.#emit("athos-scored", { call });
   }
 
-  #showFailure(problem, report = true) {
-    if (report) this.#emit("athos-error", { code: problem.code, message: problem.title, requestId: problem.requestId });
+  #showFailure(problem) {
+    this.#tellHost(problem);
     this.#replace("failed", failure({ problem, actions: this.#steps(problem) }));
     this.#alarm(`${problem.title}. ${problem.text}`);
   }
@@ -294,10 +289,8 @@ export class AthosPractice extends HTMLElement {
     this.#status.textContent = "";
   }
 
-  #report(error) {
-    const problem = explain(error);
-    this.#emit("athos-error", { code: problem.code, message: problem.title, requestId: problem.requestId });
-    return problem;
+  #tellHost({ code, title, requestId }) {
+    this.#emit("athos-error", { code, message: title, requestId });
   }
 
   #emit(type, detail) {

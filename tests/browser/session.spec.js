@@ -56,9 +56,11 @@ test.describe(() => {
 });
 
 
-test("the live stream says when to look: one look finds the score", async ({ page, demo }) => {
+test("the live stream alone brings the score", async ({ page, demo }) => {
+  await page.clock.install();
   const looked = requests(page, DETAIL);
   await goLive(page, demo);
+  await page.clock.pauseAt(Date.now() + 60_000); // From here on no timer of the page's fires: nothing is polled.
   await button(page, "End call").click();
   await state(page, "scored");
   // One when the stream opens, one for each of `processing` and `scored`.
@@ -73,9 +75,12 @@ for (const [how, block] of [
     test.use({ expectedErrors: allow(/net::ERR_FAILED .*\/athos\/live/) });
     test(`the score arrives by polling when the live stream is ${how}`, async ({ page, demo }) => {
       await page.route("**/athos/live", block);
+      let looks = 0;
+      await page.route(DETAIL, (route) => (++looks < 3 ? route.fulfill({ json: { status: "processing" } }) : route.continue()));
       await goLive(page, demo);
       await button(page, "End call").click();
-      await state(page, "scored", { timeout: 15_000 });
+      await state(page, "scored", { timeout: 20_000 });
+      expect(looks).toBe(3);
     });
   });
 }
