@@ -102,7 +102,7 @@ pub fn router(
     let (routes, document) = api();
     let demo = demo.map_or_else(Router::new, demo::router);
     let observer = Observer::new(state.clock.clone());
-    routes
+    let routes = routes
         .merge(pages::router(page))
         .merge(demo)
         .route("/openapi.json", get(async move || Json(document)))
@@ -111,8 +111,12 @@ pub fn router(
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             REQUEST_DEADLINE,
-        ))
-        .layer(cors(cors_origins))
+        ));
+    let routes = match cors(cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes
         .layer(CatchPanicLayer::custom(told_panic))
         .layer(default_header(
             header::CONTENT_SECURITY_POLICY,
@@ -129,11 +133,14 @@ fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLay
 }
 
 /// Pages of exactly these origins may call with credentials; without any, no page of another origin may.
-fn cors(origins: &[String]) -> CorsLayer {
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
     let origins = origins
         .iter()
         .filter_map(|origin| HeaderValue::try_from(origin).ok());
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
@@ -143,7 +150,8 @@ fn cors(origins: &[String]) -> CorsLayer {
             live::LAST_EVENT_ID,
         ])
         .expose_headers([REQUEST_ID, header::RETRY_AFTER])
-        .max_age(Duration::from_secs(600))
+        .max_age(Duration::from_secs(600));
+    Some(layer)
 }
 
 /// A panic in one request is that request's 500; the process goes on.

@@ -121,8 +121,14 @@ test("an event stream is understood however it is cut", async ({ page, demo }) =
 
 test("cancelling while the microphone is pending works at once and stays silent", async ({ page, demo }) => {
   const redeemed = requests(page, REDEEM, "POST");
-  await page.addInitScript(() => (navigator.permissions.query = async () => Object.assign(new EventTarget(), { state: "prompt" })));
-  await open(page, demo, { query: "?fault=MIC_PENDING" });
+  await page.addInitScript(() => {
+    // Without a window, Chromium answers its own question: here nobody does until `answer`.
+    const { mediaDevices, permissions } = navigator;
+    const ask = mediaDevices.getUserMedia.bind(mediaDevices);
+    mediaDevices.getUserMedia = (wanted) => new Promise((resolve) => (window.answer = () => resolve(ask(wanted))));
+    permissions.query = async () => Object.assign(new EventTarget(), { state: "prompt" });
+  });
+  await open(page, demo, { query: "?mic=real" });
   await startCall(page);
   await state(page, "microphone");
   await expect(page.getByRole("heading", { name: "Waiting for your microphone" })).toBeFocused();
@@ -130,6 +136,9 @@ test("cancelling while the microphone is pending works at once and stays silent"
   await button(page, "Cancel").click();
   await state(page, "idle", { timeout: 500 });
   await expect(button(page, "Start call")).toBeVisible();
+  await page.evaluate(() => window.answer()); // Too late to start anything.
+  await page.waitForTimeout(500);
+  await state(page, "idle");
   expect(redeemed).toHaveLength(0);
 });
 
@@ -316,4 +325,12 @@ test("a drill that is not listed can be typed", async ({ page, demo }) => {
   const redeemed = page.waitForRequest((request) => REDEEM.test(request.url()) && request.method() === "POST");
   await startCall(page);
   expect((await redeemed).postDataJSON()).toEqual({ drillKey: "ma-full-sale", difficulty: "Advanced" });
+});
+
+test("with a microphone allowed before, the page is connecting, not waiting for it", async ({ page, demo, context }) => {
+  await context.grantPermissions(["microphone"]);
+  await open(page, demo, { query: "?mic=real&fault=SLOW_CONNECT" });
+  await startCall(page);
+  await state(page, "connecting");
+  await state(page, "live");
 });

@@ -16,7 +16,7 @@ use crate::store::{
 /// Adds to `sql` the statement that gives each event's call its row, unless it has one.
 pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, Timestamp)]) {
     sql.push(
-        "INSERT INTO calls \
+        "INSERT OR ROLLBACK INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) ",
     );
     let mut offset = 0_i64;
