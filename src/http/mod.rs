@@ -19,12 +19,13 @@ mod webhook;
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -100,12 +101,17 @@ pub fn router(
     demo: Option<DemoSecret>,
 ) -> Router {
     let (routes, document) = api();
+    // Handlers are cloned with every connection: what they hold must be cheap to clone.
+    let document = (
+        [(header::CONTENT_TYPE, "application/json")],
+        to_bytes(&document),
+    );
     let demo = demo.map_or_else(Router::new, demo::router);
     let observer = Observer::new(state.clock.clone());
     let routes = routes
         .merge(pages::router(page))
         .merge(demo)
-        .route("/openapi.json", get(async move || Json(document)))
+        .route("/openapi.json", get(async move || document))
         .fallback(async || ApiError::NoRoute)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(
@@ -126,6 +132,11 @@ pub fn router(
         .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
         .layer(from_fn_with_state(observer, observe::observe))
         .with_state(state)
+}
+
+fn to_bytes(document: &utoipa::openapi::OpenApi) -> Bytes {
+    // It is made of strings and maps of strings; there is nothing in it that cannot be written.
+    serde_json::to_vec(document).unwrap_or_default().into()
 }
 
 fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -122,11 +122,10 @@ fn request_id(request: &Request, clock: &Clock) -> HeaderValue {
 
 fn tell(mut response: Response, id: &RequestId) -> Response {
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        let told = response
-            .extensions_mut()
-            .remove::<Told>()
-            .unwrap_or_else(|| Told::of_status(status));
+    let told = response.extensions_mut().remove::<Told>();
+    let failed = status.is_client_error() || status.is_server_error();
+    if failed && (told.is_some() || !has_json(&response)) {
+        let told = told.unwrap_or_else(|| Told::of_status(status));
         log(status, &told, id);
         let body = told.into_body(&id.to_string()).into_response();
         let (mut parts, _) = response.into_parts();
@@ -137,6 +136,14 @@ fn tell(mut response: Response, id: &RequestId) -> Response {
     }
     response.headers_mut().insert(REQUEST_ID, id.0.clone());
     response
+}
+
+/// Whether a handler has said in its own words what is wrong, as `/readyz` does.
+fn has_json(response: &Response) -> bool {
+    response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value == "application/json")
 }
 
 /// Logs a failure, once, where the request's id is at hand.

@@ -1,0 +1,157 @@
+//! What a test leaves behind, and the judgement at its end: no secret in any answer or in the log, no body or
+//! transcript in the log, no work that was not declared.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Row};
+
+use super::{Answer, Left, Setup};
+use crate::log::Mark;
+
+/// Sentences shorter than this turn up by chance.
+const SHORTEST_SENTENCE: usize = 24;
+
+/// What is known of a test's secrets, and everything that was said.
+pub(crate) struct Evidence {
+    log: Mark,
+    secrets: BTreeSet<String>,
+    /// What was asked, what came back, and the one session token that may be in it.
+    said: Vec<(String, String, Option<String>)>,
+}
+
+/// What the database holds at the end.
+struct Kept {
+    left: Left,
+    /// Bodies of webhooks, and what people said in calls.
+    private: BTreeSet<String>,
+}
+
+impl Evidence {
+    pub(super) fn begin(setup: &Setup) -> Self {
+        let secrets = &setup.secrets;
+        let mut evidence = Self {
+            log: Mark::here(),
+            secrets: BTreeSet::new(),
+            said: Vec::new(),
+        };
+        let own = [&secrets.whsec, &secrets.service, &secrets.jwt];
+        let all = own.into_iter().chain(&secrets.api_keys);
+        all.for_each(|secret| evidence.keep_secret(secret));
+        setup
+            .secret_flags()
+            .for_each(|secret| evidence.keep_secret(secret));
+        evidence
+    }
+
+    pub(super) fn keep_secret(&mut self, secret: &str) {
+        self.secrets.insert(secret.to_owned());
+    }
+
+    pub(super) fn add(&mut self, answer: &Answer) {
+        let text = format!("{:?}\n{}", answer.headers, answer.text());
+        let mut token = None;
+        if answer.asked == "POST /athos/token" && answer.status == 200 {
+            let minted = answer.json()["token"].as_str().unwrap().to_owned();
+            self.keep_secret(&minted);
+            token = Some(minted);
+        }
+        self.said.push((answer.asked.clone(), text, token));
+    }
+
+    pub(super) fn add_text(&mut self, asked: &str, text: &str) {
+        self.said.push((asked.to_owned(), text.to_owned(), None));
+    }
+
+    /// For a test that has failed: what the service had to say.
+    pub(super) fn print_log(&self) {
+        let log = self.log.since();
+        let lines: Vec<_> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(60)..];
+        eprintln!("--- the end of the log\n{}\n---", last.join("\n"));
+    }
+
+    /// Everything that is wrong.
+    pub(super) fn judge(&self, database: PathBuf, declared: Left) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (asked, text, allowed) in &self.said {
+            for secret in &self.secrets {
+                if text.contains(secret) && allowed.as_ref() != Some(secret) {
+                    problems.push(format!("the answer to {asked} holds the secret {secret}"));
+                }
+            }
+        }
+        let kept = look_into(database);
+        let log = self.log.since();
+        for secret in self.secrets.iter().chain(&kept.private) {
+            if let Some(at) = log.find(secret.as_str()) {
+                let line = log[at..].lines().next().unwrap_or_default();
+                let start = log[..at].rfind('\n').map_or(0, |before| before + 1);
+                problems.push(format!("the log holds a secret: {}{line}", &log[start..at]));
+            }
+        }
+        if kept.left != declared {
+            problems.push(format!(
+                "the test leaves {:?}, and declared {declared:?}",
+                kept.left
+            ));
+        }
+        problems
+    }
+}
+
+/// Reads the database on a thread of its own: a destructor cannot wait for the test's runtime.
+fn look_into(database: PathBuf) -> Kept {
+    let look = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(read(database))
+    };
+    std::thread::spawn(look).join().unwrap()
+}
+
+async fn read(database: PathBuf) -> Kept {
+    let mut db = SqliteConnectOptions::new()
+        .filename(database)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .unwrap();
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM events WHERE state IN ('pending', 'processing')) AS waiting, \
+                (SELECT count(*) FROM events WHERE state = 'dead') AS dead",
+    )
+    .fetch_one(&mut db)
+    .await
+    .unwrap();
+    let left = Left {
+        waiting: row.get("waiting"),
+        dead: row.get("dead"),
+    };
+    let mut private = BTreeSet::new();
+    let bodies: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM events")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+    private.extend(
+        bodies
+            .iter()
+            .filter_map(|body| String::from_utf8(body.clone()).ok()),
+    );
+    let details: Vec<String> = sqlx::query_scalar("SELECT raw FROM call_details")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+    for detail in details {
+        let detail: Value = serde_json::from_str(&detail).unwrap();
+        let turns = detail["transcript"].as_array().cloned().unwrap_or_default();
+        let said = turns.iter().filter_map(|turn| turn["content"].as_str());
+        private.extend(said.map(str::to_owned));
+    }
+    private.retain(|text| text.len() >= SHORTEST_SENTENCE);
+    Kept { left, private }
+}

@@ -1,0 +1,124 @@
+//! What a test wants of its service: settings, callers, another vendor than the simulator, a worker that runs.
+
+use std::path::Path;
+
+use athos_backend::config::Config;
+
+use super::{Secrets, TestApp};
+
+/// A secret that no other test has.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}_{:032x}", rand::random::<u128>())
+}
+
+/// How to start a [`TestApp`].
+pub(crate) struct Setup {
+    pub(super) secrets: Secrets,
+    pub(super) run_worker: bool,
+    pub(super) demo: bool,
+    flags: Vec<String>,
+    knows_jwt_secret: bool,
+    knows_api_keys: bool,
+    athos: Option<String>,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self {
+            secrets: Secrets {
+                api_keys: [unique("ath_live_1"), unique("ath_live_2")],
+                whsec: unique("whsec"),
+                service: unique("svc"),
+                jwt: unique("jwt_secret"),
+            },
+            run_worker: false,
+            demo: false,
+            flags: Vec::new(),
+            knows_jwt_secret: true,
+            knows_api_keys: true,
+            athos: None,
+        }
+    }
+
+    /// One more setting, as a flag.
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.push(format!("--{name}={value}"));
+        self
+    }
+
+    /// JWTs are verified in another way, or not at all.
+    pub(crate) fn without_jwt_secret(mut self) -> Self {
+        self.knows_jwt_secret = false;
+        self
+    }
+
+    /// Athos has not given us a key yet.
+    pub(crate) fn without_api_keys(mut self) -> Self {
+        self.knows_api_keys = false;
+        self
+    }
+
+    /// Another vendor than the simulator.
+    pub(crate) fn athos(mut self, url: &str) -> Self {
+        self.athos = Some(url.to_owned());
+        self
+    }
+
+    /// The worker runs by itself, as in production.
+    pub(crate) fn with_worker(mut self) -> Self {
+        self.run_worker = true;
+        self
+    }
+
+    /// The demo's sign-in is there.
+    pub(crate) fn with_demo(mut self) -> Self {
+        self.demo = true;
+        self.flag("auth-cookie", athos_backend::http::DEMO_COOKIE)
+    }
+
+    pub(crate) async fn start(self) -> TestApp {
+        TestApp::from_setup(self).await
+    }
+
+    pub(super) fn config(&self, simulator: &str, folder: &Path) -> Config {
+        let secrets = &self.secrets;
+        let athos = self.athos.as_deref().unwrap_or(simulator);
+        let mut flags = vec![
+            "--bind-addr=127.0.0.1:0".to_owned(),
+            "--admin-addr=127.0.0.1:0".to_owned(),
+            format!("--athos-base-url={athos}"),
+            format!("--athos-whsec={}", secrets.whsec),
+            format!("--service-tokens={}", secrets.service),
+            format!("--database-url=sqlite://{}/athos.db", folder.display()),
+        ];
+        if self.knows_api_keys {
+            flags.push(format!("--athos-api-key={}", secrets.api_keys.join(",")));
+        }
+        if self.knows_jwt_secret {
+            flags.push(format!("--auth-jwt-secret={}", secrets.jwt));
+        }
+        if !self
+            .flags
+            .iter()
+            .any(|flag| flag.starts_with("--mint-limit"))
+        {
+            flags.push("--mint-limit-per-rep=1000".to_owned());
+        }
+        flags.extend(self.flags.iter().cloned());
+        let config = Config::from_flags(flags).unwrap();
+        config.check().unwrap();
+        config
+    }
+
+    /// The values of flags that hold secrets.
+    pub(super) fn secret_flags(&self) -> impl Iterator<Item = &str> {
+        let names = [
+            "--athos-whsec=",
+            "--auth-proxy-secret=",
+            "--service-tokens=",
+        ];
+        self.flags
+            .iter()
+            .flat_map(move |flag| names.into_iter().filter_map(|name| flag.strip_prefix(name)))
+    }
+}

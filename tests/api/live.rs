@@ -1,0 +1,89 @@
+//! The live stream: each change once, to those who may see the call, and resumed where it broke off.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Event, TestApp};
+
+async fn unscored(app: &TestApp, call: &str, rep: &str, agency: &str) {
+    let event = Event::unscored(call, rep, agency);
+    app.event(&format!("wh_{call}"), &event)
+        .send(app)
+        .await
+        .receipt("accepted");
+    app.work().await;
+}
+
+#[tokio::test]
+async fn a_stream_tells_each_reader_of_their_calls_only() {
+    let app = TestApp::start().await;
+    let mut rep = app.live(&app.rep("rep_a", "agency_1"), None).await;
+    let mut manager = app.live(&app.manager("agency_2"), None).await;
+    let mut admin = app.live(&app.admin(), None).await;
+    assert_eq!(rep.headers["content-type"], "text/event-stream");
+    assert_eq!(rep.headers["cache-control"], "no-store");
+    assert_eq!(rep.headers["x-accel-buffering"], "no");
+
+    unscored(&app, "call_b", "rep_b", "agency_2").await;
+    unscored(&app, "call_a", "rep_a", "agency_1").await;
+
+    // The first change anyone hears of is of a call they may see.
+    assert_eq!(rep.next().await.unwrap().data["id"], "call_a");
+    assert_eq!(manager.next().await.unwrap().data["id"], "call_b");
+    let first = admin.next().await.unwrap();
+    assert_eq!(first.data["id"], "call_b");
+    assert_eq!(first.data["rep"], "rep_b");
+    assert_eq!(first.data["overallScore"], json!(null));
+}
+
+#[tokio::test]
+async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
+    let app = TestApp::start().await;
+    let service = app.secrets.service.clone();
+    for call in ["call_1", "call_2", "call_3"] {
+        unscored(&app, call, "rep_1", "agency_1").await;
+    }
+    let mut all = app.live(&service, Some(0)).await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(all.next().await.unwrap());
+    }
+    assert!(seen.is_sorted_by_key(|change| change.id));
+    let mut rest = app.live(&service, Some(seen[0].id)).await;
+    assert_eq!(rest.next().await.unwrap(), seen[1]);
+    assert_eq!(rest.next().await.unwrap(), seen[2]);
+
+    // A new client hears of what comes; so does one that remembers another database, or nonsense.
+    let mut fresh = app.live(&service, None).await;
+    let mut other = app.live(&service, Some(1_000_000)).await;
+    unscored(&app, "call_4", "rep_1", "agency_1").await;
+    for stream in [&mut fresh, &mut other, &mut rest] {
+        assert_eq!(stream.next().await.unwrap().data["id"], "call_4");
+    }
+    let garbage = app
+        .request(Method::GET, "/athos/live")
+        .bearer_auth(&service);
+    let garbage = garbage.header("last-event-id", "x").send().await.unwrap();
+    assert_eq!(garbage.status(), 200);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_credentials_it_was_opened_with() {
+    let app = TestApp::start().await;
+    let mut live = app.live(&app.rep("rep_1", "agency_1"), None).await;
+    unscored(&app, "call_1", "rep_1", "agency_1").await;
+    while live.next().await.unwrap().data["status"] != "unscored" {}
+    app.clock.advance(Duration::from_secs(3600));
+    unscored(&app, "call_2", "rep_1", "agency_1").await;
+    assert_eq!(live.next().await, None);
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_service_stops() {
+    let mut app = TestApp::start().await;
+    let mut live = app.live(&app.secrets.service, None).await;
+    let (ended, ()) = tokio::join!(live.next(), app.stop());
+    assert_eq!(ended, None);
+}

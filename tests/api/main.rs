@@ -1,0 +1,18 @@
+//! Black-box stories: the real service on a real database, with the simulator as Athos, over HTTP. Each file tells the
+//! stories of one concern; `harness` has what they share, and searches every answer and the log for secrets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot go on should stop right there"
+)]
+
+mod callers;
+mod faults;
+mod harness;
+mod jwks;
+mod live;
+mod log;
+mod r#loop;
+mod reads;
+mod tokens;
+mod webhooks;
+mod worker;

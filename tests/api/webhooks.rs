@@ -1,0 +1,340 @@
+//! Webhooks at the door: what is let in and under which key, what is refused with which code, and that nothing is
+//! acknowledged that is not on disk.
+
+use std::time::Duration;
+
+use athos_backend::athos::signature::sign;
+use athos_backend::http::MAX_BODY_BYTES;
+use athos_backend::model::Timestamp;
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{Connection, Row};
+
+use crate::harness::{Event, Hook, Left, Setup, TestApp};
+
+const EVENTS: &str = "SELECT count(*) FROM events";
+
+#[tokio::test]
+async fn every_vector_of_the_contract_is_let_in() {
+    let file: Value = serde_json::from_str(include_str!("../vectors/signatures.json")).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    let secret = vectors[0]["secret"].as_str().unwrap();
+    let mut app = Setup::new().flag("athos-whsec", secret).start().await;
+    for vector in vectors {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let at = vector["t"].as_i64().unwrap() * 1000;
+        app.clock.set(Timestamp::from_millis(at));
+        let is_event = text("body").contains("callId");
+        let hook = Hook::signed(text("body"), &[text("header")]);
+        let expected = if is_event { "accepted" } else { "ignored" };
+        hook.send(&app).await.receipt(expected);
+        hook.send(&app).await.receipt("duplicate");
+        // One letter more, or less, is another body.
+        let other = Hook::signed(format!("{} ", text("body")), &[text("header")]);
+        other.send(&app).await.refused(401, "SIGNATURE_MISMATCH");
+    }
+    assert_eq!(app.count(EVENTS).await, 5);
+    app.leaves(Left {
+        waiting: 3,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn every_flaw_of_a_signature_has_its_code_and_leaves_no_row() {
+    let app = TestApp::start().await;
+    let body = Event::scored("call_1", "rep_1", "agency_1").0.to_string();
+    let (secret, now) = (app.secrets.whsec.clone().into(), app.now().as_secs());
+    let good = sign(&secret, now, body.as_bytes());
+    let (t, v1) = good.split_once(',').unwrap();
+    let foreign = sign(
+        &"whsec_of_somebody_else".to_owned().into(),
+        now,
+        body.as_bytes(),
+    );
+    let at = |t: i64| sign(&secret, t, body.as_bytes());
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "MISSING_SIGNATURE"),
+        (&[""], "MALFORMED_SIGNATURE"),
+        (&["sha256=abc"], "MALFORMED_SIGNATURE"),
+        (&[t], "MALFORMED_SIGNATURE"),
+        (&[v1], "MALFORMED_SIGNATURE"),
+        (&[&format!("{t},{t},{v1}")], "MALFORMED_SIGNATURE"),
+        (&[&format!("{t},v1=zz")], "MALFORMED_SIGNATURE"),
+        (
+            &[&format!("{t},{}", v1.replace("v1", "v0"))],
+            "MALFORMED_SIGNATURE",
+        ),
+        (&[&good, &good], "MALFORMED_SIGNATURE"),
+        (&[&at(now - 301)], "STALE_SIGNATURE"),
+        (&[&at(now + 301)], "STALE_SIGNATURE"),
+        (&[&at(0)], "STALE_SIGNATURE"),
+        (&[&foreign], "SIGNATURE_MISMATCH"),
+        (&[&format!("t={},{v1}", now - 1)], "SIGNATURE_MISMATCH"),
+        (
+            &[&format!("{t},v1={}", "0".repeat(64))],
+            "SIGNATURE_MISMATCH",
+        ),
+    ];
+    for (headers, code) in cases {
+        let answer = Hook::signed(body.clone(), headers)
+            .id("wh_1")
+            .send(&app)
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, (*code).to_owned()),
+            "{headers:?}"
+        );
+        // It is not a matter of signing in.
+        assert_eq!(answer.header("www-authenticate"), "");
+    }
+    assert_eq!(app.count(EVENTS).await, 0);
+}
+
+#[tokio::test]
+async fn five_minutes_either_way_are_fresh_and_several_secrets_are_in_force() {
+    let mut app = Setup::new()
+        .flag("athos-whsec", "whsec_the_next_one")
+        .start()
+        .await;
+    let body = Event::scored("call_1", "rep_1", "agency_1").0.to_string();
+    let now = app.now().as_secs();
+    let old = app.secrets.whsec.clone().into();
+    let new = "whsec_the_next_one".to_owned().into();
+    for (id, secret, t) in [("a", &old, now - 300), ("b", &new, now + 300)] {
+        let signature = sign(secret, t, body.as_bytes());
+        let hook = Hook::signed(body.clone(), &[&signature]).id(id);
+        hook.send(&app).await.receipt("accepted");
+    }
+    let mut db = app.db().await;
+    let secrets: Vec<String> = sqlx::query_scalar("SELECT secret FROM events ORDER BY id")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+    assert_ne!(secrets[0], secrets[1], "the row says which secret matched");
+    app.leaves(Left {
+        waiting: 2,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn bytes_are_verified_before_anyone_reads_them() {
+    let app = TestApp::start().await;
+    // Each would be answered otherwise if it were read first.
+    for body in ["", "not json", "{\"event\":\"call.started\"}", "[]", "{}"] {
+        let forged = sign(
+            &"whsec_x".to_owned().into(),
+            app.now().as_secs(),
+            body.as_bytes(),
+        );
+        let hook = Hook::signed(body, &[&forged]).id("wh_1");
+        hook.send(&app).await.refused(401, "SIGNATURE_MISMATCH");
+    }
+    assert_eq!(app.count(EVENTS).await, 0);
+}
+
+#[tokio::test]
+async fn a_body_may_have_64_kib_and_not_a_byte_more() {
+    let mut app = TestApp::start().await;
+    let sized = |bytes: usize| {
+        let mut event = Event::scored("call_1", "rep_1", "agency_1");
+        event.0["pad"] = json!("");
+        let empty = event.0.to_string().len();
+        event.0["pad"] = json!("x".repeat(bytes - empty));
+        event
+    };
+    let full = app.event("wh_full", &sized(MAX_BODY_BYTES));
+    full.send(&app).await.receipt("accepted");
+    let more = app.event("wh_more", &sized(MAX_BODY_BYTES + 1));
+    more.send(&app).await.refused(413, "PAYLOAD_TOO_LARGE");
+    let much_more = app.event("wh_much_more", &sized(4 * MAX_BODY_BYTES));
+    much_more.send(&app).await.refused(413, "PAYLOAD_TOO_LARGE");
+    assert_eq!(app.count(EVENTS).await, 1);
+    app.leaves(Left {
+        waiting: 1,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn what_is_signed_but_not_understood_is_kept_and_left_alone() {
+    let app = TestApp::start().await;
+    let mut unknown = Event::scored("call_1", "rep_1", "agency_1");
+    unknown.0["event"] = json!("call.started");
+    let mut nameless = Event::scored("call_1", "rep_1", "agency_1");
+    nameless.0["callId"] = json!("");
+    let mut hostile = Event::scored("call\u{0}1", "rep_1", "agency_1");
+    hostile.0["success"] = json!(true);
+    let bodies: Vec<Vec<u8>> = vec![
+        b"not json".to_vec(),
+        b"{\"event\":\"call.scored\"".to_vec(),
+        b"[1]".to_vec(),
+        vec![0xff, 0xfe, 0x00],
+        unknown.0.to_string().into(),
+        nameless.0.to_string().into(),
+        hostile.0.to_string().into(),
+        format!("{}1{}", "[".repeat(5000), "]".repeat(5000)).into(),
+    ];
+    for (n, body) in bodies.iter().enumerate() {
+        let hook = app.hook(body.clone()).id(&format!("wh_{n}"));
+        hook.send(&app).await.receipt("ignored");
+        hook.send(&app).await.receipt("duplicate");
+    }
+    app.work().await;
+    let mut db = app.db().await;
+    let rows = sqlx::query("SELECT state, body, reason, attempts FROM events ORDER BY id")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), bodies.len());
+    for (row, body) in rows.iter().zip(&bodies) {
+        assert_eq!(row.get::<&str, _>("state"), "ignored");
+        assert_eq!(row.get::<&[u8], _>("body"), body);
+        assert_ne!(row.get::<&str, _>("reason"), "");
+        assert_eq!(row.get::<i64, _>("attempts"), 0);
+    }
+    assert_eq!(app.count("SELECT count(*) FROM calls").await, 0);
+    assert_eq!(app.asked("call").await, 0);
+}
+
+#[tokio::test]
+async fn a_delivery_without_a_usable_id_is_keyed_by_its_bytes() {
+    let mut app = TestApp::start().await;
+    let event = Event::scored("call_1", "rep_1", "agency_1").0.to_string();
+    app.hook(event.clone()).send(&app).await.receipt("accepted");
+    app.hook(event.clone())
+        .send(&app)
+        .await
+        .receipt("duplicate");
+    for unusable in [" ", &"w".repeat(201)] {
+        let hook = app.hook(event.clone()).id(unusable);
+        hook.send(&app).await.receipt("duplicate");
+    }
+    let other = format!("{event}\n");
+    app.hook(other).send(&app).await.receipt("accepted");
+    app.hook(event)
+        .id("wh_1")
+        .send(&app)
+        .await
+        .receipt("accepted");
+    let sha = "SELECT count(*) FROM events WHERE webhook_id GLOB 'sha256:*'";
+    assert_eq!(app.count(sha).await, 2);
+    assert_eq!(app.count(EVENTS).await, 3);
+    app.leaves(Left {
+        waiting: 3,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn of_fifty_deliveries_at_once_one_is_accepted() {
+    let app = TestApp::start().await;
+    let hook = app.event("wh_1", &Event::unscored("call_1", "rep_1", "agency_1"));
+    let answers = join_all((0..50).map(|_| hook.send(&app))).await;
+    let accepted = answers
+        .iter()
+        .filter(|answer| answer.text().contains("accepted"))
+        .count();
+    assert_eq!(accepted, 1);
+    let others = answers
+        .iter()
+        .filter(|answer| answer.text().contains("duplicate"));
+    assert_eq!(others.count(), 49);
+    assert_eq!(app.count(EVENTS).await, 1);
+    assert_eq!(app.count("SELECT deliveries FROM events").await, 50);
+    assert_eq!(app.work().await.unscored, 1);
+    // Once it is done it is still known.
+    hook.send(&app).await.receipt("duplicate");
+    assert_eq!(app.work().await.unscored, 0);
+}
+
+#[tokio::test]
+async fn many_different_events_at_once_are_each_kept_once() {
+    let app = TestApp::start().await;
+    let hooks: Vec<_> = (0..200)
+        .map(|n| {
+            let event = Event::unscored(&format!("call_{n}"), "rep_1", "agency_1");
+            app.event(&format!("wh_{n}"), &event)
+        })
+        .collect();
+    // Twice each, all together: batches mix new events with repetitions.
+    let twice = hooks.iter().chain(&hooks).map(|hook| hook.send(&app));
+    let answers = join_all(twice).await;
+    let accepted = answers
+        .iter()
+        .filter(|answer| answer.text().contains("accepted"))
+        .count();
+    assert_eq!(accepted, 200);
+    assert_eq!(app.count(EVENTS).await, 200);
+    assert_eq!(
+        app.count("SELECT count(*) FROM events WHERE deliveries = 2")
+            .await,
+        200
+    );
+    assert_eq!(app.work().await.unscored, 200);
+}
+
+#[tokio::test]
+async fn only_post_is_taken_and_no_content_type_is_needed() {
+    let app = TestApp::start().await;
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let answer = app.send(app.request(method, "/athos/webhook")).await;
+        let answer = answer.refused(405, "METHOD_NOT_ALLOWED");
+        assert_eq!(answer.header("allow"), "POST");
+    }
+    let event = Event::unscored("call_1", "rep_1", "agency_1");
+    for (id, content_type) in [("a", "application/json"), ("b", "text/plain"), ("c", "x")] {
+        let request = app.event(id, &event).request(&app);
+        let answer = app.send(request.header("content-type", content_type)).await;
+        answer.receipt("accepted");
+    }
+    app.event("d", &event).send(&app).await.receipt("accepted");
+    app.work().await;
+}
+
+#[tokio::test]
+async fn while_the_database_is_locked_nothing_is_acknowledged_and_the_retry_is_stored() {
+    let app = TestApp::start().await;
+    let mut other = app.db().await;
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let hook = app.event("wh_1", &Event::unscored("call_1", "rep_1", "agency_1"));
+    let refused = hook.send(&app).await.refused(503, "STORE_UNAVAILABLE");
+    assert_ne!(refused.header("retry-after"), "");
+    assert!(!refused.text().contains("lock"), "{}", refused.text());
+    let ready = app.send(app.request(Method::GET, "/readyz")).await;
+    assert_eq!(ready.status, 503);
+    let ready = ready.json();
+    assert_eq!(
+        (&ready["status"], &ready["store"]),
+        (&json!("unready"), &json!("failing"))
+    );
+    lock.rollback().await.unwrap();
+    assert_eq!(app.count(EVENTS).await, 0);
+
+    hook.send(&app).await.receipt("accepted");
+    let ready = app.send(app.request(Method::GET, "/readyz")).await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(app.work().await.unscored, 1);
+}
+
+#[tokio::test]
+async fn an_acknowledged_event_is_in_the_file_before_the_answer() {
+    let app = TestApp::start().await;
+    let mut db = app.db().await;
+    for n in 0..20 {
+        let id = format!("wh_{n}");
+        let hook = app.event(&id, &Event::unscored("call_1", "rep_1", "agency_1"));
+        hook.send(&app).await.receipt("accepted");
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE webhook_id = ?")
+            .bind(&id)
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+        assert_eq!(kept, 1);
+    }
+    app.work().await;
+    app.clock.advance(Duration::from_secs(1));
+}

@@ -1,0 +1,420 @@
+//! The contract of every store: one story, told to each implementation through the trait alone. What SQLite does
+//! beneath it (files, locks, syncs) is in `api` and `crash`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot go on should stop right there"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use athos_backend::model::{
+    CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, Identity, PlatformId, Scope,
+    Timestamp,
+};
+use athos_backend::store::{
+    Accepted, CallFilter, ClaimedEvent, MintOutcome, NewEvent, NewMint, Settled, Settlement,
+    SharedStore, SqliteStore, StoreError,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
+const LEASE: Duration = Duration::from_secs(60);
+
+fn after(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+fn id(text: &str) -> PlatformId {
+    PlatformId::new(text).unwrap()
+}
+
+fn said(call: &str, rep: &str, agency: &str) -> CallEvent {
+    CallEvent {
+        call_id: call.to_owned(),
+        source: "roleplay".to_owned(),
+        identity: Identity {
+            rep: Some(rep.to_owned()),
+            agency: Some(agency.to_owned()),
+            ..Identity::default()
+        },
+        occurred_at: Some(NOW),
+        outcome: EventOutcome::Scored,
+        athos_request_id: None,
+    }
+}
+
+fn unscored(call: &str, rep: &str, agency: &str) -> CallEvent {
+    CallEvent {
+        outcome: EventOutcome::Unscored {
+            reason: Some("SCORING_INCOMPLETE".to_owned()),
+            message: None,
+        },
+        ..said(call, rep, agency)
+    }
+}
+
+fn delivery(webhook: &str, said: Result<CallEvent, String>) -> NewEvent {
+    NewEvent {
+        webhook_id: webhook.to_owned(),
+        received_at: NOW,
+        signed_at_secs: NOW.as_secs(),
+        secret: "0123abcd".to_owned(),
+        said,
+        body: b"{}".to_vec(),
+    }
+}
+
+fn detail(call: &str, rep: &str, score: f64) -> Settlement {
+    Settlement::Scored(Box::new(CallDetail {
+        header: CallHeader {
+            id: call.to_owned(),
+            source: "roleplay".to_owned(),
+            identity: Identity {
+                rep: Some(rep.to_owned()),
+                ..Identity::default()
+            },
+            drill_key: Some("ma-full-sale".to_owned()),
+            started_at: Some(NOW),
+            ended_at: Some(after(90)),
+            duration_sec: Some(90),
+            scored_at: Some(after(100)),
+        },
+        overall_score: Some(score),
+        compliance_percent: None,
+        raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
+    }))
+}
+
+async fn claim(store: &SharedStore, now: Timestamp) -> Vec<ClaimedEvent> {
+    store.claim_due(now, 10, LEASE).await.unwrap()
+}
+
+async fn list(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
+    let filter = CallFilter {
+        scope,
+        from: None,
+        to: None,
+        rep: None,
+        agency: None,
+        drill: None,
+        status: None,
+    };
+    let (mut ids, mut place) = (Vec::new(), None);
+    loop {
+        let page = store.list_calls(&filter, limit, place).await.unwrap();
+        ids.extend(page.rows.into_iter().map(|row| row.id));
+        place = page.next;
+        if place.is_none() {
+            return ids;
+        }
+    }
+}
+
+/// The whole contract.
+async fn keeps_the_contract(store: SharedStore) {
+    events_are_taken_once(&store).await;
+    leases_are_rights_that_end(&store).await;
+    calls_only_learn(&store).await;
+    readers_see_their_scope(&store).await;
+    pages_hold_every_call_once(&store).await;
+    mints_are_recorded(&store).await;
+    a_closed_store_refuses(&store).await;
+}
+
+async fn events_are_taken_once(store: &SharedStore) {
+    store.check().await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.latest_rev().await.unwrap(), 0);
+    let arrived = store.arrivals();
+    let mut changes = store.changes();
+
+    let first = delivery("wh_1", Ok(said("call_1", "rep_1", "agency_1")));
+    assert_eq!(
+        store.accept_event(first.clone()).await.unwrap(),
+        Accepted::New
+    );
+    arrived.notified().await;
+    changes.changed().await.unwrap();
+    // The call is there with its event, before anyone has worked.
+    let call = store
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(call.row.status, CallStatus::Processing);
+    assert_eq!(call.raw, None);
+
+    assert_eq!(
+        store.accept_event(first).await.unwrap(),
+        Accepted::Duplicate
+    );
+    let other_body = delivery("wh_1", Err("no matter what it says".to_owned()));
+    assert_eq!(
+        store.accept_event(other_body).await.unwrap(),
+        Accepted::Duplicate
+    );
+    let ignored = delivery("wh_2", Err("not JSON".to_owned()));
+    assert_eq!(store.accept_event(ignored).await.unwrap(), Accepted::New);
+    let depth = store.queue_depth().await.unwrap();
+    assert_eq!(
+        (depth.waiting, depth.dead),
+        (1, 0),
+        "what is ignored waits for nothing"
+    );
+    assert_eq!(depth.oldest_received_at, Some(NOW));
+    assert_eq!(store.next_due().await.unwrap(), Some(NOW));
+}
+
+async fn leases_are_rights_that_end(store: &SharedStore) {
+    let early = NOW.minus(Duration::from_millis(1));
+    assert!(claim(store, early).await.is_empty());
+    let first = claim(store, NOW).await.remove(0);
+    assert_eq!(first.attempts, 0);
+    assert_eq!(first.body, b"{}");
+    assert!(claim(store, NOW).await.is_empty(), "it is leased");
+    assert_eq!(store.next_due().await.unwrap(), Some(NOW.plus(LEASE)));
+
+    // Nobody settles it, and it is due again; the first holder's right is gone.
+    let second = claim(store, NOW.plus(LEASE)).await.remove(0);
+    let give_up = || Settlement::Dead {
+        reason: "late".to_owned(),
+    };
+    let late = store
+        .settle(first.lease, give_up(), after(61))
+        .await
+        .unwrap();
+    assert_eq!(late, Settled::LeaseLost);
+
+    let retry = |at, spent| Settlement::Retry {
+        at,
+        reason: "not now".to_owned(),
+        spent,
+    };
+    let settled = store
+        .settle(second.lease, retry(after(100), false), after(61))
+        .await
+        .unwrap();
+    assert_eq!(settled, Settled::Yes);
+    let again = store
+        .settle(second.lease, give_up(), after(61))
+        .await
+        .unwrap();
+    assert_eq!(again, Settled::LeaseLost, "a lease is settled once");
+    assert!(claim(store, after(99)).await.is_empty());
+    let third = claim(store, after(100)).await.remove(0);
+    assert_eq!(third.attempts, 0, "that attempt was not the event's fault");
+    store
+        .settle(third.lease, retry(after(101), true), after(100))
+        .await
+        .unwrap();
+    let fourth = claim(store, after(101)).await.remove(0);
+    assert_eq!(fourth.attempts, 1);
+    let settled = store
+        .settle(fourth.lease, detail("call_1", "rep_1", 82.0), after(102))
+        .await;
+    assert_eq!(settled.unwrap(), Settled::Yes);
+    assert_eq!(store.queue_depth().await.unwrap().waiting, 0);
+    assert_eq!(store.next_due().await.unwrap(), None);
+}
+
+/// Takes an event and settles it at once.
+async fn settle(store: &SharedStore, webhook: &str, event: CallEvent, settlement: Settlement) {
+    let taken = store
+        .accept_event(delivery(webhook, Ok(event)))
+        .await
+        .unwrap();
+    assert_eq!(taken, Accepted::New);
+    let claimed = claim(store, after(200)).await.remove(0);
+    let settled = store
+        .settle(claimed.lease, settlement, after(200))
+        .await
+        .unwrap();
+    assert_eq!(settled, Settled::Yes);
+}
+
+async fn calls_only_learn(store: &SharedStore) {
+    let known = store
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(known.row.status, CallStatus::Scored);
+    assert_eq!(known.row.overall_score, Some(82.0));
+    assert_eq!(
+        known.row.agency.as_deref(),
+        Some("agency_1"),
+        "the event knew it"
+    );
+    let rev = store.latest_rev().await.unwrap();
+
+    // The same again, and the contrary: neither changes a scored call.
+    let event = || said("call_1", "rep_1", "agency_1");
+    settle(store, "wh_3", event(), detail("call_1", "rep_1", 82.0)).await;
+    let failed = unscored("call_1", "rep_1", "agency_1");
+    settle(
+        store,
+        "wh_4",
+        failed.clone(),
+        Settlement::Unscored(Box::new(failed)),
+    )
+    .await;
+    assert_eq!(store.latest_rev().await.unwrap(), rev);
+    let same = store
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(same.row, known.row);
+    assert_eq!(same.reason, None);
+    // A new score is news.
+    settle(store, "wh_5", event(), detail("call_1", "rep_1", 90.0)).await;
+    assert!(store.latest_rev().await.unwrap() > rev);
+
+    let failed = unscored("call_2", "rep_2", "agency_1");
+    settle(
+        store,
+        "wh_6",
+        failed.clone(),
+        Settlement::Unscored(Box::new(failed)),
+    )
+    .await;
+    let unscored = store
+        .find_call(&Scope::All, "call_2")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(unscored.row.status, CallStatus::Unscored);
+    assert_eq!(unscored.reason.as_deref(), Some("SCORING_INCOMPLETE"));
+    settle(
+        store,
+        "wh_7",
+        said("call_2", "rep_2", "agency_1"),
+        detail("call_2", "rep_2", 1.0),
+    )
+    .await;
+    let scored = store
+        .find_call(&Scope::All, "call_2")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(scored.row.status, CallStatus::Scored);
+    assert_eq!(scored.reason, None);
+}
+
+async fn readers_see_their_scope(store: &SharedStore) {
+    let dead = Settlement::Dead {
+        reason: "Athos does not know it".to_owned(),
+    };
+    settle(store, "wh_8", said("call_3", "rep_3", "agency_2"), dead).await;
+    assert_eq!(store.queue_depth().await.unwrap().dead, 1);
+    let scopes = [
+        (Scope::All, vec!["call_1", "call_2", "call_3"]),
+        (Scope::Rep(id("rep_1")), vec!["call_1"]),
+        (Scope::Rep(id("agency_1")), vec![]),
+        (Scope::Agency(id("agency_1")), vec!["call_1", "call_2"]),
+        (Scope::Agency(id("agency_2")), vec!["call_3"]),
+    ];
+    for (scope, visible) in scopes {
+        let mut listed = list(store, scope.clone(), 50).await;
+        listed.sort();
+        assert_eq!(listed, visible, "{scope:?}");
+        let changes = store.changes_since(&scope, 0, 50).await.unwrap();
+        assert!(changes.is_sorted_by_key(|change| change.rev));
+        let mut changed: Vec<_> = changes.into_iter().map(|change| change.id).collect();
+        changed.sort();
+        assert_eq!(changed, visible, "{scope:?}");
+        for call in ["call_1", "call_2", "call_3"] {
+            let found = store.find_call(&scope, call).await.unwrap();
+            assert_eq!(found.is_some(), visible.contains(&call), "{scope:?} {call}");
+        }
+    }
+    let latest = store.latest_rev().await.unwrap();
+    assert!(
+        store
+            .changes_since(&Scope::All, latest, 50)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn pages_hold_every_call_once(store: &SharedStore) {
+    // All at the same moment: only the tie-break orders them.
+    for n in 0..25 {
+        let event = delivery(
+            &format!("wh_page_{n}"),
+            Ok(said(&format!("page_{n}"), "rep_p", "a")),
+        );
+        store.accept_event(event).await.unwrap();
+    }
+    let scope = Scope::Rep(id("rep_p"));
+    let whole = list(store, scope.clone(), 100).await;
+    assert_eq!(whole.len(), 25);
+    for limit in [1, 7, 24, 25, 26] {
+        assert_eq!(list(store, scope.clone(), limit).await, whole, "{limit}");
+    }
+}
+
+async fn mints_are_recorded(store: &SharedStore) {
+    let mint = || NewMint {
+        id: "mint_1".to_owned(),
+        requested_at: NOW,
+        rep: id("rep_1"),
+        agency: None,
+        caller: "user",
+    };
+    store.record_mint(mint()).await.unwrap();
+    let twice = store.record_mint(mint()).await;
+    assert!(matches!(twice, Err(StoreError::Refused(_))), "{twice:?}");
+    let outcome = MintOutcome {
+        outcome: "minted".to_owned(),
+        answered_at: NOW,
+        expires_at: Some(after(300)),
+        athos_request_id: None,
+    };
+    store.finish_mint("mint_1", outcome).await.unwrap();
+    store.check().await.unwrap();
+}
+
+async fn a_closed_store_refuses(store: &SharedStore) {
+    store.close().await;
+    let late = store
+        .accept_event(delivery("wh_late", Err("late".to_owned())))
+        .await;
+    assert!(matches!(late, Err(StoreError::Closed)), "{late:?}");
+    assert!(store.find_call(&Scope::All, "call_1").await.is_err());
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/new/folders/athos.db", folder.path().display());
+    keeps_the_contract(Arc::new(SqliteStore::open(&url).await.unwrap())).await;
+
+    // What was kept is there for the next process.
+    let again: SharedStore = Arc::new(SqliteStore::open(&url).await.unwrap());
+    let call = again
+        .find_call(&Scope::All, "call_1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(call.row.overall_score, Some(90.0));
+    assert_eq!(again.queue_depth().await.unwrap().waiting, 25);
+    again.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("athos.db");
+    std::fs::write(
+        &file,
+        "these are the last words of a text file, not a database",
+    )
+    .unwrap();
+    let Err(error) = SqliteStore::open(&format!("sqlite://{}", file.display())).await else {
+        panic!("it was opened");
+    };
+    let text = format!("{error:#}");
+    assert!(text.contains("athos.db"), "{text}");
+}
