@@ -3,6 +3,20 @@
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-trixie
 ARG RUNTIME_IMAGE=docker.io/library/debian:trixie-slim
 
+# `--build-arg SDK=with-sdk --build-arg ATHOS_SDK_VERSION=1.4.0`: the binary serves its own copy of Athos's browser SDK.
+ARG SDK=without-sdk
+ARG NODE_IMAGE=docker.io/library/node:22-trixie-slim
+
+FROM ${BUILD_IMAGE} AS without-sdk
+RUN mkdir /vendor
+
+FROM ${NODE_IMAGE} AS with-sdk
+ARG ATHOS_SDK_VERSION
+COPY scripts/vendor-sdk /scripts/
+RUN /scripts/vendor-sdk "${ATHOS_SDK_VERSION}" /vendor
+
+FROM ${SDK} AS sdk
+
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
@@ -15,9 +29,8 @@ RUN mkdir src \
 
 COPY migrations migrations
 COPY static static
-# Optional: files that another stage makes for the page, such as a copy of the browser SDK, are added here, because the
-# binary embeds static/ whole:
-# COPY --from=sdk /vendor static/vendor
+# Nothing, unless asked for; the binary embeds static/ whole.
+COPY --from=sdk /vendor static/vendor
 COPY src src
 # Copied files are older than what was built from the empty ones; cargo goes by time.
 RUN touch src/main.rs src/lib.rs \
