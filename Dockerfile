@@ -3,19 +3,15 @@
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-trixie
 ARG RUNTIME_IMAGE=docker.io/library/debian:trixie-slim
 
-# `--build-arg SDK=with-sdk --build-arg ATHOS_SDK_VERSION=1.4.0`: the binary serves its own copy of Athos's browser SDK.
-ARG SDK=without-sdk
-ARG NODE_IMAGE=docker.io/library/node:22-trixie-slim
+# For a binary that serves its own copy of Athos's browser SDK, an image with npm, and the SDK's version:
+# --build-arg SDK_IMAGE=docker.io/library/node:22-trixie-slim --build-arg ATHOS_SDK_VERSION=1.4.0
+ARG SDK_IMAGE=${BUILD_IMAGE}
 
-FROM ${BUILD_IMAGE} AS without-sdk
-RUN mkdir /vendor
-
-FROM ${NODE_IMAGE} AS with-sdk
-ARG ATHOS_SDK_VERSION
+FROM ${SDK_IMAGE} AS sdk
+ARG ATHOS_SDK_VERSION=
 COPY scripts/vendor-sdk /scripts/
-RUN /scripts/vendor-sdk "${ATHOS_SDK_VERSION}" /vendor
-
-FROM ${SDK} AS sdk
+RUN mkdir /vendor \
+ && if [ -n "${ATHOS_SDK_VERSION}" ]; then /scripts/vendor-sdk "${ATHOS_SDK_VERSION}" /vendor; fi
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
