@@ -16,7 +16,8 @@ RUN mkdir /vendor \
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
-# The dependencies alone, with empty sources: this layer is built again only when Cargo.toml or Cargo.lock change.
+# The dependencies alone, with empty sources: this layer is built again only when one of these files changes.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
  && echo 'fn main() {}' > src/main.rs \

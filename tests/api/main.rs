@@ -5,14 +5,20 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+mod ambient;
 mod callers;
+mod commands;
+mod demo;
 mod faults;
 mod harness;
 mod jwks;
 mod live;
 mod log;
 mod r#loop;
+mod operations;
 mod reads;
+mod refusals;
+mod schedule;
 mod tokens;
 mod webhooks;
 mod worker;

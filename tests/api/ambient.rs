@@ -1,0 +1,201 @@
+//! Credentials that a browser or a proxy adds by itself: cookies, the demo's among them, and a proxy's headers. They
+//! count only where no page of another site can make use of them.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Setup, TestApp, unique};
+
+#[tokio::test]
+async fn a_cookie_counts_only_on_requests_of_our_own_pages() {
+    let app = Setup::new()
+        .flag("auth-cookie", "session")
+        .flag("cors-origins", "https://app.example.com")
+        .flag("public-url", "https://practice.example.com/")
+        .start()
+        .await;
+    let token = app.rep("rep_1", "agency_1");
+    let host = app.url("").replace("http://", "");
+    let own = format!("http://{host}");
+    let https_own = format!("https://{host}");
+    type Headers<'h> = &'h [(&'h str, &'h str)];
+    let allowed: &[Headers<'_>] = &[
+        &[],
+        &[("sec-fetch-site", "same-origin"), ("origin", &own)],
+        &[("sec-fetch-site", "none")],
+        &[("origin", &own)],
+        // TLS ends at a proxy in front of us.
+        &[("origin", &https_own)],
+        &[
+            ("origin", "https://app.example.com"),
+            ("sec-fetch-site", "cross-site"),
+        ],
+        &[
+            ("origin", "https://practice.example.com"),
+            ("sec-fetch-site", "same-origin"),
+        ],
+    ];
+    let refused: &[Headers<'_>] = &[
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "cross-site"), ("origin", &own)],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[("origin", "https://app.example.com.evil.example")],
+        &[("origin", "http://app.example.com")],
+        &[("sec-fetch-site", "something-new")],
+    ];
+    let post = async |headers: Headers<'_>| {
+        let mut request = app
+            .request(Method::POST, "/athos/token")
+            .header("cookie", format!("theme=dark; session={token}; x=y"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        app.send(request).await
+    };
+    for headers in allowed {
+        let answer = post(headers).await;
+        assert_eq!(answer.status, 200, "{headers:?}: {}", answer.text());
+    }
+    for headers in refused {
+        let answer = post(headers).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (403, "CROSS_SITE_REQUEST".into()),
+            "{headers:?}"
+        );
+    }
+    // Reading changes nothing, and CORS keeps the answer from the other page.
+    let read = app
+        .request(Method::GET, "/athos/me")
+        .header("cookie", format!("session={token}"))
+        .header("origin", "https://evil.example");
+    let read = app.send(read).await.expect(200);
+    assert_eq!(read.header("access-control-allow-origin"), "");
+    // A bearer token is sent by the page itself, never by the browser.
+    let bearer = app
+        .request(Method::POST, "/athos/token")
+        .bearer_auth(&token);
+    app.send(bearer.header("origin", "https://evil.example"))
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn without_a_configured_cookie_no_cookie_counts() {
+    let app = TestApp::start().await;
+    let cookie = format!("session={}", app.rep("rep_1", "agency_1"));
+    let request = app
+        .request(Method::GET, "/athos/me")
+        .header("cookie", cookie);
+    app.send(request).await.refused(401, "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn the_proxys_headers_count_only_with_its_secret() {
+    let secret = unique("proxy");
+    let app = Setup::new()
+        .without_jwt_secret()
+        .flag("auth-proxy-user-header", "X-User")
+        .flag("auth-proxy-agency-header", "X-Agency")
+        .flag("auth-proxy-role-header", "X-Role")
+        .flag("auth-proxy-secret", &secret)
+        .start()
+        .await;
+    let ask = async |headers: &[(&str, &str)]| {
+        let mut request = app.request(Method::GET, "/athos/me");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        app.send(request).await
+    };
+    let user = ("x-user", "rep_1");
+    let proof = ("x-auth-proxy-secret", secret.as_str());
+    let known = ask(&[user, ("x-agency", "agency_1"), ("x-role", "manager"), proof]).await;
+    let known = known.expect(200).json();
+    assert_eq!(known["rep"], "rep_1");
+    assert_eq!(known["agency"], "agency_1");
+    assert_eq!(known["role"], "manager");
+
+    ask(&[user]).await.refused(401, "INVALID_TOKEN");
+    ask(&[user, ("x-auth-proxy-secret", "")])
+        .await
+        .refused(401, "INVALID_TOKEN");
+    ask(&[user, ("x-auth-proxy-secret", &secret[1..])])
+        .await
+        .refused(401, "INVALID_TOKEN");
+    // Sent twice, one of them may be the caller's own.
+    ask(&[user, ("x-user", "rep_2"), proof])
+        .await
+        .refused(401, "INVALID_TOKEN");
+    ask(&[user, ("x-role", "rep"), ("x-role", "admin"), proof])
+        .await
+        .refused(401, "INVALID_TOKEN");
+    ask(&[user, proof, ("x-auth-proxy-secret", "x")])
+        .await
+        .refused(401, "INVALID_TOKEN");
+    // The proxy names nobody: nobody is signed in.
+    ask(&[proof]).await.refused(401, "UNAUTHENTICATED");
+    ask(&[("x-user", " "), proof])
+        .await
+        .refused(401, "UNAUTHENTICATED");
+    let long = "r".repeat(201);
+    ask(&[("x-user", &long), proof])
+        .await
+        .refused(401, "INVALID_TOKEN");
+
+    // A page of another site must not act through the proxy's sign-in either.
+    let mint = app
+        .request(Method::POST, "/athos/token")
+        .header(user.0, user.1)
+        .header(proof.0, proof.1);
+    let foreign = mint
+        .try_clone()
+        .unwrap()
+        .header("sec-fetch-site", "cross-site");
+    app.send(foreign).await.refused(403, "CROSS_SITE_REQUEST");
+    app.send(mint).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_demos_sign_in_makes_a_cookie_that_goes_the_usual_way() {
+    let app = Setup::new().with_demo().start().await;
+    let body = json!({ "user": "rep_1", "agency": "agency_1", "role": "manager", "name": "Ada" });
+    let request = app
+        .request(Method::POST, "/demo/sign-in")
+        .body(body.to_string());
+    // Not through `send`: the cookie is the answer.
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let cookie = response.headers()["set-cookie"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    for part in ["HttpOnly", "SameSite=Lax", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().unwrap();
+    app.keep_secret(cookie.split_once('=').unwrap().1);
+    let request = app
+        .request(Method::GET, "/athos/me")
+        .header("cookie", cookie);
+    let known = app.send(request).await.expect(200).json();
+    assert_eq!(
+        (&known["rep"], &known["role"]),
+        (&json!("rep_1"), &json!("manager"))
+    );
+
+    let bad = json!({ "user": " " }).to_string();
+    let bad = app.request(Method::POST, "/demo/sign-in").body(bad);
+    app.send(bad).await.refused(400, "INVALID_REQUEST");
+    let out = app
+        .send(app.request(Method::POST, "/demo/sign-out"))
+        .await
+        .expect(204);
+    assert!(out.header("set-cookie").contains("Max-Age=0"));
+
+    let real = TestApp::start().await;
+    let nothing = real.request(Method::POST, "/demo/sign-in").body("{}");
+    real.send(nothing).await.refused(404, "NOT_FOUND");
+}

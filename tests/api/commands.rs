@@ -1,0 +1,295 @@
+//! The real binary, as an operator meets it: settings that cannot work, a full disk, small commands.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
+use athos_backend::clock::Clock;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+use crate::harness::{http_client, unique};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_athos-backend");
+
+pub(crate) fn command(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .env_clear()
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub(crate) fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    command(folder.path(), args, env).output().unwrap()
+}
+
+/// One paragraph for a person, on standard error.
+pub(crate) fn paragraph(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    let said: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("athos-backend: "))
+        .collect();
+    assert_eq!(said.len(), 1, "{text}");
+    for noise in ["panicked", "stack backtrace", "RUST_BACKTRACE"] {
+        assert!(!text.contains(noise), "{text}");
+    }
+    assert!(output.stdout.is_empty());
+    said[0].to_owned()
+}
+
+/// A process that is ended with the test.
+pub(crate) struct Running {
+    process: Child,
+    pub(crate) out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
+        let out = BufReader::new(process.stdout.take().unwrap());
+        Self { process, out }
+    }
+
+    /// SIGTERM, as a container's runtime sends it; what was logged.
+    pub(crate) fn terminate(mut self) -> (i32, String) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        let mut log = String::new();
+        self.process
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (self.process.wait().unwrap().code().unwrap(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn without_settings_it_says_what_to_set_and_exits_with_2() {
+    for args in [&[][..], &["serve"]] {
+        let output = run(args, &[]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = paragraph(&output);
+        for variable in [
+            "ATHOS_WHSEC",
+            "AUTH_JWT_SECRET",
+            "AUTH_JWKS_URL",
+            "SERVICE_TOKENS",
+        ] {
+            assert!(said.contains(variable), "{said}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named_and_never_quoted() {
+    let secret = unique("jwt");
+    let output = run(
+        &[],
+        &[
+            ("ATHOS_WHSEC", "whsec_0123456789"),
+            ("AUTH_JWT_SECRET", &secret),
+            ("AUTH_JWKS_URL", "https://idp.example.com/keys"),
+            ("AUTH_PROXY_USER_HEADER", "X-User"),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let said = paragraph(&output);
+    for part in ["AUTH_JWT_SECRET and AUTH_JWKS_URL", "AUTH_PROXY_SECRET"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains(&secret), "{said}");
+    let output = run(&[], &[("BIND_ADDR", "nonsense")]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("bind-addr") && said.contains("nonsense"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_line_of_the_env_file_that_cannot_be_read_is_an_error_that_shows_no_secret() {
+    let secret = unique("whsec");
+    for line in [
+        format!("ATHOS_WHSEC={secret}\" x y"),
+        format!("ATHOS_WHSEC {secret}"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join(".env"),
+            format!("LOG_FORMAT=json\n{line}\n"),
+        )
+        .unwrap();
+        let output = command(folder.path(), &[], &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        let said = paragraph(&output);
+        assert!(said.contains(".env"), "{said}");
+        assert!(!said.contains(&secret), "{said}");
+    }
+}
+
+#[test]
+fn a_port_in_use_and_a_database_that_cannot_be_are_clear_messages() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = busy.local_addr().unwrap().to_string();
+    let tokens = unique("svc");
+    let env = [
+        ("ATHOS_WHSEC", "whsec_0123456789"),
+        ("SERVICE_TOKENS", &*tokens),
+        ("BIND_ADDR", &*addr),
+        ("ADMIN_ADDR", "127.0.0.1:0"),
+    ];
+    let output = run(&[], &env);
+    assert_eq!(output.status.code(), Some(1));
+    let said = paragraph(&output);
+    assert!(
+        said.contains(&format!("BIND_ADDR={addr} is in use")),
+        "{said}"
+    );
+
+    let mut env = env;
+    env[2] = ("BIND_ADDR", "127.0.0.1:0");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let mut command = command(folder.path(), &[], &env);
+    let output = command
+        .env("DATABASE_URL", "sqlite://file/athos.db")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = paragraph(&output);
+    assert!(said.contains("file"), "{said}");
+}
+
+#[test]
+fn openapi_prints_the_document_without_any_settings() {
+    let output = run(&["openapi"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    assert!(document["paths"]["/athos/webhook"]["post"].is_object());
+}
+
+#[test]
+fn help_names_every_command_and_an_unknown_one_is_exit_2() {
+    let help = String::from_utf8(run(&["help"], &[]).stdout).unwrap();
+    for name in [
+        "serve",
+        "demo",
+        "simulate",
+        "trigger",
+        "sign",
+        "verify",
+        "openapi",
+        "healthcheck",
+    ] {
+        assert!(help.contains(name), "{name}");
+    }
+    assert_eq!(run(&["sevre"], &[]).status.code(), Some(2));
+}
+
+/// `ulimit` makes files stop growing, as a full disk does; raising the limit again makes room.
+#[tokio::test]
+async fn on_a_full_disk_nothing_is_acknowledged_and_the_retry_is_stored() {
+    let folder = TempDir::new().unwrap();
+    let secret = unique("whsec");
+    let mut command = Command::new("/bin/sh");
+    command
+        .env_clear()
+        .envs([
+            ("ATHOS_WHSEC", &*secret),
+            ("SERVICE_TOKENS", &*unique("svc")),
+        ])
+        .envs([("BIND_ADDR", "127.0.0.1:0"), ("ADMIN_ADDR", "127.0.0.1:0")])
+        .env("LOG_FORMAT", "json")
+        .current_dir(folder.path())
+        // Ignored, the signal becomes an error of the write.
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 2000; exec \"$0\"", BINARY])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut service = Running::start(command);
+    let mut log = BufReader::new(service.process.stderr.take().unwrap()).lines();
+    let listening = log
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.contains("\"listening\""));
+    let listening: Value = serde_json::from_str(&listening.unwrap()).unwrap();
+    std::thread::spawn(move || log.for_each(drop));
+    let url = format!(
+        "http://{}/athos/webhook",
+        listening["addr"].as_str().unwrap()
+    );
+
+    let http = http_client();
+    let send = async |id: usize| {
+        let body = json!({
+            "event": "call.scored", "success": true, "callId": format!("call_{id}"), "pad": "x".repeat(60_000),
+        })
+        .to_string();
+        let now = Clock::system().now().as_secs();
+        let request = http
+            .post(&url)
+            .header(
+                SIGNATURE_HEADER,
+                sign(&secret.clone().into(), now, body.as_bytes()),
+            )
+            .header(WEBHOOK_ID_HEADER, format!("wh_{id}"));
+        let answer = request.body(body).send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let mut acknowledged = 0;
+    let refused = loop {
+        let (status, body) = send(acknowledged).await;
+        if status != 200 {
+            assert_eq!(status, 503, "{body}");
+            break body;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 100, "the disk is never full");
+    };
+    assert_eq!(refused["error"]["code"], "STORE_UNAVAILABLE");
+    assert_eq!(send(acknowledged).await.0, 503, "it stays full");
+
+    let pid = service.process.id().to_string();
+    let room = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited"])
+        .status();
+    assert!(room.unwrap().success());
+    let (status, body) = send(acknowledged).await;
+    assert_eq!((status, &body["status"]), (200, &json!("accepted")));
+    drop(service);
+    let mut db = SqliteConnectOptions::new()
+        .filename(folder.path().join("data/athos.db"))
+        .connect()
+        .await
+        .unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM events")
+        .fetch_one(&mut db)
+        .await
+        .unwrap();
+    assert_eq!(kept, acknowledged as i64 + 1);
+}

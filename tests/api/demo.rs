@@ -1,0 +1,111 @@
+//! `athos-backend demo`: what it prints, and the README's loop against it.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::commands::{Running, command, paragraph, run};
+use crate::harness::http_client;
+
+/// The demo, and the facts it printed.
+fn demo(folder: &Path) -> (Running, Vec<(String, String)>) {
+    let args = [
+        "demo",
+        "--bind=127.0.0.1:0",
+        "--simulator-bind=127.0.0.1:0",
+        "--score-delay=0s",
+    ];
+    // A production's variables must not reach it.
+    let env = [
+        ("ATHOS_API_KEY", "ath_live_production"),
+        ("TMPDIR", folder.to_str().unwrap()),
+    ];
+    let mut demo = Running::start(command(folder, &args, &env));
+    let mut facts = Vec::new();
+    for line in demo.out.by_ref().lines() {
+        let line = line.unwrap();
+        if line == "ready" {
+            break;
+        }
+        let (key, value) = line.split_once(": ").unwrap();
+        facts.push((key.to_owned(), value.to_owned()));
+    }
+    (demo, facts)
+}
+
+#[tokio::test]
+async fn the_demo_prints_where_things_are_and_the_readmes_loop_works_against_it() {
+    let folder = TempDir::new().unwrap();
+    let (demo, facts) = demo(folder.path());
+    let keys: Vec<_> = facts.iter().map(|(key, _)| key.as_str()).collect();
+    let expected = ["page", "simulator", "service-token", "webhook", "database"];
+    assert_eq!(keys[..5], expected);
+    let fact = |name: &str| &facts.iter().find(|(key, _)| key == name).unwrap().1;
+    let (page, simulator, service) = (fact("page"), fact("simulator"), fact("service-token"));
+    let database = fact("database").to_owned();
+    assert_eq!(*fact("webhook"), format!("{page}/athos/webhook"));
+
+    let http = http_client();
+    let mut live = http
+        .get(format!("{page}/athos/live"))
+        .bearer_auth(service)
+        .send()
+        .await
+        .unwrap();
+    // As typed with curl: a body, and no Content-Type.
+    let minted = http
+        .post(format!("{page}/athos/token"))
+        .bearer_auth(service)
+        .body("{\"externalUserId\":\"rep_8842\",\"externalAgencyId\":\"agency_chicago\"}");
+    let minted: Value = minted.send().await.unwrap().json().await.unwrap();
+    let redeem = http
+        .post(format!("{simulator}/api/external/v1/roleplay/session"))
+        .bearer_auth(minted["token"].as_str().unwrap())
+        .json(&json!({ "drillKey": "ma-full-sale" }));
+    let begun: Value = redeem.send().await.unwrap().json().await.unwrap();
+    let call_id = begun["callId"].as_str().unwrap();
+    let end = http.post(format!("{simulator}/_simulator/calls/{call_id}/end"));
+    assert_eq!(end.send().await.unwrap().status(), 200);
+    let mut seen = String::new();
+    while !seen.contains("\"status\":\"scored\"") {
+        let chunk = live.chunk().await.unwrap().expect("the stream ended");
+        seen += std::str::from_utf8(&chunk).unwrap();
+    }
+    let call = http
+        .get(format!("{page}/athos/calls/{call_id}"))
+        .bearer_auth(service);
+    let call: Value = call.send().await.unwrap().json().await.unwrap();
+    assert_eq!(call["status"], "scored");
+    assert_eq!(call["rep"], "rep_8842");
+    assert!(!call["transcript"].as_array().unwrap().is_empty());
+
+    let addr = page.strip_prefix("http://").unwrap();
+    assert_eq!(
+        run(&["healthcheck", "--bind-addr", addr], &[])
+            .status
+            .code(),
+        Some(0)
+    );
+    assert_eq!(
+        run(&["healthcheck"], &[("BIND_ADDR", addr)]).status.code(),
+        Some(0)
+    );
+    drop(live);
+
+    let (code, log) = demo.terminate();
+    assert_eq!(code, 0, "{log}");
+    for secret in [
+        service.as_str(),
+        minted["token"].as_str().unwrap(),
+        "ath_live_",
+        "whsec_",
+    ] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    assert!(!Path::new(&database).exists(), "the demo cleans up");
+    let gone = run(&["healthcheck", "--bind-addr", addr], &[]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(paragraph(&gone).contains("no answer from"));
+}
