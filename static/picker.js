@@ -77,6 +77,7 @@ export function picker({ choice, fixed, onStart }) {
     name.textContent = chosen.line ? `${chosen.line}: ${chosen.name}` : chosen.name;
     about.textContent = chosen.about ?? "";
     other.hidden = !isOther;
+    setup.hidden = !chosen.line; // Where a drill that we do not know starts, we cannot say.
     setup.replaceChildren(
       h("strong", {}, chosen.setup ? "Starts mid-call. " : "Starts at the beginning. "),
       chosen.setup ?? "Your customer picks up, and you open the call.",

@@ -74,7 +74,7 @@ export class AthosPractice extends HTMLElement {
     });
     this.#choice ??= {
       drillKey: this.getAttribute("drill") ?? "ma-full-sale",
-      difficulty: this.getAttribute("difficulty") ?? "Advanced",
+      difficulty: this.getAttribute("difficulty") ?? "Advanced", // The SDK's default too, if it is none of the three.
       state: this.getAttribute("state") ?? "",
     };
     addEventListener("pagehide", this.#leave);
@@ -126,7 +126,7 @@ export class AthosPractice extends HTMLElement {
     this.#choice = choice;
     this.#call.start({
       drillKey: choice.drillKey,
-      difficulty: choice.difficulty,
+      ...(choice.difficulty ? { difficulty: choice.difficulty } : {}),
       ...(choice.state ? { filters: { state: choice.state } } : {}),
     });
   }

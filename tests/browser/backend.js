@@ -12,6 +12,8 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const TARGET = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target");
+/** Long enough that a test sees the page wait: it looks once a second. */
+const SCORE_DELAY = "1500ms";
 const BINARY = process.env.ATHOS_BACKEND ?? path.join(TARGET, "debug", "athos-backend");
 
 /**
@@ -64,7 +66,7 @@ async function freePort() {
 
 /** The whole loop; ports are the system's choice. */
 export async function startDemo() {
-  const demo = await start(["demo", "--bind", "127.0.0.1:0", "--simulator-bind", "127.0.0.1:0", "--score-delay", "500ms"]);
+  const demo = await start(["demo", "--bind", "127.0.0.1:0", "--simulator-bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY]);
   return { page: new URL(demo.facts.page), simulator: new URL(demo.facts.simulator), stop: demo.stop };
 }
 
@@ -89,7 +91,7 @@ export async function startService(env, port) {
 /** Service and simulator as two processes; `origin` is the host product's, which may embed. */
 export async function startEmbedded(origin) {
   const port = await freePort();
-  const simulate = ["simulate", "--bind", "127.0.0.1:0", "--score-delay", "500ms", "--webhook-url", `http://127.0.0.1:${port}/athos/webhook`];
+  const simulate = ["simulate", "--bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY, "--webhook-url", `http://127.0.0.1:${port}/athos/webhook`];
   const simulator = await start(simulate, { env: { ATHOS_API_KEY: API_KEY, ATHOS_WHSEC: WEBHOOK_SECRET } });
   const athos = new URL(simulator.facts.simulator);
   const service = await startService(

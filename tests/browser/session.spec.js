@@ -227,10 +227,14 @@ test("a lost connection shows as a banner, and the call goes on when it is back"
 });
 
 test("a connection that stays lost ends the call, offers a restart, and the score still comes", async ({ page, demo }) => {
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route(DETAIL, (route) => held.then(() => route.continue()));
   await goLive(page, demo, { query: "?fault=NETWORK_LOST:once" });
   await state(page, "scoring");
   await expect(page.getByText(/The connection was lost and the call ended after/)).toBeVisible();
   await expect(button(page, "Start a new call")).toBeVisible();
+  release();
   await state(page, "scored");
 });
 
