@@ -1,11 +1,12 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
 use crate::clock::Clock;
@@ -58,6 +59,28 @@ struct HealthcheckArgs {
         default_value = "127.0.0.1:8080"
     )]
     bind_addr: SocketAddr,
+}
+
+impl Cli {
+    /// Reads the process's command line. A variable that is set to nothing counts as not set: compose files and
+    /// CI systems pass on what they do not have as an empty text.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let skip_empty = |arg: Arg| {
+            let is_empty =
+                |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+            if arg.get_env().is_some_and(is_empty) {
+                arg.env(None::<&str>)
+            } else {
+                arg
+            }
+        };
+        let command = Self::command()
+            .mut_args(skip_empty)
+            .mut_subcommands(|command| command.mut_args(skip_empty));
+        let matches = command.get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Settings that cannot work; the process ends with exit code 2.

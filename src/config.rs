@@ -260,8 +260,15 @@ mod tests {
         let flags = active
             .iter()
             .map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
-        let config = Config::from_flags(flags).unwrap();
-        config.check().unwrap();
+        let config = Config::from_flags(flags.clone()).unwrap();
+        let as_it_is = config.check().unwrap_err().to_string();
+        assert!(
+            as_it_is.contains("ATHOS_WHSEC still has the value of .env.example"),
+            "{as_it_is}"
+        );
+        let own = flags.map(|flag| flag.replace("replace-me", "0123456789abcdef0123456789abcdef"));
+        let warnings = Config::from_flags(own).unwrap().check().unwrap();
+        assert_eq!(warnings, Vec::<Warning>::new());
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use athos_backend::cli::{self, Cli};
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let ended = load_env_file().and_then(|()| cli::run(Cli::parse()));
+    let ended = load_env_file().and_then(|()| cli::run(Cli::from_process()));
     match ended {
         Ok(code) => code,
         Err(error) => {

@@ -20,6 +20,8 @@ impl fmt::Display for Problems {
 /// Something that works, but is probably not what was meant.
 pub type Warning = String;
 
+/// Marks the values in `.env.example` that stand for a secret.
+const PLACEHOLDER: &str = "replace-me";
 /// HS256 keys and bearer tokens shorter than this can be guessed (RFC 7518, 3.2), in bytes.
 const STRONG_SECRET_BYTES: usize = 32;
 
@@ -30,6 +32,7 @@ impl Config {
     /// All problems at once; the service does not start with any.
     pub fn check(&self) -> Result<Vec<Warning>, Problems> {
         let mut problems = Vec::new();
+        self.check_placeholders(&mut problems);
         self.check_athos(&mut problems);
         self.check_callers(&mut problems);
         self.check_addresses(&mut problems);
@@ -37,6 +40,26 @@ impl Config {
             Ok(self.warnings())
         } else {
             Err(Problems(problems))
+        }
+    }
+
+    /// What `.env.example` says to replace is known to everyone.
+    fn check_placeholders(&self, problems: &mut Vec<String>) {
+        let secrets = [
+            ("ATHOS_API_KEY", self.athos_api_key.as_slice()),
+            ("ATHOS_WHSEC", &self.athos_whsec),
+            ("AUTH_JWT_SECRET", self.auth_jwt_secret.as_slice()),
+            ("AUTH_PROXY_SECRET", self.auth_proxy_secret.as_slice()),
+            ("SERVICE_TOKENS", &self.service_tokens),
+        ];
+        for (name, secrets) in secrets {
+            let is_placeholder =
+                |secret: &SecretString| secret.expose_secret().contains(PLACEHOLDER);
+            if secrets.iter().any(is_placeholder) {
+                problems.push(format!(
+                    "{name} still has the value of .env.example, which everybody knows: set your own, or remove it."
+                ));
+            }
         }
     }
 
@@ -299,6 +322,10 @@ mod tests {
     #[test]
     fn contradictions_are_named() {
         let cases: &[(&[&str], &str)] = &[
+            (
+                &["--service-tokens=replace-me-now"],
+                "SERVICE_TOKENS still has",
+            ),
             (
                 &["--auth-jwt-secret=s", "--auth-jwks-url=https://a.b/c"],
                 "AUTH_JWT_SECRET and AUTH_JWKS_URL contradict",

@@ -90,9 +90,11 @@ impl Gate {
         }
     }
 
-    /// The probe found nothing to ask for; the next may go at once.
-    pub fn return_probe(&self, now: Timestamp) {
-        if let Some(held) = &mut self.state().held {
+    /// The probe had nothing to ask for; the next may go at once.
+    pub fn not_asked(&self, now: Timestamp) {
+        if let Some(held) = &mut self.state().held
+            && held.probing
+        {
             held.probing = false;
             held.hold.until = now;
         }
@@ -211,7 +213,7 @@ mod tests {
             panic!("a second probe");
         };
         assert_eq!(gate.admit(again), Admission::Probe);
-        gate.return_probe(again);
+        gate.not_asked(again);
         assert_eq!(gate.admit(again), Admission::Probe);
     }
 }

@@ -203,7 +203,7 @@ impl Worker {
         let limit = u32::try_from(admitted).unwrap_or(u32::MAX);
         let claimed = self.store.claim_due(now, limit, LEASE).await?;
         if claimed.is_empty() && is_probe {
-            self.gate.return_probe(now);
+            self.gate.not_asked(now);
         }
         let started = if claimed.len() == admitted {
             Started::All

@@ -20,12 +20,14 @@ pub(super) async fn attempt(
     let event = match types::read_event(&claimed.body) {
         Ok(event) => event,
         Err(why) => {
+            gate.not_asked(clock.now());
             return Settlement::Ignored {
                 reason: why.to_string(),
             };
         }
     };
     if let EventOutcome::Unscored { .. } = event.outcome {
+        gate.not_asked(clock.now());
         return Settlement::Unscored(Box::new(event));
     }
     let fetched = athos.call(&event.call_id).await;

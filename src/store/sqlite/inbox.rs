@@ -4,45 +4,63 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::calls;
 use super::writer::Operation;
+use super::{calls, transaction};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Accepted, ClaimedEvent, Lease, NewEvent, QueueDepth, Settled, Settlement, StoreResult,
 };
 
+/// What became of a batch of events.
+pub(super) struct Acceptance {
+    /// For each event, whether it was new.
+    pub(super) accepted: Vec<Accepted>,
+    /// Whether some call got its row.
+    pub(super) opened_calls: bool,
+}
+
 /// Accepts events in a transaction of their own: four statements, and one round trip to the connection's thread.
 pub(super) async fn accept(
     connection: &mut SqliteConnection,
     events: &[NewEvent],
-) -> StoreResult<Insertion> {
+) -> StoreResult<Acceptance> {
     let mut sql = QueryBuilder::<Sqlite>::new("BEGIN IMMEDIATE; ");
     push_inserts(&mut sql, events);
     sql.push("; COMMIT");
-    match sql.build().fetch_all(&mut *connection).await {
-        Ok(counts) => Ok(Insertion::read(&counts)),
+    let counts = match sql.build().fetch_all(&mut *connection).await {
+        Ok(counts) => Insertion::read(&counts),
         Err(error) => {
-            // Some errors have rolled back already; then this one fails, and that is well.
-            let _ = sqlx::query("ROLLBACK").execute(connection).await;
-            Err(error.into())
+            transaction::roll_back(connection).await;
+            return Err(error.into());
         }
+    };
+    if counts.all_new(events) {
+        return Ok(counts.into_acceptance(vec![Accepted::New; events.len()]));
     }
+    let accepted =
+        transaction::run(connection, async |tx| counts.tell_apart(tx, events).await).await?;
+    Ok(counts.into_acceptance(accepted))
 }
 
 /// Accepts events in a transaction that somebody else commits.
 pub(super) async fn accept_within(
     tx: &mut SqliteConnection,
     events: &[NewEvent],
-) -> StoreResult<Insertion> {
+) -> StoreResult<Acceptance> {
     if events.is_empty() {
-        return Ok(Insertion::read(&[]));
+        return Ok(Insertion::read(&[]).into_acceptance(Vec::new()));
     }
     let mut sql = QueryBuilder::<Sqlite>::default();
     push_inserts(&mut sql, events);
-    let counts = sql.build().fetch_all(tx).await?;
-    Ok(Insertion::read(&counts))
+    let counts = Insertion::read(&sql.build().fetch_all(&mut *tx).await?);
+    let accepted = if counts.all_new(events) {
+        vec![Accepted::New; events.len()]
+    } else {
+        counts.tell_apart(tx, events).await?
+    };
+    Ok(counts.into_acceptance(accepted))
 }
 
 /// OR ROLLBACK: a failed constraint fails the whole batch anyway, and this way SQLite need not keep the old content of
@@ -86,12 +104,11 @@ fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent]) {
     }
 }
 
-/// What an insert did.
-pub(super) struct Insertion {
+/// What the inserts did, by SQLite's own counts.
+struct Insertion {
     inserted: i64,
     last_id: i64,
-    /// Calls that got their row.
-    pub(super) opened: i64,
+    opened: i64,
 }
 
 impl Insertion {
@@ -103,26 +120,33 @@ impl Insertion {
         }
     }
 
-    /// Which of `events` were new: the first with its webhook id, ever. Duplicates are counted.
-    pub(super) async fn tell_apart(
+    fn all_new(&self, events: &[NewEvent]) -> bool {
+        usize::try_from(self.inserted) == Ok(events.len())
+    }
+
+    fn into_acceptance(self, accepted: Vec<Accepted>) -> Acceptance {
+        Acceptance {
+            accepted,
+            opened_calls: self.opened > 0,
+        }
+    }
+
+    /// Which of `events` were new: the first with its webhook id, ever. Counts the others as further deliveries.
+    async fn tell_apart(
         &self,
-        connection: &mut SqliteConnection,
+        tx: &mut SqliteConnection,
         events: &[NewEvent],
     ) -> StoreResult<Vec<Accepted>> {
-        if usize::try_from(self.inserted) == Ok(events.len()) {
-            return Ok(vec![Accepted::New; events.len()]);
-        }
         // One statement's rows have consecutive ids: there is no other writer while it runs.
         let mut new: HashSet<String> =
             sqlx::query_scalar("SELECT webhook_id FROM events WHERE id > ? AND id <= ?")
                 .bind(self.last_id - self.inserted)
                 .bind(self.last_id)
-                .fetch_all(&mut *connection)
+                .fetch_all(&mut *tx)
                 .await?
                 .into_iter()
                 .collect();
         let mut accepted = Vec::with_capacity(events.len());
-        let mut tx = connection.begin().await?;
         for event in events {
             if new.remove(&event.webhook_id) {
                 accepted.push(Accepted::New);
@@ -134,7 +158,6 @@ impl Insertion {
                 .await?;
             accepted.push(Accepted::Duplicate);
         }
-        tx.commit().await?;
         Ok(accepted)
     }
 }

@@ -4,6 +4,7 @@ mod calls;
 mod inbox;
 mod mints;
 mod progress;
+mod transaction;
 mod writer;
 
 use std::path::Path;
@@ -61,6 +62,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
+            // Where the root is read-only there is no place for temporary files.
+            .pragma("temp_store", "MEMORY")
             .disable_statement_logging();
         let writing = options
             .clone()
@@ -186,7 +189,7 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> StoreResult<()> {
-        self.writer.check()?;
+        self.writer.check().await?;
         sqlx::query("SELECT 1").execute(&self.readers).await?;
         Ok(())
     }
@@ -201,5 +204,121 @@ impl Store for SqliteStore {
 async fn close(connection: sqlx::SqliteConnection) {
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "closing the database failed; the next start recovers from its log");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::writer::Operation;
+    use super::*;
+    use crate::model::PlatformId;
+    use crate::store::StoreError;
+    use sqlx::SqliteConnection;
+
+    /// Asks the writer's own connection.
+    struct Pragma(&'static str);
+
+    #[async_trait]
+    impl Operation for Pragma {
+        type Output = i64;
+
+        async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
+            Ok(sqlx::query_scalar(self.0).fetch_one(tx).await?)
+        }
+    }
+
+    async fn store(folder: &tempfile::TempDir) -> SqliteStore {
+        let url = format!("sqlite://{}/athos.db", folder.path().display());
+        SqliteStore::open(&url).await.unwrap()
+    }
+
+    fn event(number: usize) -> NewEvent {
+        NewEvent {
+            webhook_id: format!("wh_{number}"),
+            received_at: Timestamp::from_millis(1),
+            signed_at_secs: 0,
+            secret: "0".repeat(8),
+            body: vec![b'x'; 4000],
+            said: Err("a test".to_owned()),
+        }
+    }
+
+    fn mint(number: usize) -> NewMint {
+        NewMint {
+            id: number.to_string(),
+            requested_at: Timestamp::from_millis(1),
+            rep: PlatformId::new(&"r".repeat(200)).unwrap(),
+            agency: None,
+            caller: "service",
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let full = store.writer.write(Pragma("PRAGMA synchronous")).await;
+        assert_eq!(
+            full.unwrap(),
+            2,
+            "2 is FULL: the log is synced at every commit"
+        );
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn after_a_full_disk_every_kind_of_write_works_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let limit = Pragma("PRAGMA max_page_count = 100");
+        store.writer.write(limit).await.unwrap();
+        let mut accepted = 0;
+        let refused = loop {
+            match store.accept_event(event(accepted)).await {
+                Ok(_) => accepted += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
+        // Writes in shared transactions fail in another place, and must recover there too.
+        let mut minted = 0;
+        while store.record_mint(mint(minted)).await.is_ok() {
+            minted += 1;
+        }
+
+        let limit = Pragma("PRAGMA max_page_count = 1000000");
+        store.writer.write(limit).await.unwrap();
+        assert_eq!(
+            store.accept_event(event(accepted)).await.unwrap(),
+            Accepted::New
+        );
+        store.record_mint(mint(minted)).await.unwrap();
+        store.check().await.unwrap();
+        assert_eq!(
+            store.accept_event(event(0)).await.unwrap(),
+            Accepted::Duplicate
+        );
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn in_a_batch_of_old_and_new_each_is_told_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        for number in [3, 1, 4] {
+            store.accept_event(event(number)).await.unwrap();
+        }
+        // All at once: they share a batch, or a few.
+        let all = (0..40).map(|number| store.accept_event(event(number / 2)));
+        let told = futures_util::future::join_all(all).await;
+        for (number, pair) in told.chunks(2).enumerate() {
+            let new = pair
+                .iter()
+                .filter(|told| matches!(told, Ok(Accepted::New)))
+                .count();
+            let known = [3, 1, 4].contains(&number);
+            assert_eq!(new, usize::from(!known), "wh_{number}");
+        }
+        store.close().await;
     }
 }

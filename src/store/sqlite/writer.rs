@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::inbox;
+use super::{inbox, transaction};
 use crate::store::{Accepted, NewEvent, StoreError, StoreResult};
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
@@ -65,6 +65,10 @@ impl<O: Operation> Queued for Waiting<O> {
 
 type AcceptReply = oneshot::Sender<StoreResult<Accepted>>;
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most commands are the large one; a box for each would cost more than the room"
+)]
 enum Command {
     Accept(NewEvent, AcceptReply),
     Operate(Box<dyn Queued>),
@@ -131,8 +135,14 @@ impl Writer {
         self.shared.changes.subscribe()
     }
 
-    pub(super) fn check(&self) -> StoreResult<()> {
-        lock(&self.shared.trouble).clone().map_or(Ok(()), Err)
+    /// Whether the last write succeeded; if it did not, whether one does now. A service that nobody sends traffic to,
+    /// because it is not ready, has no other way to find out.
+    pub(super) async fn check(&self) -> StoreResult<()> {
+        let in_trouble = lock(&self.shared.trouble).is_some();
+        if in_trouble {
+            self.write(Probe).await?;
+        }
+        Ok(())
     }
 
     /// Refuses new writes, finishes the queued ones, and closes the connection.
@@ -272,25 +282,48 @@ async fn commit(
 }
 
 async fn transact(connection: &mut SqliteConnection, batch: &mut Batch) -> StoreResult<Written> {
-    let insertion = if batch.operations.is_empty() {
-        inbox::accept(connection, &batch.events).await?
-    } else {
-        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let insertion = inbox::accept_within(&mut tx, &batch.events).await?;
+    if batch.operations.is_empty() {
+        let acceptance = inbox::accept(connection, &batch.events).await?;
+        return Ok(Written {
+            accepted: acceptance.accepted,
+            changed_calls: acceptance.opened_calls,
+        });
+    }
+    transaction::run(connection, async |tx| {
+        let acceptance = inbox::accept_within(tx, &batch.events).await?;
+        let mut changed_calls = acceptance.opened_calls;
         for operation in &mut batch.operations {
-            operation.apply(&mut tx).await?;
+            operation.apply(tx).await?;
+            changed_calls |= operation.changes_calls();
         }
-        tx.commit().await?;
-        insertion
-    };
-    Ok(Written {
-        accepted: insertion.tell_apart(connection, &batch.events).await?,
-        changed_calls: insertion.opened > 0 || batch.operations.iter().any(|op| op.changes_calls()),
+        Ok(Written {
+            accepted: acceptance.accepted,
+            changed_calls,
+        })
     })
+    .await
 }
 
 /// What a committed batch means for those who wait for it.
 struct Written {
     accepted: Vec<Accepted>,
     changed_calls: bool,
+}
+
+/// A write that changes nothing and goes to the disk all the same.
+struct Probe;
+
+#[async_trait]
+impl Operation for Probe {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&mut *tx)
+            .await?;
+        sqlx::query(AssertSqlSafe(format!("PRAGMA user_version = {version}")))
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
 }
