@@ -76,6 +76,8 @@ struct CallView {
     reason: Option<String>,
     /// The same for people.
     reason_message: Option<String>,
+    /// Whether `/athos/calls/{callId}/recording` leads to one.
+    has_recording: bool,
 }
 
 /// List calls
@@ -155,6 +157,7 @@ async fn show_call(
         transcript,
         reason: call.reason,
         reason_message: call.reason_message,
+        has_recording: call.has_recording,
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(view)))
 }
@@ -171,7 +174,7 @@ fn parse_limit(limit: Option<&str>) -> Result<u32, ApiError> {
     }
 }
 
-fn parse_time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+pub(super) fn parse_time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     text.map(str::parse)
         .transpose()
         .map_err(|why| ApiError::InvalidRequest(format!("{name} is {why}")))

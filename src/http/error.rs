@@ -38,6 +38,9 @@ pub enum ApiError {
     /// No such call, for this caller.
     #[error("there is no such call")]
     CallNotFound,
+    /// The call is there; a recording of it is not.
+    #[error("there is no recording of this call")]
+    RecordingNotAvailable,
     /// No such route.
     #[error("there is nothing at this path")]
     NoRoute,
@@ -145,6 +148,7 @@ impl ApiError {
             Self::CrossSite => (StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST"),
             Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
             Self::CallNotFound => (StatusCode::NOT_FOUND, "CALL_NOT_FOUND"),
+            Self::RecordingNotAvailable => (StatusCode::NOT_FOUND, "RECORDING_NOT_AVAILABLE"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),

@@ -3,6 +3,7 @@
 mod calls;
 mod inbox;
 mod mints;
+mod progress;
 mod transaction;
 mod writer;
 
@@ -21,7 +22,8 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Accepted, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, Lease, MintOutcome, NewEvent,
-    NewMint, PageKey, QueueDepth, Settled, Settlement, Store, StoreResult, StoredCall,
+    NewMint, PageKey, Progress, ProgressFilter, QueueDepth, Settled, Settlement, Store,
+    StoreResult, StoredCall,
 };
 use crate::config::Misconfigured;
 use crate::model::{Scope, Timestamp};
@@ -186,6 +188,15 @@ impl Store for SqliteStore {
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
         calls::find(&self.readers, scope, id).await
+    }
+
+    async fn progress(
+        &self,
+        filter: &ProgressFilter,
+        limit: u32,
+        points: u32,
+    ) -> StoreResult<Vec<Progress>> {
+        progress::of_reps(&self.readers, filter, limit, points).await
     }
 
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {
