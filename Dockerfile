@@ -3,6 +3,16 @@
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-trixie
 ARG RUNTIME_IMAGE=docker.io/library/debian:trixie-slim
 
+# For a binary that serves its own copy of Athos's browser SDK, an image with npm, and the SDK's version:
+# --build-arg SDK_IMAGE=docker.io/library/node:22-trixie-slim --build-arg ATHOS_SDK_VERSION=1.4.0
+ARG SDK_IMAGE=${BUILD_IMAGE}
+
+FROM ${SDK_IMAGE} AS sdk
+ARG ATHOS_SDK_VERSION=
+COPY scripts/vendor-sdk /scripts/
+RUN mkdir /vendor \
+ && if [ -n "${ATHOS_SDK_VERSION}" ]; then /scripts/vendor-sdk "${ATHOS_SDK_VERSION}" /vendor; fi
+
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
@@ -16,9 +26,8 @@ RUN mkdir src \
 
 COPY migrations migrations
 COPY static static
-# Optional: files that another stage makes for the page, such as a copy of the browser SDK, are added here, because the
-# binary embeds static/ whole:
-# COPY --from=sdk /vendor static/vendor
+# Nothing, unless asked for; the binary embeds static/ whole.
+COPY --from=sdk /vendor static/vendor
 COPY src src
 # Copied files are older than what was built from the empty ones; cargo goes by time.
 RUN touch src/main.rs src/lib.rs \

@@ -133,6 +133,14 @@ pub struct Config {
     #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
 
+    /// Exact origins, comma-separated, whose pages may show the practice page in a frame; without any, none may
+    #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
+    pub frame_ancestors: Vec<String>,
+
+    /// Where the page loads Athos's browser SDK from; without it, the copy in `static/vendor/`, else a public CDN
+    #[arg(long, env, value_name = "URL")]
+    pub athos_sdk_url: Option<Url>,
+
     /// Session tokens a rep may ask for in a minute
     #[arg(long, env, value_name = "COUNT", default_value = "10")]
     pub mint_limit_per_rep: NonZeroU32,

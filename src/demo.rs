@@ -83,6 +83,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         format!("--bind-addr={}", args.bind),
         format!("--admin-addr={}", args.admin_bind),
         format!("--athos-base-url={}", simulator.base_url()),
+        format!("--athos-sdk-url={}", simulator.sdk_url()),
         format!("--athos-api-key={}", api_key.expose_secret()),
         format!("--athos-whsec={}", webhook_secret.expose_secret()),
         format!("--auth-jwt-secret={}", jwt_secret.expose_secret()),

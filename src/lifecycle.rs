@@ -20,7 +20,7 @@ use crate::athos;
 use crate::athos::signature::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Shared};
+use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Page, Shared};
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -106,7 +106,8 @@ impl Service {
             shutdown: shutdown.clone(),
         });
         tokio::spawn(keep_house(state.clone(), metrics.clone()));
-        let router = http::router(state, &config.cors_origins, options.demo);
+        let page = Page::new(config, options.demo.is_some());
+        let router = http::router(state, &config.cors_origins, page, options.demo);
         let servers = vec![
             serve(listener, router, &shutdown),
             serve(admin_listener, admin_router(metrics), &shutdown),

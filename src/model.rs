@@ -291,6 +291,8 @@ pub struct CallDetail {
     pub overall_score: Option<f64>,
     /// 0 to 100; absent when compliance was not assessed.
     pub compliance_percent: Option<f64>,
+    /// Whether there is a recording to ask for.
+    pub has_recording: bool,
     /// Athos's JSON, without the recording's link.
     pub raw: String,
 }

@@ -14,8 +14,8 @@ use athos_backend::model::{
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
-    ListedCall, MintOutcome, NewEvent, NewMint, NewRun, Origin, Repair, RepairCause, Replay,
-    RunEnd, Settled, Settlement, SharedStore, SqliteStore, StoreError,
+    ListedCall, MintOutcome, NewEvent, NewMint, NewRun, Origin, ProgressFilter, Repair,
+    RepairCause, Replay, RunEnd, Settled, Settlement, SharedStore, SqliteStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -82,6 +82,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
         },
         overall_score: Some(score),
         compliance_percent: None,
+        has_recording: false,
         raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
     }))
 }
@@ -121,6 +122,7 @@ async fn keeps_the_contract(store: SharedStore) {
     calls_only_learn(&store).await;
     readers_see_their_scope(&store).await;
     pages_hold_every_call_once(&store).await;
+    progress_adds_up_within_the_scope(&store).await;
     mints_are_recorded(&store).await;
     listed_calls_come_in_once(&store).await;
     operators_see_events_and_replay_them(&store).await;
@@ -366,6 +368,59 @@ async fn pages_hold_every_call_once(store: &SharedStore) {
     for limit in [1, 7, 24, 25, 26] {
         assert_eq!(list(store, scope.clone(), limit).await, whole, "{limit}");
     }
+}
+
+async fn progress_adds_up_within_the_scope(store: &SharedStore) {
+    for (number, score) in [60.0, 90.0, 75.0].into_iter().enumerate() {
+        let call = format!("call_progress_{number}");
+        let Settlement::Scored(mut detail) = detail(&call, "rep_9", score) else {
+            unreachable!("a detail is a score")
+        };
+        detail.header.ended_at = Some(after(1000 + 60 * number as u64));
+        detail.has_recording = number == 0;
+        let event = said(&call, "rep_9", "agency_9");
+        let webhook = format!("wh_progress_{number}");
+        settle(store, &webhook, event, Settlement::Scored(detail)).await;
+        let kept = store.find_call(&Scope::All, &call).await.unwrap().unwrap();
+        assert_eq!(kept.has_recording, number == 0);
+    }
+    let progress = async |scope: Scope, rep: Option<&str>, from, points| {
+        let filter = ProgressFilter {
+            scope,
+            from,
+            to: None,
+            rep: rep.map(str::to_owned),
+            agency: None,
+        };
+        store.progress(&filter, 10, points).await.unwrap()
+    };
+    let own = progress(Scope::Rep(id("rep_9")), None, None, 2).await;
+    let [drill] = &own[..] else {
+        panic!("one rep at one drill, not {own:?}")
+    };
+    assert_eq!(drill.rep.as_deref(), Some("rep_9"));
+    assert_eq!(drill.drill_key.as_deref(), Some("ma-full-sale"));
+    assert_eq!((drill.count, drill.mean, drill.best), (3, 75.0, 90.0));
+    let points: Vec<_> = drill.points.iter().map(|point| point.score).collect();
+    assert_eq!(points, [90.0, 75.0], "the latest two, oldest first");
+
+    let late = progress(Scope::Rep(id("rep_9")), None, Some(after(1120)), 10).await;
+    assert_eq!(late[0].count, 1);
+    assert_eq!(
+        progress(Scope::Agency(id("agency_9")), None, None, 2).await,
+        own
+    );
+    for (scope, rep) in [
+        (Scope::Rep(id("rep_1")), Some("rep_9")),
+        (Scope::Agency(id("agency_1")), Some("rep_9")),
+        (Scope::Agency(id("agency_2")), None),
+    ] {
+        let seen = progress(scope.clone(), rep, None, 2).await;
+        assert!(seen.is_empty(), "{scope:?} {rep:?}");
+    }
+    let all = progress(Scope::All, None, None, 1).await;
+    assert_eq!(all[0].rep.as_deref(), Some("rep_9"), "the latest practised");
+    assert!(all.len() > 1);
 }
 
 async fn mints_are_recorded(store: &SharedStore) {

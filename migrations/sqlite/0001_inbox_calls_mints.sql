@@ -61,9 +61,11 @@ CREATE INDEX calls_by_rev ON calls (rev);
 
 -- Athos's own JSON, without the recording's link; apart, so that lists stay on few pages.
 CREATE TABLE call_details (
-    call_seq   INTEGER PRIMARY KEY REFERENCES calls (seq) ON DELETE CASCADE,
-    raw        TEXT    NOT NULL,
-    fetched_at INTEGER NOT NULL
+    call_seq      INTEGER PRIMARY KEY REFERENCES calls (seq) ON DELETE CASCADE,
+    raw           TEXT    NOT NULL,
+    -- Whether there was a recording when it was fetched; its link is never kept.
+    has_recording INTEGER NOT NULL CHECK (has_recording IN (0, 1)),
+    fetched_at    INTEGER NOT NULL
 ) STRICT;
 
 -- Every request for a session token; never the token.

@@ -157,6 +157,18 @@ impl Client {
         }
     }
 
+    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use).
+    ///
+    /// # Errors
+    /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
+    pub async fn recording(&self, call_id: &str) -> Result<Option<SecretString>, Error> {
+        let request = self
+            .http
+            .request(Method::GET, self.url(&["calls", call_id]));
+        let answer = self.send(request).await?;
+        types::read_recording(&answer.body).map_err(|why| answer.unreadable(&why))
+    }
+
     /// Lists one page of scored calls (contract, `GET /calls`).
     ///
     /// # Errors

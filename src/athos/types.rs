@@ -206,6 +206,7 @@ fn event_name(name: &str) -> String {
 /// that one is short-lived and a credential.
 pub(super) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
     let Fields(fields) = Fields::read(body)?;
+    let has_recording = fields.get("audioUrl").is_some_and(Value::is_string);
     let mut raw = Value::Object(fields);
     strip_audio(&mut raw);
     let score = |name: &str| raw.get("score")?.get(name)?.as_f64();
@@ -218,8 +219,15 @@ pub(super) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
         header: Fields(fields).call_header()?,
         overall_score,
         compliance_percent,
+        has_recording,
         raw: text,
     })
+}
+
+/// Reads the recording's link from a fresh detail; `None` when the call has no recording. The link opens the recording
+/// for anybody who has it, so it is handled as a secret.
+pub(super) fn read_recording(body: &[u8]) -> Result<Option<SecretString>, String> {
+    Ok(Fields::read(body)?.text("audioUrl").map(SecretString::from))
 }
 
 fn strip_audio(value: &mut Value) {
@@ -390,6 +398,10 @@ mod tests {
             assert_eq!(detail.overall_score, Some(82.0));
             assert_eq!(detail.compliance_percent, compliance);
             assert!(!detail.raw.contains("audioUrl"), "{}", detail.raw);
+            assert_eq!(detail.has_recording, compliance.is_some());
+            let link = read_recording(body).unwrap();
+            assert_eq!(link.is_some(), detail.has_recording);
+            assert!(!format!("{link:?}").contains("recordings.example"));
 
             let mut whole: Value = serde_json::from_slice(body).unwrap();
             strip_audio(&mut whole);

@@ -200,15 +200,22 @@ impl Config {
                     .to_owned(),
             );
         }
-        for origin in &self.cors_origins {
-            let exact =
-                Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
-            if !exact {
+        let origins = [
+            ("CORS_ORIGINS", &self.cors_origins),
+            ("FRAME_ANCESTORS", &self.frame_ancestors),
+        ];
+        for (variable, origins) in origins {
+            for origin in origins.iter().filter(|origin| !is_exact_origin(origin)) {
                 problems.push(format!(
-                    "CORS_ORIGINS has \"{origin}\", which is not an exact origin: write scheme, host and port \
+                    "{variable} has \"{origin}\", which is not an exact origin: write scheme, host and port \
                      only, for example https://app.example.com, in lower case and without a slash at the end."
                 ));
             }
+        }
+        if let Some(url) = &self.athos_sdk_url
+            && let Some(why) = unsafe_url(url)
+        {
+            problems.push(format!("ATHOS_SDK_URL {why}"));
         }
     }
 
@@ -270,6 +277,10 @@ impl Config {
         }
         warnings
     }
+}
+
+fn is_exact_origin(origin: &str) -> bool {
+    Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin)
 }
 
 fn is_blank(secret: &SecretString) -> bool {
@@ -374,6 +385,15 @@ mod tests {
             (&["--reconcile-overlap=1m"], "RECONCILE_OVERLAP"),
             (&["--cors-origins=*"], "CORS_ORIGINS"),
             (&["--cors-origins=https://a.com/"], "CORS_ORIGINS"),
+            (
+                &["--frame-ancestors=https://a.com; script-src *"],
+                "FRAME_ANCESTORS",
+            ),
+            (&["--frame-ancestors=*"], "FRAME_ANCESTORS"),
+            (
+                &["--athos-sdk-url=http://cdn.example.com/sdk.js"],
+                "ATHOS_SDK_URL",
+            ),
         ];
         for (flags, expected) in cases {
             let mut all = vec!["--athos-whsec=whsec_a", "--service-tokens=t"];

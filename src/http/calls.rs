@@ -74,6 +74,8 @@ struct CallView {
     reason: Option<String>,
     /// The same for people.
     reason_message: Option<String>,
+    /// Whether `/athos/calls/{callId}/recording` leads to one.
+    has_recording: bool,
 }
 
 /// List calls
@@ -153,6 +155,7 @@ async fn show_call(
         transcript,
         reason: call.reason,
         reason_message: call.reason_message,
+        has_recording: call.has_recording,
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(view)))
 }

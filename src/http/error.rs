@@ -47,6 +47,9 @@ pub enum ApiError {
     /// An event that cannot be replayed, because it is going to be processed anyway.
     #[error("the event is pending or being processed already")]
     EventWaiting,
+    /// The call is there; a recording of it is not.
+    #[error("there is no recording of this call")]
+    RecordingNotAvailable,
     /// No such route.
     #[error("there is nothing at this path")]
     NoRoute,
@@ -157,6 +160,7 @@ impl ApiError {
             Self::AdminOnly => (StatusCode::FORBIDDEN, "ADMIN_ONLY"),
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND"),
             Self::EventWaiting => (StatusCode::CONFLICT, "EVENT_WAITING"),
+            Self::RecordingNotAvailable => (StatusCode::NOT_FOUND, "RECORDING_NOT_AVAILABLE"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),

@@ -31,7 +31,8 @@ const POLL: Duration = Duration::from_secs(10);
 /// Changes read at a time.
 const BATCH: u32 = 100;
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Where a client that reconnects says what it has seen.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(stream_changes))

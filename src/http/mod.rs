@@ -11,8 +11,10 @@ mod live;
 mod me;
 mod observe;
 mod pages;
+mod progress;
 mod query;
 mod rate_limit;
+mod recording;
 mod state;
 mod token;
 mod webhook;
@@ -40,6 +42,7 @@ pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
 use observe::Observer;
 pub use observe::REQUEST_ID;
+pub use pages::Page;
 pub use rate_limit::MintLimit;
 pub use state::{AppState, Shared};
 
@@ -47,9 +50,9 @@ pub use state::{AppState, Shared};
 /// goes on in its body, which this does not limit.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 
-/// No script but our own files, no frame around us, nothing fetched from elsewhere.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'";
+/// For everything but the page, which has a policy of its own: nothing here is a document to look at.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -67,6 +70,8 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(webhook::router())
         .merge(me::router())
         .merge(calls::router())
+        .merge(recording::router())
+        .merge(progress::router())
         .merge(live::router())
         .merge(events::router())
         .merge(health::router())
@@ -92,7 +97,12 @@ pub fn openapi() -> serde_json::Result<String> {
 }
 
 /// The whole service. Layers run from the bottom of this function up.
-pub fn router(state: AppState, cors_origins: &[String], demo: Option<DemoSecret>) -> Router {
+pub fn router(
+    state: AppState,
+    cors_origins: &[String],
+    page: Page,
+    demo: Option<DemoSecret>,
+) -> Router {
     let (routes, document) = api();
     // Handlers are cloned with every connection: what they hold must be cheap to clone.
     let document = (
@@ -102,7 +112,7 @@ pub fn router(state: AppState, cors_origins: &[String], demo: Option<DemoSecret>
     let demo = demo.map_or_else(Router::new, demo::router);
     let observer = Observer::new(state.clock.clone());
     let routes = routes
-        .merge(pages::router())
+        .merge(pages::router(page))
         .merge(demo)
         .route("/openapi.json", get(async move || document))
         .fallback(async || ApiError::NoRoute)
@@ -148,7 +158,11 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            live::LAST_EVENT_ID,
+        ])
         .expose_headers([REQUEST_ID, header::RETRY_AFTER])
         .max_age(Duration::from_secs(600));
     Some(layer)

@@ -1,37 +1,228 @@
-//! The page at `/`, from files inside the binary. Nothing of a caller's data is ever put into it.
+//! The practice page: its files, out of the binary, its content security policy, and what the browser must know of
+//! the configuration. Nothing of a caller's is ever put into any of them.
 
-use axum::Router;
-use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use std::sync::Arc;
+
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router, extract};
 use rust_embed::RustEmbed;
+use serde::Serialize;
+use tower_http::compression::CompressionLayer;
+use url::Url;
 
 use super::error::ApiError;
 use super::state::AppState;
+use crate::config::Config;
+
+/// Where Athos's own API is; the SDK needs no telling.
+const ATHOS_ORIGIN: &str = "https://app.useathos.ai";
+/// What `scripts/vendor-sdk` makes, among our files.
+const VENDORED_SDK: &str = "vendor/athos-sdk.js";
+/// The SDK as a public CDN serves it, when nothing better is configured.
+const PUBLIC_SDK: &str = "https://esm.sh/@useathos/sdk@1.0.0";
+/// Where calls are held, as the contract says.
+const CALL_SERVERS: &str = "https://*.livekit.cloud wss://*.livekit.cloud";
+
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
 #[derive(RustEmbed)]
 #[folder = "static/"]
 struct Static;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/", get(async || serve("index.html")))
-        .route(
-            "/static/{*path}",
-            get(async |Path(path): Path<String>| serve(&path)),
-        )
+/// The page as configured.
+pub struct Page {
+    settings: Settings,
+    policy: HeaderValue,
 }
 
-fn serve(path: &str) -> Result<Response, ApiError> {
+/// What the browser must know.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings {
+    /// Absolute, or relative to the service.
+    sdk_url: String,
+    /// The SDK's `apiBase`; only when calls are not held at Athos.
+    api_base: Option<String>,
+    /// Whether anybody may sign in as anybody.
+    demo: bool,
+}
+
+impl Page {
+    /// The page for a configuration.
+    #[must_use]
+    pub fn new(config: &Config, demo: bool) -> Self {
+        let settings = Settings::new(config, demo, Static::get(VENDORED_SDK).is_some());
+        let policy = content_security_policy(&settings, &config.frame_ancestors);
+        // Made of origins and fixed words, both of which are header text.
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
+        Self { settings, policy }
+    }
+}
+
+impl Settings {
+    fn new(config: &Config, demo: bool, vendored: bool) -> Self {
+        let sdk_url = match &config.athos_sdk_url {
+            Some(url) => url.to_string(),
+            None if vendored => format!("static/{VENDORED_SDK}"),
+            None => PUBLIC_SDK.to_owned(),
+        };
+        let api = config.athos_base_url.origin().ascii_serialization();
+        Self {
+            sdk_url,
+            api_base: (api != ATHOS_ORIGIN).then_some(api),
+            demo,
+        }
+    }
+}
+
+/// No script but our own files and the SDK, no style but ours, and nobody to talk to but us, Athos and where it holds
+/// its calls. Recordings come from a host that Athos chooses.
+fn content_security_policy(settings: &Settings, frame_ancestors: &[String]) -> String {
+    let sdk = Url::parse(&settings.sdk_url)
+        .map(|url| format!(" {}", url.origin().ascii_serialization()))
+        .unwrap_or_default();
+    let api = settings.api_base.as_deref().unwrap_or(ATHOS_ORIGIN);
+    let ancestors = match frame_ancestors {
+        [] => "'none'".to_owned(),
+        some => some.join(" "),
+    };
+    format!(
+        "default-src 'none'; script-src 'self'{sdk}; style-src 'self'; img-src 'self'; \
+         connect-src 'self' {api} {CALL_SERVERS}; media-src 'self' https: {api}; \
+         base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
+    )
+}
+
+pub(super) fn router(page: Page) -> Router<AppState> {
+    let Page { settings, policy } = page;
+    let settings = Arc::new(settings);
+    let index = async move |headers: HeaderMap| {
+        let own = [
+            (CONTENT_SECURITY_POLICY, policy),
+            (
+                PERMISSIONS_POLICY,
+                HeaderValue::from_static("microphone=(self)"),
+            ),
+        ];
+        (own, serve("index.html", &headers))
+    };
+    let file = async |extract::Path(path): extract::Path<String>, headers: HeaderMap| {
+        serve(&path, &headers)
+    };
+    Router::new()
+        .route("/", get(index))
+        .route("/static/{*path}", get(file))
+        .route(
+            "/athos/config",
+            get(async move || ([(CACHE_CONTROL, "no-cache")], Json(settings))),
+        )
+        .layer(CompressionLayer::new())
+}
+
+/// Answers with a file, or with 304 when the browser has it already. Names do not change with content, so browsers ask
+/// each time.
+fn serve(path: &str, request: &HeaderMap) -> Result<Response, ApiError> {
     let file = Static::get(path).ok_or(ApiError::NoRoute)?;
-    let content_type = match path.rsplit_once('.') {
+    // Weak, as compression changes the bytes.
+    let etag = format!(
+        "W/\"{}\"",
+        base16ct::lower::encode_string(&file.metadata.sha256_hash()[..16])
+    );
+    let known = request
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|tags| tags.to_str().ok())
+        .flat_map(|tags| tags.split(','))
+        .any(|tag| tag.trim() == etag);
+    let caching = [(CACHE_CONTROL, "no-cache".to_owned()), (ETAG, etag)];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    }
+    Ok((caching, [(CONTENT_TYPE, content_type(path))], file.data).into_response())
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.') {
         Some((_, "html")) => "text/html; charset=utf-8",
         Some((_, "css")) => "text/css; charset=utf-8",
         Some((_, "js")) => "text/javascript; charset=utf-8",
         Some((_, "svg")) => "image/svg+xml",
         _ => "application/octet-stream",
-    };
-    let headers = [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-cache")];
-    Ok((headers, file.data).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(flags: &[&str], vendored: bool) -> (Settings, String) {
+        let config = Config::from_flags(flags).unwrap();
+        let settings = Settings::new(&config, false, vendored);
+        let policy = content_security_policy(&settings, &config.frame_ancestors);
+        (settings, policy)
+    }
+
+    #[test]
+    fn against_athos_the_sdk_is_told_no_api_and_may_reach_athos_only() {
+        let (settings, policy) = page(&[], false);
+        assert_eq!(settings.api_base, None);
+        assert_eq!(settings.sdk_url, PUBLIC_SDK);
+        assert!(policy.contains("script-src 'self' https://esm.sh;"));
+        assert!(policy.contains("connect-src 'self' https://app.useathos.ai https://*.livekit.cloud wss://*.livekit.cloud;"));
+        assert!(policy.ends_with("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn another_api_is_told_to_the_sdk_and_allowed() {
+        let (settings, policy) = page(
+            &["--athos-base-url=http://127.0.0.1:8081/api/external/v1"],
+            false,
+        );
+        assert_eq!(settings.api_base.as_deref(), Some("http://127.0.0.1:8081"));
+        assert!(policy.contains("connect-src 'self' http://127.0.0.1:8081 "));
+        assert!(!policy.contains(ATHOS_ORIGIN));
+    }
+
+    #[test]
+    fn a_configured_sdk_wins_over_a_vendored_one_and_that_over_the_cdn() {
+        let configured = ["--athos-sdk-url=https://cdn.example.com/a/sdk.js?x"];
+        let (settings, policy) = page(&configured, true);
+        assert_eq!(settings.sdk_url, "https://cdn.example.com/a/sdk.js?x");
+        assert!(policy.contains("script-src 'self' https://cdn.example.com;"));
+
+        let (settings, policy) = page(&[], true);
+        assert_eq!(settings.sdk_url, "static/vendor/athos-sdk.js");
+        assert!(policy.contains("script-src 'self';"));
+    }
+
+    #[test]
+    fn only_named_origins_may_frame_the_page() {
+        let (_, policy) = page(&["--frame-ancestors=https://a.com,https://b.com"], true);
+        assert!(policy.ends_with("frame-ancestors https://a.com https://b.com"));
+    }
+
+    #[test]
+    fn a_file_is_sent_once_and_then_only_asked_for() {
+        let first = serve("app.js", &HeaderMap::new()).unwrap();
+        assert_eq!(first.status(), StatusCode::OK);
+        assert_eq!(
+            first.headers()[CONTENT_TYPE],
+            "text/javascript; charset=utf-8"
+        );
+        let mut again = HeaderMap::new();
+        again.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
+        assert_eq!(
+            serve("app.js", &again).unwrap().status(),
+            StatusCode::NOT_MODIFIED
+        );
+        assert!(serve("../Cargo.toml", &HeaderMap::new()).is_err());
+    }
 }

@@ -258,8 +258,53 @@ pub struct StoredCall {
     pub reason: Option<String>,
     /// The same for people.
     pub reason_message: Option<String>,
+    /// Whether there is a recording to ask for.
+    pub has_recording: bool,
     /// Athos's JSON, once it is here.
     pub raw: Option<String>,
+}
+
+/// Whose progress to show, over which time. Filters narrow the scope; they never widen it.
+#[derive(Clone, Debug)]
+pub struct ProgressFilter {
+    /// Whose calls the reader may see.
+    pub scope: Scope,
+    /// Ended at or after.
+    pub from: Option<Timestamp>,
+    /// Ended at or before.
+    pub to: Option<Timestamp>,
+    /// Of this rep.
+    pub rep: Option<String>,
+    /// Of this agency.
+    pub agency: Option<String>,
+}
+
+/// How one rep does at one drill.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Whose it is.
+    pub rep: Option<String>,
+    /// Which exercise.
+    pub drill_key: Option<String>,
+    /// Scored calls.
+    pub count: i64,
+    /// Their mean score.
+    pub mean: f64,
+    /// Their best score.
+    pub best: f64,
+    /// The latest of them, oldest first.
+    pub points: Vec<ScorePoint>,
+}
+
+/// One score, as a point over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScorePoint {
+    /// The call.
+    pub id: String,
+    /// When it ended, or the best we know.
+    pub ended_at: Timestamp,
+    /// 0 to 100.
+    pub score: f64,
 }
 
 /// One change of a call, for the live stream.
@@ -364,6 +409,15 @@ pub trait Store: Send + Sync {
 
     /// One call, when it exists for this reader.
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>>;
+
+    /// How each rep does at each drill, the latest practised first: at most `limit` pairs of them, each with up to
+    /// `points` scores.
+    async fn progress(
+        &self,
+        filter: &ProgressFilter,
+        limit: u32,
+        points: u32,
+    ) -> StoreResult<Vec<Progress>>;
 
     /// Changes after `rev`, oldest first, that this reader may see.
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes>;

@@ -43,14 +43,14 @@ pub(super) async fn store_detail(
     now: Timestamp,
 ) -> StoreResult<()> {
     let call = &detail.header;
-    let known: Option<String> = sqlx::query_scalar(
-        "SELECT raw FROM call_details JOIN calls ON seq = call_seq \
+    let known: Option<(String, bool)> = sqlx::query_as(
+        "SELECT raw, has_recording FROM call_details JOIN calls ON seq = call_seq \
          WHERE id = ? AND status = 'scored'",
     )
     .bind(&*call.id)
     .fetch_optional(&mut *tx)
     .await?;
-    if known.as_ref() == Some(&detail.raw) {
+    if known.is_some_and(|(raw, has)| raw == detail.raw && has == detail.has_recording) {
         return Ok(());
     }
     let best_time = call.ended_at.or(call.started_at).unwrap_or(now);
@@ -89,11 +89,13 @@ pub(super) async fn store_detail(
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
-        "INSERT INTO call_details (call_seq, raw, fetched_at) VALUES (?, ?, ?) \
-         ON CONFLICT (call_seq) DO UPDATE SET raw = excluded.raw, fetched_at = excluded.fetched_at",
+        "INSERT INTO call_details (call_seq, raw, has_recording, fetched_at) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (call_seq) DO UPDATE SET \
+           raw = excluded.raw, has_recording = excluded.has_recording, fetched_at = excluded.fetched_at",
     )
     .bind(seq)
     .bind(&*detail.raw)
+    .bind(detail.has_recording)
     .bind(now.as_millis())
     .execute(tx)
     .await?;
@@ -193,7 +195,7 @@ pub(super) async fn list(
     Ok(CallPage { rows, next })
 }
 
-fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
+pub(super) fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
     match scope {
         Scope::Rep(rep) => sql.push(" AND rep = ").push_bind(rep.as_str()),
         Scope::Agency(agency) => sql.push(" AND agency = ").push_bind(agency.as_str()),
@@ -208,7 +210,7 @@ pub(super) async fn find(
 ) -> StoreResult<Option<StoredCall>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(
-        ", reason, reason_message, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
+        ", reason, reason_message, raw, coalesce(has_recording, 0) AS has_recording FROM calls LEFT JOIN call_details ON call_seq = seq \
          WHERE id = ",
     )
     .push_bind(id);
@@ -219,6 +221,7 @@ pub(super) async fn find(
             row: call_row(&row)?,
             reason: row.get("reason"),
             reason_message: row.get("reason_message"),
+            has_recording: row.get("has_recording"),
             raw: row.get("raw"),
         })
     })

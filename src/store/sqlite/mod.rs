@@ -4,6 +4,7 @@ mod calls;
 mod inbox;
 mod inspect;
 mod mints;
+mod progress;
 mod reconcile;
 mod transaction;
 mod writer;
@@ -23,8 +24,9 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, EventFilter,
-    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, QueueDepth,
-    Repair, Replay, RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
+    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, Progress,
+    ProgressFilter, QueueDepth, Repair, Replay, RunEnd, Settled, Settlement, Store, StoreResult,
+    StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
 use crate::model::{Scope, Timestamp};
@@ -217,6 +219,15 @@ impl Store for SqliteStore {
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
         calls::find(&self.readers, scope, id).await
+    }
+
+    async fn progress(
+        &self,
+        filter: &ProgressFilter,
+        limit: u32,
+        points: u32,
+    ) -> StoreResult<Vec<Progress>> {
+        progress::of_reps(&self.readers, filter, limit, points).await
     }
 
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {

@@ -1,0 +1,142 @@
+//! `GET /athos/progress`: how reps do at each drill, in numbers and as points for a chart. The scope comes from the
+//! caller; filters only narrow it.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::{ApiError, ErrorEnvelope};
+use super::query::parse_time;
+use super::state::AppState;
+use crate::model::Timestamp;
+use crate::store::{Progress, ProgressFilter, ScorePoint};
+
+/// Most pairs of rep and drill in an answer, the latest practised first.
+const MAX_PAIRS: u32 = 1000;
+/// Points of a trend: what a chart has room for.
+const POINTS: u32 = 30;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(show_progress))
+}
+
+/// Whose progress, over which time.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ProgressQuery {
+    /// Ended at or after, ISO 8601.
+    from: Option<String>,
+    /// Ended at or before, ISO 8601.
+    to: Option<String>,
+    /// Of this rep.
+    rep: Option<String>,
+    /// Of this agency.
+    agency: Option<String>,
+}
+
+/// Progress, the latest practised first.
+#[derive(Serialize, ToSchema)]
+struct ProgressList {
+    /// One entry for each rep and drill.
+    data: Vec<DrillProgress>,
+}
+
+/// How one rep does at one drill.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DrillProgress {
+    /// Whose it is.
+    #[schema(example = "rep_8842")]
+    rep: Option<String>,
+    /// Which exercise.
+    #[schema(example = "ma-full-sale")]
+    drill_key: Option<String>,
+    /// Scored calls.
+    count: i64,
+    /// Their mean score.
+    mean: f64,
+    /// Their best score.
+    best: f64,
+    /// The latest score.
+    last: Option<f64>,
+    /// The latest scores, at most 30, oldest first.
+    points: Vec<Point>,
+}
+
+/// One score.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Point {
+    /// The call.
+    id: String,
+    /// When it ended.
+    ended_at: Timestamp,
+    /// 0 to 100.
+    score: f64,
+}
+
+impl From<Progress> for DrillProgress {
+    fn from(progress: Progress) -> Self {
+        Self {
+            rep: progress.rep,
+            drill_key: progress.drill_key,
+            count: progress.count,
+            mean: progress.mean,
+            best: progress.best,
+            last: progress.points.last().map(|point| point.score),
+            points: progress.points.into_iter().map(Point::from).collect(),
+        }
+    }
+}
+
+impl From<ScorePoint> for Point {
+    fn from(point: ScorePoint) -> Self {
+        Self {
+            id: point.id,
+            ended_at: point.ended_at,
+            score: point.score,
+        }
+    }
+}
+
+/// Show progress
+///
+/// Per rep and drill: how many calls were scored, mean, best, last, and the trend. Practice calls only; a rep sees
+/// their own, a manager those of the agency, an admin or a service all.
+#[utoipa::path(
+    get, path = "/athos/progress", tag = "athos", params(ProgressQuery),
+    responses(
+        (status = 200, body = ProgressList),
+        (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn show_progress(
+    State(state): State<AppState>,
+    caller: Caller,
+    query: Result<Query<ProgressQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    let Query(query) =
+        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let filter = ProgressFilter {
+        scope: caller.scope(),
+        from: parse_time("from", query.from.as_deref())?,
+        to: parse_time("to", query.to.as_deref())?,
+        rep: query.rep,
+        agency: query.agency,
+    };
+    let progress = state.store.progress(&filter, MAX_PAIRS, POINTS).await?;
+    let data = progress.into_iter().map(DrillProgress::from).collect();
+    Ok((
+        [(CACHE_CONTROL, "private, no-store")],
+        Json(ProgressList { data }),
+    ))
+}

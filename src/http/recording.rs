@@ -1,0 +1,61 @@
+//! `GET /athos/calls/{callId}/recording`: a redirect to the recording, by a link that Athos has just made. The link
+//! opens the recording for whoever holds it, so it is neither kept nor logged.
+
+use axum::extract::{Path, State};
+use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use secrecy::ExposeSecret;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::{ApiError, ErrorEnvelope};
+use super::state::AppState;
+use crate::athos::Class;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(play_recording))
+}
+
+/// Play a call's recording
+///
+/// Redirects to a link that is good for about an hour; ask again for a fresh one.
+#[utoipa::path(
+    get, path = "/athos/calls/{callId}/recording", tag = "athos",
+    params(("callId" = String, Path, description = "Athos's id of the call")),
+    responses(
+        (status = 302, description = "To the recording"),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 404, body = ErrorEnvelope, description = "CALL_NOT_FOUND: not there, or not yours; RECORDING_NOT_AVAILABLE"),
+        (status = 502, body = ErrorEnvelope, description = "Athos refused, in its own words"),
+        (status = 504, body = ErrorEnvelope, description = "UPSTREAM_TIMEOUT"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn play_recording(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(call_id): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let call = state
+        .store
+        .find_call(&caller.scope(), &call_id)
+        .await?
+        .ok_or(ApiError::CallNotFound)?;
+    let link = match state.athos.recording(&call.row.id).await {
+        Ok(link) => link.ok_or(ApiError::RecordingNotAvailable)?,
+        Err(error) if error.class() == Class::NotFound => {
+            return Err(ApiError::RecordingNotAvailable);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut location =
+        HeaderValue::try_from(link.expose_secret()).map_err(|_| ApiError::RecordingNotAvailable)?;
+    location.set_sensitive(true);
+    let headers = [
+        (LOCATION, location),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((StatusCode::FOUND, headers))
+}

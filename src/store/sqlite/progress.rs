@@ -1,0 +1,85 @@
+//! Progress in SQL: what the scored practice calls of each rep add up to, drill by drill.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::calls::push_scope;
+use crate::model::Timestamp;
+use crate::store::{Progress, ProgressFilter, ScorePoint, StoreResult};
+
+type Pair = (Option<String>, Option<String>);
+
+pub(super) async fn of_reps(
+    readers: &SqlitePool,
+    filter: &ProgressFilter,
+    limit: u32,
+    points: u32,
+) -> StoreResult<Vec<Progress>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT rep, drill_key, count(*) AS calls, avg(overall_score) AS mean, \
+         max(overall_score) AS best FROM calls",
+    );
+    push_conditions(&mut sql, filter);
+    sql.push(" GROUP BY rep, drill_key ORDER BY max(sort_at) DESC, rep, drill_key LIMIT ")
+        .push_bind(limit);
+    let sums = sql.build().fetch_all(readers).await?;
+
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT rep, drill_key, id, sort_at, overall_score FROM ( \
+           SELECT rep, drill_key, id, sort_at, seq, overall_score, row_number() OVER \
+             (PARTITION BY rep, drill_key ORDER BY sort_at DESC, seq DESC) AS age FROM calls",
+    );
+    push_conditions(&mut sql, filter);
+    sql.push(") WHERE age <= ")
+        .push_bind(points)
+        .push(" ORDER BY sort_at, seq");
+    let mut latest: HashMap<Pair, Vec<ScorePoint>> = HashMap::new();
+    for row in sql.build().fetch_all(readers).await? {
+        let pair = (row.get("rep"), row.get("drill_key"));
+        latest.entry(pair).or_default().push(ScorePoint {
+            id: row.get("id"),
+            ended_at: Timestamp::from_millis(row.get("sort_at")),
+            score: row.get("overall_score"),
+        });
+    }
+
+    let progress = sums.iter().map(|row| {
+        let pair: Pair = (row.get("rep"), row.get("drill_key"));
+        let points = latest.remove(&pair).unwrap_or_default();
+        Progress {
+            rep: pair.0,
+            drill_key: pair.1,
+            count: row.get("calls"),
+            mean: row.get("mean"),
+            best: row.get("best"),
+            points,
+        }
+    });
+    Ok(progress.collect())
+}
+
+/// Practice only: calls with real customers are judged on another scale.
+fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &ProgressFilter) {
+    sql.push(" WHERE status = 'scored' AND source = 'roleplay' AND overall_score IS NOT NULL");
+    push_scope(sql, &filter.scope);
+    let texts = [
+        (" AND rep = ", filter.rep.clone()),
+        (" AND agency = ", filter.agency.clone()),
+    ];
+    for (condition, value) in texts {
+        if let Some(value) = value {
+            sql.push(condition).push_bind(value);
+        }
+    }
+    let times = [
+        (" AND sort_at >= ", filter.from),
+        (" AND sort_at <= ", filter.to),
+    ];
+    for (condition, time) in times {
+        if let Some(time) = time {
+            sql.push(condition).push_bind(time.as_millis());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// One call at its own address, `#/calls/{id}`: read at once, or waited for while it is being scored.
+
+import { awaitScore } from "./scoring.js";
+import { explain } from "./errors.js";
+import { h } from "./dom.js";
+import { renderCall, scoreSentence } from "./score.js";
+
+export function callView({ api, me, say }, id) {
+  const place = h("div", { class: "view-place" }, h("p", { class: "quiet" }, "Loading the call…"));
+  const element = h(
+    "div",
+    { class: "view" },
+    h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Call"), h("p", { class: "lead code" }, id)),
+    place,
+  );
+  let stop = () => {};
+  let left = false;
+
+  const show = (call) => place.replaceChildren(renderCall(call, { api, self: call.rep === me.rep }));
+  const fail = (error) => {
+    const { title, text } = explain(error);
+    place.replaceChildren(h("section", { class: "card" }, h("h2", {}, title), h("p", {}, text)));
+    say(title);
+  };
+
+  api.call(id).then((call) => {
+    if (left) return;
+    show(call);
+    if (call.status !== "processing") return;
+    place.prepend(h("p", { class: "callout" }, "This call is being scored. The score will appear here."));
+    const onCall = (scored) => {
+      show(scored);
+      say(scoreSentence(scored));
+    };
+    stop = awaitScore(api, id, { onCall, onProblem: fail });
+  }, fail);
+
+  return {
+    element,
+    leave() {
+      left = true;
+      stop();
+    },
+  };
+}

@@ -1,0 +1,67 @@
+// Times, durations and scores the way a reader writes them: their language, their time zone.
+// Absent values come out as a dash, never as "null" or "NaN".
+
+const DASH = "–";
+const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+
+export function dayAndTime(iso) {
+  return iso ? DAY_AND_TIME.format(new Date(iso)) : DASH;
+}
+
+export function day(iso) {
+  return iso ? DAY.format(new Date(iso)) : DASH;
+}
+
+/** `612` → `10:12`, and `1:02:05` above an hour. */
+export function duration(seconds) {
+  if (!Number.isFinite(seconds)) return DASH;
+  const whole = Math.max(0, Math.floor(seconds));
+  const two = (n) => String(n).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+/** The same duration as words, for those who hear it. */
+export function spokenDuration(seconds) {
+  if (!Number.isFinite(seconds)) return "unknown";
+  const whole = Math.max(0, Math.floor(seconds));
+  const parts = [
+    [Math.floor(whole / 3600), "hour"],
+    [Math.floor(whole / 60) % 60, "minute"],
+    [whole % 60, "second"],
+  ];
+  const words = parts.filter(([n]) => n > 0).map(([n, unit]) => plural(n, unit));
+  return words.join(" ") || "0 seconds";
+}
+
+export function plural(n, noun) {
+  return `${n} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+export function score(value) {
+  return Number.isFinite(value) ? String(Math.round(value)) : DASH;
+}
+
+export function percent(value) {
+  return Number.isFinite(value) ? `${Math.round(value)}%` : DASH;
+}
+
+/** The band a score falls in, as a word and a class: colour is never the only sign. */
+export function band(value) {
+  if (!Number.isFinite(value)) return { name: "none", word: "No score" };
+  if (value >= 85) return { name: "strong", word: "Strong" };
+  if (value >= 70) return { name: "good", word: "Good" };
+  if (value >= 50) return { name: "fair", word: "Getting there" };
+  return { name: "weak", word: "Needs work" };
+}
+
+/** `mobilityIssues` and `current_plan` → `Mobility issues`, `Current plan`. */
+export function humanise(key) {
+  const words = String(key)
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .replace(/[_-]+/g, " ")
+    .trim()
+    .toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

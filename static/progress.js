@@ -1,0 +1,104 @@
+// How a rep is doing: one card per drill with its scores over time, and the list of calls below.
+// The same view serves the rep and the manager who opens one.
+
+import { day, plural, score as number } from "./format.js";
+import { drill, fullName } from "./drills.js";
+import { explain } from "./errors.js";
+import { h } from "./dom.js";
+import { historyList } from "./history.js";
+import { scoreChart } from "./chart.js";
+import { subscribe } from "./live.js";
+
+export function progressView(context, { rep }) {
+  const { api, me, say } = context;
+  const own = rep === me.rep;
+  const cards = h("div", { class: "drill-cards" }, placeholder());
+  const list = historyList(context, { rep });
+
+  async function load() {
+    try {
+      const { data } = await api.progress({ rep });
+      cards.replaceChildren(...(data.length ? data.sort(byLatest).map(card) : [nothingYet(own)]));
+    } catch (error) {
+      const { title, text } = explain(error);
+      cards.replaceChildren(h("section", { class: "card" }, h("h2", {}, title), h("p", {}, text)));
+    }
+  }
+  load();
+
+  const live = subscribe(api, (event) => {
+    if (event?.rep !== rep || event.status === "processing") return;
+    say(Number.isFinite(event.overallScore) ? `A new score has arrived: ${number(event.overallScore)}.` : "A call has been processed.");
+    load();
+    list.reload();
+  });
+
+  return {
+    element: h(
+      "div",
+      { class: "view" },
+      h(
+        "div",
+        { class: "view-head" },
+        own ? null : h("p", { class: "eyebrow" }, h("a", { href: "#/team" }, "Team")),
+        h("h1", { tabindex: "-1" }, own ? "Your progress" : rep),
+        h("p", { class: "lead" }, own ? "Every scored call, drill by drill." : "This rep's scored calls, drill by drill."),
+      ),
+      cards,
+      list.element,
+    ),
+    leave: () => live.close(),
+  };
+}
+
+function card({ drillKey, count, mean, best, last, points }) {
+  const { name, line } = drill(drillKey);
+  const label = `${fullName(drillKey)}: ${plural(count, "scored call")}, last ${number(last)}, best ${number(best)}, average ${number(mean)}.`;
+  return h(
+    "section",
+    { class: "card drill-card" },
+    h("p", { class: "eyebrow" }, line ?? "Drill"),
+    h("h2", {}, drillKey ? name : "Unknown drill"),
+    scoreChart(points, label),
+    h(
+      "dl",
+      { class: "figures" },
+      [["Last", number(last)], ["Best", number(best)], ["Average", number(mean)], ["Calls", count]].map(([term, value]) =>
+        h("div", {}, h("dt", {}, term), h("dd", {}, value)),
+      ),
+    ),
+    h(
+      "details",
+      {},
+      h("summary", { class: "small" }, "The numbers"),
+      h(
+        "table",
+        { class: "numbers" },
+        h("caption", { class: "visually-hidden" }, `Scores of ${fullName(drillKey)}, newest first`),
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Call"), h("th", { scope: "col" }, "Score"))),
+        h(
+          "tbody",
+          {},
+          points.toReversed().map(({ id, endedAt, score }) => h("tr", {}, h("td", {}, h("a", { href: `#/calls/${id}` }, day(endedAt))), h("td", {}, number(score)))),
+        ),
+      ),
+    ),
+  );
+}
+
+const byLatest = (a, b) => String(b.points.at(-1)?.endedAt).localeCompare(String(a.points.at(-1)?.endedAt));
+
+function nothingYet(own) {
+  return h(
+    "section",
+    { class: "card empty-card" },
+    h("h2", {}, "No scores yet"),
+    h("p", {}, own ? "Your first score appears here a minute or two after your first call." : "This rep has no scored call yet."),
+    own ? h("p", {}, h("a", { class: "button primary", href: "#/" }, "Practise a call")) : null,
+  );
+}
+
+/** As tall as a card, so that what is below does not move when the cards come. */
+function placeholder() {
+  return h("section", { class: "card drill-card waiting", "aria-busy": "true" }, h("p", { class: "quiet" }, "Loading…"));
+}

@@ -1,0 +1,55 @@
+// scripts/vendor-sdk, with a local package of the SDK's shape; and the page with that SDK instead of the stand-in.
+
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { button, expect, open, startCall, state, test } from "./harness.js";
+
+const run = promisify(execFile);
+const SCRIPT = fileURLToPath(new URL("../../scripts/vendor-sdk", import.meta.url));
+const PACKAGE = fileURLToPath(new URL("./fixtures/sdk-package", import.meta.url));
+
+let folder;
+test.beforeEach(() => (folder = mkdtempSync(path.join(tmpdir(), "vendor-sdk-"))));
+test.afterEach(() => rmSync(folder, { recursive: true }));
+
+test("a folder and a tarball become one module, which the page runs on like on any SDK", async ({ page, demo }) => {
+  test.slow(); // It asks npm for the bundler.
+  await run(SCRIPT, [PACKAGE, folder]);
+  const bundle = readFileSync(path.join(folder, "athos-sdk.js"), "utf8");
+  expect(bundle).toContain("@useathos/sdk 0.0.0-fixture");
+  expect(bundle, "one module, whole").not.toMatch(/\bfrom\s*"/);
+
+  const { stdout } = await run("npm", ["pack", "--silent", PACKAGE], { cwd: folder });
+  const packed = path.join(folder, "from-tarball");
+  await run(SCRIPT, [path.join(folder, stdout.trim()), packed]);
+  expect(readFileSync(path.join(packed, "athos-sdk.js"), "utf8")).toBe(bundle);
+
+  await page.route(/sdk\/athos-sdk\.js$/, (route) =>
+    route.fulfill({ contentType: "text/javascript", headers: { "access-control-allow-origin": "*" }, body: bundle }),
+  );
+  await open(page, demo);
+  await expect(page.getByRole("group", { name: "More" }).getByRole("radio", { name: "ma-fixture-drill" })).toBeVisible();
+  const redeemed = page.waitForResponse((response) => /\/roleplay\/session$/.test(response.url()) && response.request().method() === "POST");
+  await startCall(page);
+  const { callId } = await (await redeemed).json();
+  await state(page, "live");
+  await button(page, "Mute").click();
+  await button(page, "End call").click();
+  await state(page, "scoring");
+  await fetch(new URL(`/_simulator/calls/${callId}/end`, demo.simulator), { method: "POST" });
+  await state(page, "scored");
+});
+
+test("a package that is not the SDK is refused", async () => {
+  test.slow();
+  const other = mkdtempSync(path.join(tmpdir(), "not-the-sdk-"));
+  writeFileSync(path.join(other, "package.json"), '{"name":"other","version":"1.0.0","type":"module","exports":"./i.js"}');
+  writeFileSync(path.join(other, "i.js"), "export const AthosRoleplay = {};");
+  await expect(run(SCRIPT, [other, folder])).rejects.toThrow(/No matching export/);
+  expect(existsSync(path.join(folder, "athos-sdk.js"))).toBe(false);
+  rmSync(other, { recursive: true });
+});
