@@ -113,11 +113,12 @@ impl Watcher {
     /// The next event; `None` ends the stream.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(change) = self.unsent.pop_front() {
-                return event(change);
-            }
+            // Before each event, not only before each query: credentials may end in between.
             if self.state.shutdown.is_cancelled() || self.is_expired() {
                 return None;
+            }
+            if let Some(change) = self.unsent.pop_front() {
+                return event(change);
             }
             self.wakeups.borrow_and_update();
             match self
