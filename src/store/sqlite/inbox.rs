@@ -264,6 +264,25 @@ impl Operation for Settle {
     }
 }
 
+/// Whether a claim would find anything.
+pub(super) async fn is_any_due(
+    readers: &SqlitePool,
+    which: Claimable,
+    now: Timestamp,
+) -> StoreResult<bool> {
+    let sql = match which {
+        Claimable::All => "SELECT EXISTS (SELECT 1 FROM events WHERE next_attempt_at <= ?)",
+        Claimable::WithoutFetch => {
+            "SELECT EXISTS (SELECT 1 FROM events WHERE next_attempt_at <= ? AND needs_fetch = 0)"
+        }
+    };
+    let found = sqlx::query_scalar(sql)
+        .bind(now.as_millis())
+        .fetch_one(readers)
+        .await?;
+    Ok(found)
+}
+
 pub(super) async fn next_due(readers: &SqlitePool) -> StoreResult<Option<Timestamp>> {
     let due: Option<i64> = sqlx::query_scalar(
         "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL",
