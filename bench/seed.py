@@ -43,7 +43,7 @@ def make_detail(call):
              for r in ("user", "assistant") * 2]
     raw = {"id": call["id"], "status": "scored", "transcript": turns,
            "score": {"overallScore": call["overall_score"], "summary": "Clear opening, weak close.", "feedback": ""}}
-    return {"call_seq": call["seq"], "raw": json.dumps(raw), "fetched_at": call["scored_at"]}
+    return {"call_seq": call["seq"], "raw": json.dumps(raw), "has_recording": 0, "fetched_at": call["scored_at"]}
 
 
 def fill(path, calls):
