@@ -150,25 +150,19 @@ pub(super) async fn list(
 ) -> StoreResult<CallPage> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(" FROM calls WHERE true");
-    push_scope(&mut sql, &filter.scope);
+    push_filter(
+        &mut sql,
+        &filter.scope,
+        [&filter.rep, &filter.agency],
+        [filter.from, filter.to],
+    );
     let texts = [
-        (" AND rep = ", filter.rep.as_deref()),
-        (" AND agency = ", filter.agency.as_deref()),
         (" AND drill_key = ", filter.drill.as_deref()),
         (" AND status = ", filter.status.map(CallStatus::as_str)),
     ];
     for (condition, value) in texts {
         if let Some(value) = value {
             sql.push(condition).push_bind(value);
-        }
-    }
-    let times = [
-        (" AND sort_at >= ", filter.from),
-        (" AND sort_at <= ", filter.to),
-    ];
-    for (condition, time) in times {
-        if let Some(time) = time {
-            sql.push(condition).push_bind(time.as_millis());
         }
     }
     if let Some(after) = after {
@@ -195,7 +189,28 @@ pub(super) async fn list(
     Ok(CallPage { rows, next })
 }
 
-pub(super) fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
+/// Adds the reader's scope, and what narrows it: a rep, an agency, the earliest and the latest end. The caller's
+/// statement has a WHERE already.
+pub(super) fn push_filter(
+    sql: &mut QueryBuilder<Sqlite>,
+    scope: &Scope,
+    [rep, agency]: [&Option<String>; 2],
+    [from, to]: [Option<Timestamp>; 2],
+) {
+    push_scope(sql, scope);
+    for (condition, id) in [(" AND rep = ", rep), (" AND agency = ", agency)] {
+        if let Some(id) = id {
+            sql.push(condition).push_bind(id.as_str());
+        }
+    }
+    for (condition, time) in [(" AND sort_at >= ", from), (" AND sort_at <= ", to)] {
+        if let Some(time) = time {
+            sql.push(condition).push_bind(time.as_millis());
+        }
+    }
+}
+
+fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
     match scope {
         Scope::Rep(rep) => sql.push(" AND rep = ").push_bind(rep.as_str()),
         Scope::Agency(agency) => sql.push(" AND agency = ").push_bind(agency.as_str()),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::calls::push_scope;
+use super::calls::push_filter;
 use crate::model::Timestamp;
 use crate::store::{Progress, ProgressFilter, ScorePoint, StoreResult};
 
@@ -63,23 +63,10 @@ pub(super) async fn of_reps(
 /// Practice only: calls with real customers are judged on another scale.
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &ProgressFilter) {
     sql.push(" WHERE status = 'scored' AND source = 'roleplay' AND overall_score IS NOT NULL");
-    push_scope(sql, &filter.scope);
-    let texts = [
-        (" AND rep = ", filter.rep.clone()),
-        (" AND agency = ", filter.agency.clone()),
-    ];
-    for (condition, value) in texts {
-        if let Some(value) = value {
-            sql.push(condition).push_bind(value);
-        }
-    }
-    let times = [
-        (" AND sort_at >= ", filter.from),
-        (" AND sort_at <= ", filter.to),
-    ];
-    for (condition, time) in times {
-        if let Some(time) = time {
-            sql.push(condition).push_bind(time.as_millis());
-        }
-    }
+    push_filter(
+        sql,
+        &filter.scope,
+        [&filter.rep, &filter.agency],
+        [filter.from, filter.to],
+    );
 }
