@@ -3,6 +3,7 @@
 
 mod client;
 mod error;
+mod keys;
 pub mod signature;
 pub mod types;
 
