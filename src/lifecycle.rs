@@ -68,9 +68,10 @@ impl Service {
         let clock = options.clock;
         let metrics = telemetry::metrics()?;
         let athos = Arc::new(
-            athos::Client::new(&config.athos_base_url, &config.athos_api_key).context(
-                "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
-            )?,
+            athos::Client::new(&config.athos_base_url, &config.athos_api_key, clock.clone())
+                .context(
+                    "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
+                )?,
         );
         let authenticator = Authenticator::new(config, &clock)?;
         // Bound before the database is touched: of two services by mistake, the second fails here.

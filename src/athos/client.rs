@@ -1,19 +1,19 @@
-//! The typed client of Athos's API: mint, list, detail. It holds the API keys and decides which one to use;
-//! it does not retry in time (that is the worker's schedule), only over keys.
+//! The typed client of Athos's API: mint, list, detail. It sends a request with one key of its ring after another
+//! until one is not refused; it does not retry in time (that is the worker's schedule).
 
-use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
 use super::error::{Error, Refusal};
-use super::signature::fingerprint;
+use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, SessionToken};
+use crate::clock::Clock;
 use crate::model::{CallDetail, CallHeader, PlatformId, Timestamp};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
@@ -50,28 +50,11 @@ pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client,
 }
 
 /// A client of Athos's API for one company.
+#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    keys: Vec<ApiKey>,
-    /// Which key worked last.
-    preferred: AtomicUsize,
-}
-
-struct ApiKey {
-    secret: SecretString,
-    authorization: HeaderValue,
-    fingerprint: String,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: Vec<_> = self.keys.iter().map(|key| &key.fingerprint).collect();
-        f.debug_struct("Client")
-            .field("base", &self.base.as_str())
-            .field("keys", &keys)
-            .finish_non_exhaustive()
-    }
+    keys: KeyRing,
 }
 
 /// Which calls to list.
@@ -98,27 +81,11 @@ impl Client {
     ///
     /// # Errors
     /// When no HTTP client can be made (no certificate authorities), or a key has bytes no header can carry.
-    pub fn new(base: &Url, keys: &[SecretString]) -> anyhow::Result<Self> {
-        let keys = keys
-            .iter()
-            .map(|secret| {
-                let bearer = format!("Bearer {}", secret.expose_secret());
-                let mut authorization = HeaderValue::try_from(bearer).map_err(|_| {
-                    anyhow::anyhow!("ATHOS_API_KEY holds a character no header can carry")
-                })?;
-                authorization.set_sensitive(true);
-                Ok(ApiKey {
-                    secret: secret.clone(),
-                    authorization,
-                    fingerprint: fingerprint(secret),
-                })
-            })
-            .collect::<anyhow::Result<_>>()?;
+    pub fn new(base: &Url, keys: &[SecretString], clock: Clock) -> anyhow::Result<Self> {
         Ok(Self {
+            keys: KeyRing::new(keys, clock)?,
             http: http_client(base, ANSWER_DEADLINE)?,
             base: base.clone(),
-            keys,
-            preferred: AtomicUsize::new(0),
         })
     }
 
@@ -189,35 +156,27 @@ impl Client {
         self.http.request(method, url)
     }
 
-    /// Sends with the key that worked last, and on 401 with each of the others in turn.
+    /// Sends with the first key of the ring, and on 401 with each of the others in turn.
     pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
+        let keys = self.keys.in_order();
         let mut refused = Error::NoKey;
-        for turn in 0..self.keys.len() {
-            let index = (preferred + turn) % self.keys.len();
-            let key = &self.keys[index];
+        for key in &keys {
             let attempt = request
                 .try_clone()
                 .ok_or_else(|| Error::Unreachable("the request cannot be repeated".to_owned()))?
-                .header(AUTHORIZATION, key.authorization.clone());
+                .header(AUTHORIZATION, key.authorization());
             let response = attempt.send().await.map_err(transport)?;
             let answer = Answer::read(response).await?;
-            let status = answer.status;
-            if status.is_success() {
-                self.preferred.store(index, Ordering::Relaxed);
+            if answer.status.is_success() {
+                self.keys.accepted(key);
                 return Ok(answer);
             }
-            let refusal = answer.refusal(&self.keys);
-            if status != StatusCode::UNAUTHORIZED {
-                return Err(Error::Refused(refusal));
-            }
-            tracing::warn!(
-                key = key.fingerprint,
-                code = refusal.code,
-                athos_request_id = refusal.request_id,
-                "Athos refused an API key"
-            );
+            let refusal = answer.refusal(&keys);
+            let other_may_do = self.keys.refused(key, &refusal);
             refused = Error::Refused(refusal);
+            if !other_may_do {
+                break;
+            }
         }
         Err(refused)
     }
@@ -286,7 +245,7 @@ impl Answer {
         }
     }
 
-    fn refusal(&self, keys: &[ApiKey]) -> Refusal {
+    fn refusal(&self, keys: &[Arc<ApiKey>]) -> Refusal {
         let status = self.status;
         let said = types::read_refusal(&self.body);
         let mut message = said.message.unwrap_or_else(|| {
@@ -297,7 +256,7 @@ impl Answer {
         });
         // Whatever a vendor or a proxy on the way may echo, a key of ours goes no further.
         for key in keys {
-            message = message.replace(key.secret.expose_secret(), "[redacted]");
+            message = key.redact(&message);
         }
         Refusal {
             status: status.as_u16(),

@@ -102,10 +102,16 @@ mod tests {
 
     use super::*;
     use crate::athos::types::{AgencyRef, Handle};
+    use crate::clock::Clock;
 
     fn client(server: &MockServer) -> Client {
         let base = format!("{}/api/external/v1", server.uri());
-        Client::new(&base.parse().unwrap(), &["ath_live_x".into()]).unwrap()
+        Client::new(
+            &base.parse().unwrap(),
+            &["ath_live_x".into()],
+            Clock::system(),
+        )
+        .unwrap()
     }
 
     fn answer(status: u16, body: Value) -> impl Respond {

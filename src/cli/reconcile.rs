@@ -57,6 +57,7 @@ pub(super) async fn run(
     let athos = Arc::new(athos::Client::new(
         &config.athos_base_url,
         &config.athos_api_key,
+        clock.clone(),
     )?);
     let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
     let reconciler = Reconciler::new(
