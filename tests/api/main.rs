@@ -18,6 +18,7 @@ mod log;
 mod r#loop;
 mod operations;
 mod reads;
+mod real_calls;
 mod reconcile;
 mod refusals;
 mod schedule;
