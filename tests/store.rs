@@ -5,12 +5,15 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+#[path = "store/identities.rs"]
+mod identities;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
     CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, EventState, Identity, PlatformId,
-    Scope, Source, Timestamp,
+    RepId, Scope, Source, Timestamp,
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
@@ -94,25 +97,43 @@ async fn claim(store: &SharedStore, now: Timestamp) -> Vec<ClaimedEvent> {
         .unwrap()
 }
 
-async fn list(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
-    let filter = CallFilter {
-        scope,
-        from: None,
-        to: None,
-        rep: None,
-        agency: None,
-        drill: None,
-        status: None,
-    };
+const EVERYTHING: CallFilter = CallFilter {
+    scope: Scope::All,
+    from: None,
+    to: None,
+    rep: None,
+    agency: None,
+    drill: None,
+    status: None,
+};
+
+async fn list(store: &SharedStore, filter: &CallFilter, limit: u32) -> Vec<String> {
     let (mut ids, mut place) = (Vec::new(), None);
     loop {
-        let page = store.list_calls(&filter, limit, place).await.unwrap();
+        let page = store.list_calls(filter, limit, place).await.unwrap();
         ids.extend(page.rows.into_iter().map(|row| row.id));
         place = page.next;
         if place.is_none() {
             return ids;
         }
     }
+}
+
+async fn all_calls(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
+    let filter = CallFilter {
+        scope,
+        ..EVERYTHING
+    };
+    list(store, &filter, limit).await
+}
+
+async fn list_by(store: &SharedStore, rep: Option<&str>, agency: Option<&str>) -> Vec<String> {
+    let filter = CallFilter {
+        rep: rep.map(str::to_owned),
+        agency: agency.map(str::to_owned),
+        ..EVERYTHING
+    };
+    list(store, &filter, 100).await
 }
 
 /// The whole contract.
@@ -124,6 +145,7 @@ async fn keeps_the_contract(store: SharedStore) {
     pages_hold_every_call_once(&store).await;
     progress_adds_up_within_the_scope(&store).await;
     mints_are_recorded(&store).await;
+    identities::ids_of_both_families_meet(&store).await;
     listed_calls_come_in_once(&store).await;
     operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
@@ -327,7 +349,7 @@ async fn readers_see_their_scope(store: &SharedStore) {
         (Scope::Agency(id("agency_2")), vec!["call_3"]),
     ];
     for (scope, visible) in scopes {
-        let mut listed = list(store, scope.clone(), 50).await;
+        let mut listed = all_calls(store, scope.clone(), 50).await;
         listed.sort();
         assert_eq!(listed, visible, "{scope:?}");
         let found = store.changes_since(&scope, 0, 50).await.unwrap();
@@ -363,10 +385,14 @@ async fn pages_hold_every_call_once(store: &SharedStore) {
         store.accept_event(event).await.unwrap();
     }
     let scope = Scope::Rep(id("rep_p"));
-    let whole = list(store, scope.clone(), 100).await;
+    let whole = all_calls(store, scope.clone(), 100).await;
     assert_eq!(whole.len(), 25);
     for limit in [1, 7, 24, 25, 26] {
-        assert_eq!(list(store, scope.clone(), limit).await, whole, "{limit}");
+        assert_eq!(
+            all_calls(store, scope.clone(), limit).await,
+            whole,
+            "{limit}"
+        );
     }
 }
 
@@ -427,7 +453,7 @@ async fn mints_are_recorded(store: &SharedStore) {
     let mint = || NewMint {
         id: "mint_1".to_owned(),
         requested_at: NOW,
-        rep: id("rep_1"),
+        rep: RepId::Ours(id("rep_1")),
         agency: None,
         caller: "user",
     };

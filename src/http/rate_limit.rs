@@ -6,11 +6,11 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::model::PlatformId;
+use crate::model::RepId;
 
 /// Counts session tokens by rep.
 pub struct MintLimit {
-    limiter: DefaultKeyedRateLimiter<PlatformId>,
+    limiter: DefaultKeyedRateLimiter<RepId>,
     clock: DefaultClock,
 }
 
@@ -28,7 +28,7 @@ impl MintLimit {
     ///
     /// # Errors
     /// The wait.
-    pub fn count(&self, rep: &PlatformId) -> Result<(), Duration> {
+    pub fn count(&self, rep: &RepId) -> Result<(), Duration> {
         self.limiter
             .check_key(rep)
             .map_err(|refused| refused.wait_time_from(self.clock.now()))

@@ -1,6 +1,7 @@
 //! What the service remembers, as a trait in the domain's verbs: the inbox of events, the calls, the mints.
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
+mod identity;
 mod inspect;
 mod reconcile;
 mod sqlite;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
+use crate::athos::contract::LearntContract;
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, RepId, Scope, Source, Timestamp,
 };
 
+pub use identity::{IdentityKind, Pairing};
 pub use inspect::{
     Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
@@ -194,7 +197,7 @@ pub struct NewMint {
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// For whom.
-    pub rep: PlatformId,
+    pub rep: RepId,
     /// Of which agency.
     pub agency: Option<PlatformId>,
     /// Who asked: `user` or `service`.
@@ -379,6 +382,23 @@ pub trait Store: Send + Sync {
 
     /// Records what came of it.
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+
+    /// Learns ids from Athos's roster, and gives ours to the calls and mints that had only Athos's. What Athos has on
+    /// record replaces what was known; the rest does not. Returns what is known now, one for each.
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>>;
+
+    /// What Athos calls a rep of ours, if that has been learnt.
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>>;
+
+    /// Remembers which generation of the contract Athos speaks.
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()>;
+
+    /// Which generation Athos was last found to speak.
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>>;
 
     /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
     /// were good. A token that was never used looks the same.

@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
 
 use super::writer::Operation;
-use crate::model::{PlatformId, Timestamp};
+use crate::model::{AgentId, PlatformId, Timestamp};
 use crate::store::{MintOutcome, NewMint, StoreResult};
 
 #[async_trait]
@@ -14,11 +14,15 @@ impl Operation for NewMint {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
         sqlx::query(
-            "INSERT INTO mints (id, requested_at, rep, agency, caller) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO mints (id, requested_at, rep, athos_rep, agency, caller) \
+             SELECT ?1, ?2, \
+               coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?4)), \
+               ?4, ?5, ?6",
         )
         .bind(&*self.id)
         .bind(self.requested_at.as_millis())
-        .bind(self.rep.as_str())
+        .bind(self.rep.ours().map(PlatformId::as_str))
+        .bind(self.rep.athos().map(AgentId::as_str))
         .bind(self.agency.as_ref().map(PlatformId::as_str))
         .bind(self.caller)
         .execute(tx)
@@ -54,7 +58,8 @@ impl Operation for Finish {
 }
 
 /// A call begins while its token is good, or moments later by another clock, and ends at the latest two hours on. Which
-/// token began which call nobody tells us: one call stands for all tokens of its rep at the time.
+/// token began which call nobody tells us: one call stands for all tokens of its rep at the time. A rep may be known by
+/// Athos's id alone, on both sides.
 pub(super) async fn without_call(
     readers: &SqlitePool,
     since: Timestamp,
@@ -65,6 +70,11 @@ pub(super) async fn without_call(
          WHERE outcome = 'minted' AND requested_at BETWEEN ? AND ? AND NOT EXISTS ( \
            SELECT 1 FROM calls \
            WHERE calls.rep = mints.rep AND source = 'roleplay' AND sort_at >= requested_at \
+             AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000) \
+         AND NOT EXISTS ( \
+           SELECT 1 FROM calls \
+           WHERE mints.rep IS NULL AND calls.rep IS NULL AND calls.athos_rep = mints.athos_rep \
+             AND source = 'roleplay' AND sort_at >= requested_at \
              AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000)",
     )
     .bind(since.as_millis())

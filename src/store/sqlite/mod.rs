@@ -1,6 +1,8 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod contract;
+mod identities;
 mod inbox;
 mod inspect;
 mod mints;
@@ -24,12 +26,13 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, EventFilter,
-    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, Progress,
-    ProgressFilter, QueueDepth, Repair, Replay, RunEnd, Settled, Settlement, Store, StoreResult,
-    StoredCall, StoredEvent,
+    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, Pairing,
+    Progress, ProgressFilter, QueueDepth, Repair, Replay, RunEnd, Settled, Settlement, Store,
+    StoreResult, StoredCall, StoredEvent,
 };
+use crate::athos::contract::LearntContract;
 use crate::config::Misconfigured;
-use crate::model::{Scope, Source, Timestamp};
+use crate::model::{PlatformId, Scope, Source, Timestamp};
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -184,6 +187,26 @@ impl Store for SqliteStore {
         self.writer.write(mints::Finish { id, outcome }).await
     }
 
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>> {
+        self.writer.write(identities::Learn { pairings, now }).await
+    }
+
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+        identities::of_rep(&self.readers, rep).await
+    }
+
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
+        self.writer.write(contract::Learn(learnt)).await
+    }
+
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>> {
+        contract::learnt(&self.readers).await
+    }
+
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
         mints::without_call(&self.readers, since, until).await
     }
@@ -301,7 +324,7 @@ async fn close(connection: SqliteConnection) {
 mod tests {
     use super::writer::Operation;
     use super::*;
-    use crate::model::PlatformId;
+    use crate::model::RepId;
     use crate::store::StoreError;
 
     /// Asks the writer's own connection.
@@ -336,7 +359,7 @@ mod tests {
         NewMint {
             id: number.to_string(),
             requested_at: Timestamp::from_millis(1),
-            rep: PlatformId::new(&"r".repeat(200)).unwrap(),
+            rep: RepId::Ours(PlatformId::new(&"r".repeat(200)).unwrap()),
             agency: None,
             caller: "service",
         }
