@@ -92,7 +92,7 @@ struct Receipt {
     status: ReceiptStatus,
 }
 
-/// What became of a delivery. All three are kept on disk.
+/// What became of a delivery. It is kept on disk, unless it is about what was erased.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ReceiptStatus {
@@ -100,7 +100,7 @@ enum ReceiptStatus {
     Accepted,
     /// It was here before.
     Duplicate,
-    /// Signed, but nothing we understand; kept, and left alone.
+    /// Signed, but nothing we understand: kept, and left alone. Or about what was erased: not kept.
     Ignored,
 }
 
@@ -138,6 +138,11 @@ async fn receive_webhook(
             count("duplicate");
             tracing::debug!(%request, call, "duplicate delivery");
             ReceiptStatus::Duplicate
+        }
+        (Accepted::Erased, _) => {
+            count("erased");
+            tracing::info!(%request, "a delivery about what was erased; nothing of it is kept");
+            ReceiptStatus::Ignored
         }
         (Accepted::New, Some(reason)) => {
             count("ignored");
