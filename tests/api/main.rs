@@ -8,6 +8,7 @@
 mod ambient;
 mod callers;
 mod commands;
+mod console;
 mod demo;
 mod events;
 mod faults;
