@@ -48,8 +48,8 @@ struct Overview {
     repaired: u64,
     /// Tokens of the last 24 hours, less the last three, without a call of their rep at the time.
     mints_without_call: u64,
-    /// The latest reconciliation.
-    last_run: Option<Run>,
+    /// The latest reconciliation of each source.
+    last_runs: Vec<Run>,
 }
 
 /// Which tokens to list.
@@ -113,7 +113,7 @@ async fn show_overview(
             .store
             .mints_without_call(since, now.minus(MINT_MAY_TAKE))
             .await?,
-        last_run: runs.into_iter().next(),
+        last_runs: latest_of_each_source(runs),
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(overview)))
 }
@@ -161,4 +161,15 @@ async fn list_mints(
         next_cursor: page.next,
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(list)))
+}
+
+/// Of runs, newest first.
+fn latest_of_each_source(runs: Vec<Run>) -> Vec<Run> {
+    let mut latest: Vec<Run> = Vec::new();
+    for run in runs {
+        if latest.iter().all(|known| known.source != run.source) {
+            latest.push(run);
+        }
+    }
+    latest
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::NewEvent;
-use crate::model::Timestamp;
+use crate::model::{Source, Timestamp};
 
 /// A call that Athos lists as scored, ready to come in like a webhook.
 #[derive(Clone, Debug)]
@@ -52,9 +52,11 @@ impl RepairCause {
 /// A reconciliation that begins.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRun {
+    /// Whose list it reads.
+    pub source: Source,
     /// Whether it continues where the one before ended; only such runs say until when all is reconciled.
     pub continues: bool,
-    /// The earliest end of a call it looks at.
+    /// The earliest it looks at, on the axis of the source.
     pub from: Timestamp,
     /// The latest.
     pub to: Timestamp,
@@ -81,6 +83,8 @@ pub struct RunEnd {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
+    /// Whose calls it looked at: `roleplay` or `real_call`.
+    pub source: String,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended; `null` while it goes on, or if its process died.

@@ -102,7 +102,7 @@ async fn the_overview_counts_what_waits_and_what_was_lost() {
         empty,
         json!({
             "now": app.now(), "waiting": 0, "oldestReceivedAt": null, "dead": 0, "repaired": 0,
-            "mintsWithoutCall": 0, "lastRun": empty["lastRun"],
+            "mintsWithoutCall": 0, "lastRuns": [],
         })
     );
     app.mint_for("rep_2", "agency_1").await.expect(200);
@@ -111,7 +111,7 @@ async fn the_overview_counts_what_waits_and_what_was_lost() {
     app.ended_call("rep_1", "agency_1").await;
     app.faults(json!({})).await;
     app.clock.advance(MINUTE);
-    app.service().reconciler.run_once().await.unwrap();
+    app.reconciler().run_once().await.unwrap();
     let found_at = app.now();
     app.clock.advance(MINUTE);
     let overview = asked(&app, "/athos/overview").await;
@@ -120,8 +120,8 @@ async fn the_overview_counts_what_waits_and_what_was_lost() {
         (&json!(1), &json!(found_at))
     );
     assert_eq!(overview["repaired"], 1);
-    assert_eq!(overview["lastRun"]["repaired"], 1);
-    assert_eq!(overview["lastRun"]["error"], Value::Null);
+    assert_eq!(overview["lastRuns"][0]["repaired"], 1);
+    assert_eq!(overview["lastRuns"][0]["error"], Value::Null);
     assert_eq!(
         overview["mintsWithoutCall"], 0,
         "its rep may still be on the call"

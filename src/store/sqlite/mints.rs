@@ -56,7 +56,7 @@ impl Operation for Finish {
 /// That a call may have begun with a token: it begins while the token is good, or moments later by another clock, and
 /// ends at the latest two hours on. Which token began which call nobody tells us: one call stands for all tokens of its
 /// rep at the time.
-const BEGAN: &str = "calls.rep = mints.rep AND sort_at >= requested_at \
+const BEGAN: &str = "calls.rep = mints.rep AND source = 'roleplay' AND sort_at >= requested_at \
                      AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000";
 
 const WITHOUT_CALL: &str = "outcome = 'minted' AND NOT EXISTS (SELECT 1 FROM calls WHERE ";
