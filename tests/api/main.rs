@@ -16,6 +16,7 @@ mod jwks;
 mod live;
 mod log;
 mod r#loop;
+mod matrix;
 mod operations;
 mod reads;
 mod reconcile;
