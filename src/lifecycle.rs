@@ -37,7 +37,7 @@ pub struct Options {
     pub clock: Clock,
     /// Mounts the demo's sign-in.
     pub demo: Option<DemoSecret>,
-    /// Whether the worker and the reconciler run by themselves; tests step them instead.
+    /// Whether the worker and the reconcilers run by themselves; tests step them instead.
     pub run_worker: bool,
 }
 
@@ -51,8 +51,8 @@ pub struct Service {
     pub store: SharedStore,
     /// What processes events.
     pub worker: Arc<Worker>,
-    /// What finds calls whose webhook never came.
-    pub reconciler: Arc<Reconciler>,
+    /// What finds calls whose webhook never came: one for each source.
+    pub reconcilers: Vec<Arc<Reconciler>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     servers: Vec<JoinHandle<io::Result<()>>>,
@@ -88,13 +88,19 @@ impl Service {
             clock.clone(),
             config.fetch_concurrency.get(),
         ));
-        let reconciler = Arc::new(Reconciler::new(
-            Arc::clone(&store),
-            Arc::clone(&athos),
-            Arc::clone(worker.gate()),
-            clock.clone(),
-            config.reconcile_overlap,
-        ));
+        let reconcilers: Vec<_> = config
+            .sources
+            .iter()
+            .map(|source| {
+                Arc::new(Reconciler::new(
+                    Arc::clone(&store),
+                    Arc::clone(&athos),
+                    Arc::clone(worker.gate()),
+                    clock.clone(),
+                    config.reading_of(*source),
+                ))
+            })
+            .collect();
         let state = AppState::new(Shared {
             store: Arc::clone(&store),
             athos,
@@ -115,9 +121,11 @@ impl Service {
         ];
         let mut running = Vec::new();
         if options.run_worker {
-            let reconciling = Arc::clone(&reconciler).run(config.reconcile_every, shutdown.clone());
             running.push(tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
-            running.push(tokio::spawn(reconciling));
+            running.extend(reconcilers.iter().map(|reconciler| {
+                let reconciler = Arc::clone(reconciler);
+                tokio::spawn(reconciler.run(config.reconcile_every, shutdown.clone()))
+            }));
         }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
@@ -125,7 +133,7 @@ impl Service {
             admin_addr,
             store,
             worker,
-            reconciler,
+            reconcilers,
             shutdown,
             tasks,
             servers,
@@ -150,7 +158,7 @@ impl Service {
         }
         for task in self.running {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the worker or the reconciler did not end well");
+                tracing::error!(%error, "the worker or a reconciler did not end well");
             }
         }
         self.tasks.close();

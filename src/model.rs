@@ -1,12 +1,16 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
 //! no vendor field names (those live in `athos/types.rs`).
 
+mod source;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use source::Source;
 
 /// A moment, in milliseconds since 1970 UTC. On the wire it is ISO 8601 with milliseconds, as Athos writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

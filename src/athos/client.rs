@@ -7,14 +7,14 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::error::{Error, Refusal};
 use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, SessionToken};
 use crate::clock::Clock;
-use crate::model::{CallDetail, CallHeader, PlatformId, Timestamp};
+use crate::model::{CallDetail, CallHeader, PlatformId, Source, Timestamp};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,11 +60,18 @@ pub struct Client {
 /// Which calls to list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListQuery {
-    /// The earliest end of a call, inclusive.
+    /// Of which source; it decides the axis: the end of a practice call, the start of a real one.
+    #[serde(serialize_with = "as_word")]
+    pub source: Source,
+    /// The earliest, inclusive.
     pub from: Timestamp,
-    /// The latest end of a call, inclusive; up to now when absent.
+    /// The latest, inclusive; up to now when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
+}
+
+fn as_word<S: Serializer>(source: &Source, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(source.as_str())
 }
 
 /// One page of a list, newest call first.

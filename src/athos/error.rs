@@ -96,6 +96,12 @@ impl Error {
         }
     }
 
+    /// Whether Athos says that it cannot make sense of what was asked.
+    #[must_use]
+    pub fn is_invalid_request(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == "INVALID_REQUEST")
+    }
+
     /// A short name for metrics: Athos's code, or ours.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -19,6 +19,7 @@ mod r#loop;
 mod matrix;
 mod operations;
 mod reads;
+mod real_calls;
 mod reconcile;
 mod refusals;
 mod schedule;
