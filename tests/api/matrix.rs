@@ -99,12 +99,13 @@ async fn standing(app: &TestApp) -> String {
 }
 
 async fn reconcile(app: &TestApp, repaired: &mut u32) -> &'static str {
-    match app.service().reconciler.run_once().await.unwrap() {
+    match app.reconciler().run_once().await.unwrap() {
         Ended::Completed(tally) => {
             *repaired += tally.repaired;
             "completed"
         }
         Ended::Failed(..) => "failed",
+        Ended::Refused(_) => "refused",
         Ended::Held(_) => "held",
     }
 }
