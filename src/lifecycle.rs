@@ -40,7 +40,7 @@ pub struct Options {
     pub clock: Clock,
     /// Mounts the demo's sign-in.
     pub demo: Option<DemoSecret>,
-    /// Whether the worker and the reconciler run by themselves; tests step them instead.
+    /// Whether the worker and the reconcilers run by themselves; tests step them instead.
     pub run_worker: bool,
     /// How long clients may keep the service waiting.
     pub deadlines: Deadlines,
@@ -56,8 +56,8 @@ pub struct Service {
     pub store: SharedStore,
     /// What processes events.
     pub worker: Arc<Worker>,
-    /// What finds calls whose webhook never came.
-    pub reconciler: Arc<Reconciler>,
+    /// What finds calls whose webhook never came: one for each source.
+    pub reconcilers: Vec<Arc<Reconciler>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     servers: Vec<JoinHandle<()>>,
@@ -93,13 +93,19 @@ impl Service {
             clock.clone(),
             config.fetch_concurrency.get(),
         ));
-        let reconciler = Arc::new(Reconciler::new(
-            Arc::clone(&store),
-            Arc::clone(&athos),
-            Arc::clone(worker.gate()),
-            clock.clone(),
-            config.reconcile_overlap,
-        ));
+        let reconcilers: Vec<_> = config
+            .sources
+            .iter()
+            .map(|source| {
+                Arc::new(Reconciler::new(
+                    Arc::clone(&store),
+                    Arc::clone(&athos),
+                    Arc::clone(worker.gate()),
+                    clock.clone(),
+                    config.reading_of(*source),
+                ))
+            })
+            .collect();
         let state = AppState::new(Shared {
             store: Arc::clone(&store),
             athos,
@@ -133,9 +139,11 @@ impl Service {
         ];
         let mut running = Vec::new();
         if options.run_worker {
-            let reconciling = Arc::clone(&reconciler).run(config.reconcile_every, shutdown.clone());
             running.push(tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
-            running.push(tokio::spawn(reconciling));
+            running.extend(reconcilers.iter().map(|reconciler| {
+                let reconciler = Arc::clone(reconciler);
+                tokio::spawn(reconciler.run(config.reconcile_every, shutdown.clone()))
+            }));
         }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
@@ -143,7 +151,7 @@ impl Service {
             admin_addr,
             store,
             worker,
-            reconciler,
+            reconcilers,
             shutdown,
             tasks,
             servers,
@@ -168,7 +176,7 @@ impl Service {
         }
         for task in self.running {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the worker or the reconciler did not end well");
+                tracing::error!(%error, "the worker or a reconciler did not end well");
             }
         }
         self.tasks.close();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use athos_backend::model::{
     CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, EventState, Identity, PlatformId,
-    Scope, Timestamp,
+    Scope, Source, Timestamp,
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
@@ -621,9 +621,9 @@ async fn operators_see_events_and_replay_them(store: &SharedStore) {
 }
 
 async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
-    assert_eq!(store.reconciled_until().await.unwrap(), None);
     let begin = async |continues, to| {
         let run = NewRun {
+            source: Source::Roleplay,
             continues,
             from: NOW,
             to,
@@ -641,7 +641,8 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
         };
         store.finish_run(id, end).await.unwrap();
     };
-    let until = async || store.reconciled_until().await.unwrap();
+    let until = async || store.reconciled_until(Source::Roleplay).await.unwrap();
+    assert_eq!(until().await, None);
     end(begin(false, after(1)).await, None).await;
     assert_eq!(until().await, None, "somebody named its window");
     let first = begin(true, after(2)).await;
@@ -656,6 +657,19 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     assert_eq!(until().await, Some(after(4)));
     // A clock was set back.
     end(begin(true, after(3)).await, None).await;
+    assert_eq!(until().await, Some(after(3)));
+
+    let of_real_calls = async || store.reconciled_until(Source::RealCall).await.unwrap();
+    assert_eq!(of_real_calls().await, None, "each source goes by itself");
+    let run = NewRun {
+        source: Source::RealCall,
+        continues: true,
+        from: NOW,
+        to: after(7),
+        started_at: after(7),
+    };
+    end(store.begin_run(run).await.unwrap(), None).await;
+    assert_eq!(of_real_calls().await, Some(after(7)));
     assert_eq!(until().await, Some(after(3)));
 }
 

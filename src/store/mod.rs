@@ -11,7 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
-use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Timestamp};
+use crate::model::{
+    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Source, Timestamp,
+};
 
 pub use inspect::{
     Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
@@ -395,9 +397,9 @@ pub trait Store: Send + Sync {
     /// Records how it ended.
     async fn finish_run(&self, id: i64, end: RunEnd) -> StoreResult<()>;
 
-    /// Until when all calls have been reconciled; `None` before the first run. Runs over a window that somebody named do
-    /// not count: there may be a gap before it.
-    async fn reconciled_until(&self) -> StoreResult<Option<Timestamp>>;
+    /// Until when all calls of a source have been reconciled; `None` before the first run. Runs over a window that
+    /// somebody named do not count: there may be a gap before it.
+    async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>>;
 
     /// One page of calls, newest first, after `after`.
     async fn list_calls(

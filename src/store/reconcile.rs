@@ -1,6 +1,6 @@
 //! What reconciliation asks of the store, in words: calls that Athos lists, repairs, and runs with their windows.
 
-use crate::model::Timestamp;
+use crate::model::{Source, Timestamp};
 
 use super::NewEvent;
 
@@ -50,9 +50,11 @@ impl RepairCause {
 /// A reconciliation that begins.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRun {
+    /// Whose list it reads.
+    pub source: Source,
     /// Whether it continues where the one before ended; only such runs say until when all is reconciled.
     pub continues: bool,
-    /// The earliest end of a call it looks at.
+    /// The earliest it looks at, on the axis of the source.
     pub from: Timestamp,
     /// The latest.
     pub to: Timestamp,

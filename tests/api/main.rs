@@ -19,6 +19,7 @@ mod log;
 mod r#loop;
 mod operations;
 mod reads;
+mod real_calls;
 mod reconcile;
 mod refusals;
 mod schedule;

@@ -64,7 +64,7 @@ pub(super) async fn without_call(
         "SELECT count(*) FROM mints \
          WHERE outcome = 'minted' AND requested_at BETWEEN ? AND ? AND NOT EXISTS ( \
            SELECT 1 FROM calls \
-           WHERE calls.rep = mints.rep AND sort_at >= requested_at \
+           WHERE calls.rep = mints.rep AND source = 'roleplay' AND sort_at >= requested_at \
              AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000)",
     )
     .bind(since.as_millis())

@@ -29,7 +29,7 @@ use super::{
     StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
-use crate::model::{Scope, Timestamp};
+use crate::model::{Scope, Source, Timestamp};
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -208,8 +208,8 @@ impl Store for SqliteStore {
         self.writer.write(reconcile::Finish { id, end }).await
     }
 
-    async fn reconciled_until(&self) -> StoreResult<Option<Timestamp>> {
-        reconcile::reconciled_until(&self.readers).await
+    async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
+        reconcile::reconciled_until(&self.readers, source).await
     }
 
     async fn list_calls(
