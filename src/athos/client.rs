@@ -23,7 +23,7 @@ pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// Longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most rows Athos gives in one page.
-const PAGE_LIMIT: u32 = 100;
+pub(super) const PAGE_LIMIT: u32 = 100;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The one way to make an HTTP client here: bounded in time, never redirected, and honest about who asks.
@@ -106,10 +106,7 @@ impl Client {
         agency: Option<&PlatformId>,
     ) -> Result<SessionToken, Error> {
         let body = MintBody::external(rep, agency);
-        let request = self
-            .http
-            .request(Method::POST, self.url(&["session"]))
-            .json(&body);
+        let request = self.request(Method::POST, &["session"]).json(&body);
         let answer = self.send(request).await?;
         types::read_session(&answer.body).map_err(|why| answer.unreadable(&why))
     }
@@ -119,9 +116,7 @@ impl Client {
     /// # Errors
     /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
     pub async fn call(&self, call_id: &str) -> Result<CallDetail, Error> {
-        let request = self
-            .http
-            .request(Method::GET, self.url(&["calls", call_id]));
+        let request = self.request(Method::GET, &["calls", call_id]);
         let answer = self.send(request).await?;
         let detail = types::read_detail(&answer.body).map_err(|why| answer.unreadable(&why))?;
         if detail.header.id == call_id {
@@ -136,9 +131,7 @@ impl Client {
     /// # Errors
     /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
     pub async fn recording(&self, call_id: &str) -> Result<Option<SecretString>, Error> {
-        let request = self
-            .http
-            .request(Method::GET, self.url(&["calls", call_id]));
+        let request = self.request(Method::GET, &["calls", call_id]);
         let answer = self.send(request).await?;
         types::read_recording(&answer.body).map_err(|why| answer.unreadable(&why))
     }
@@ -149,8 +142,7 @@ impl Client {
     /// Any [`Error`].
     pub async fn list_page(&self, query: &ListQuery, cursor: Option<&str>) -> Result<Page, Error> {
         let mut request = self
-            .http
-            .request(Method::GET, self.url(&["calls"]))
+            .request(Method::GET, &["calls"])
             .query(query)
             .query(&[("limit", PAGE_LIMIT)]);
         if let Some(cursor) = cursor {
@@ -162,17 +154,17 @@ impl Client {
         Ok(Page { calls, next_cursor })
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> reqwest::RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             // Each part becomes one percent-encoded segment, whatever is in it.
             segments.pop_if_empty().extend(path);
         }
-        url
+        self.http.request(method, url)
     }
 
     /// Sends with the first key of the ring, and on 401 with each of the others in turn.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+    pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
         let keys = self.keys.in_order();
         let mut refused = Error::NoKey;
         for key in &keys {
@@ -181,13 +173,12 @@ impl Client {
                 .ok_or_else(|| Error::Unreachable("the request cannot be repeated".to_owned()))?
                 .header(AUTHORIZATION, key.authorization());
             let response = attempt.send().await.map_err(transport)?;
-            let status = response.status();
             let answer = Answer::read(response).await?;
-            if status.is_success() {
+            if answer.status.is_success() {
                 self.keys.accepted(key);
                 return Ok(answer);
             }
-            let refusal = answer.refusal(status, &keys);
+            let refusal = answer.refusal(&keys);
             let other_may_do = self.keys.refused(key, &refusal);
             refused = Error::Refused(refusal);
             if !other_may_do {
@@ -214,10 +205,11 @@ fn transport(error: reqwest::Error) -> Error {
 }
 
 /// A whole answer of Athos's, read within the limits.
-struct Answer {
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     request_id: Option<String>,
     retry_after: Option<Duration>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -230,6 +222,7 @@ impl Answer {
                 .ok()
                 .map(str::to_owned)
         };
+        let status = response.status();
         let request_id = text("x-athos-request-id");
         let retry_after = text(RETRY_AFTER.as_str())
             .and_then(|seconds| seconds.trim().parse().ok())
@@ -245,20 +238,22 @@ impl Answer {
             body.extend_from_slice(&chunk);
         }
         Ok(Self {
+            status,
             request_id,
             retry_after,
             body,
         })
     }
 
-    fn unreadable(&self, why: &str) -> Error {
+    pub(super) fn unreadable(&self, why: &str) -> Error {
         Error::Unreadable {
             why: why.to_owned(),
             request_id: self.request_id.clone(),
         }
     }
 
-    fn refusal(&self, status: StatusCode, keys: &[Arc<ApiKey>]) -> Refusal {
+    fn refusal(&self, keys: &[Arc<ApiKey>]) -> Refusal {
+        let status = self.status;
         let said = types::read_refusal(&self.body);
         let mut message = said.message.unwrap_or_else(|| {
             status
@@ -278,6 +273,7 @@ impl Answer {
             message,
             request_id: said.request_id.or_else(|| self.request_id.clone()),
             retry_after: self.retry_after,
+            existing_agent: said.existing_agent.map(Box::new),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::types::ExistingAgent;
+
 /// Why a request to Athos gave no answer we can use.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -49,6 +51,8 @@ pub struct Refusal {
     pub request_id: Option<String>,
     /// How long Athos asks us to wait.
     pub retry_after: Option<Duration>,
+    /// The agent that stands in the way, when a registration is refused for one.
+    pub existing_agent: Option<Box<ExistingAgent>>,
 }
 
 fn quoted(request_id: Option<&str>) -> String {
@@ -149,6 +153,7 @@ mod tests {
                 message: String::new(),
                 request_id: None,
                 retry_after: None,
+                existing_agent: None,
             })
             .class()
         };

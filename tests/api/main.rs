@@ -12,6 +12,7 @@ mod demo;
 mod events;
 mod faults;
 mod harness;
+mod hostile;
 mod jwks;
 mod live;
 mod log;
