@@ -16,6 +16,7 @@ mod progress;
 mod query;
 mod rate_limit;
 mod recording;
+mod server;
 mod state;
 mod token;
 mod webhook;
@@ -45,6 +46,7 @@ use observe::Observer;
 pub use observe::REQUEST_ID;
 pub use pages::Page;
 pub use rate_limit::MintLimit;
+pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
 
 /// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
