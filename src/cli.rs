@@ -15,7 +15,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, Misconfigured, Problems};
 use crate::demo;
-use crate::http;
+use crate::http::{self, Deadlines};
 use crate::lifecycle::{Options, Service, asked_to_stop};
 use crate::simulator;
 use crate::telemetry;
@@ -162,6 +162,7 @@ async fn serve(config: &Config, clock: Clock) -> anyhow::Result<()> {
         clock,
         demo: None,
         run_worker: true,
+        deadlines: Deadlines::default(),
     };
     let service = Service::start(config, options).await?;
     asked_to_stop().await?;

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::{DEMO_COOKIE, DemoSecret};
+use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
 use crate::lifecycle::{Options, Service, asked_to_stop};
 use crate::simulator;
 
@@ -102,6 +102,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         clock,
         demo: Some(DemoSecret(jwt_secret)),
         run_worker: true,
+        deadlines: Deadlines::default(),
     };
     let service = Service::start(&config, options).await?;
     let page = format!("http://{}", service.addr);

@@ -1,5 +1,7 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
-//! no vendor field names (those live in `athos/types.rs`).
+//! no vendor field names (those live in `athos/types/`).
+
+mod source;
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use source::Source;
 
 /// A moment, in milliseconds since 1970 UTC. On the wire it is ISO 8601 with milliseconds, as Athos writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::call::Scoring;
 use super::directory::Rep;
 use super::error::ApiError;
-use super::faults::{DownHow, Endpoint, Faults, On};
+use super::faults::{DownHow, Endpoint, Faults, NAMES, On};
 
 /// The faults in force, and how often each has struck.
 #[derive(Debug, Default)]
@@ -175,7 +175,8 @@ impl Active {
         self.faults.unknown_fields.as_ref()?.code.clone()
     }
 
-    /// What `GET /_simulator/faults` answers: the set as it was put, and what is left of the counts.
+    /// What `GET /_simulator/faults` answers: the set as it was put, and what is left of the counts, and
+    /// which faults there are.
     pub(super) fn report(&self) -> Value {
         let mut remaining = Map::new();
         for (name, times) in self.faults.counted() {
@@ -192,7 +193,7 @@ impl Active {
             };
             remaining.insert(name.into(), report);
         }
-        json!({ "faults": self.faults, "remaining": remaining })
+        json!({ "faults": self.faults, "remaining": remaining, "known": NAMES })
     }
 }
 

@@ -9,6 +9,24 @@ use super::error::ApiError;
 const MAX_DELAY_MS: u64 = 600_000;
 const MAX_COPIES: usize = 100;
 
+/// Every fault's name, as `GET /_simulator/faults` lists them.
+pub(super) const NAMES: [&str; 14] = [
+    "slow",
+    "500-then-ok",
+    "429",
+    "down",
+    "key-revoked",
+    "quota",
+    "not-found-then-ok",
+    "duplicate",
+    "reorder",
+    "stale",
+    "bad-signature",
+    "never-send",
+    "unscored",
+    "unknown-fields",
+];
+
 /// The body of `PUT /_simulator/faults`: the whole set, by name. What is absent is off, so `{}` clears all.
 ///
 /// `times` always means: the first that many times, then no more; where it may be absent, for ever.
@@ -283,6 +301,14 @@ mod tests {
             panic!("not an object");
         };
         Faults::parse(body).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn every_fault_is_listed_by_its_name() {
+        let message = parse(json!({ "no-fault": {} })).unwrap_err();
+        let (_, known) = message.split_once("expected one of ").unwrap();
+        let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+        assert_eq!(known, NAMES);
     }
 
     #[test]
