@@ -144,6 +144,10 @@ pub struct Config {
     #[arg(long, env, value_name = "URL")]
     pub athos_sdk_url: Option<Url>,
 
+    /// Connections held at the same time; beyond it, those that have waited longest for a request make room
+    #[arg(long, env, value_name = "COUNT", default_value = "2048")]
+    pub max_connections: NonZeroU32,
+
     /// Session tokens a rep may ask for in a minute
     #[arg(long, env, value_name = "COUNT", default_value = "10")]
     pub mint_limit_per_rep: NonZeroU32,

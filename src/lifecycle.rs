@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -20,7 +19,9 @@ use crate::athos;
 use crate::athos::signature::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Page, Shared};
+use crate::http::{
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, MintLimit, Page, Shared,
+};
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -28,6 +29,8 @@ use crate::worker::reconcile::Reconciler;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
+/// Connections to the metrics: a few scrapers'.
+const ADMIN_CONNECTIONS: u32 = 64;
 /// How often gauges are set and idle memory is given back.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,8 @@ pub struct Options {
     pub demo: Option<DemoSecret>,
     /// Whether the worker and the reconcilers run by themselves; tests step them instead.
     pub run_worker: bool,
+    /// How long clients may keep the service waiting.
+    pub deadlines: Deadlines,
 }
 
 /// A running service.
@@ -55,7 +60,7 @@ pub struct Service {
     pub reconcilers: Vec<Arc<Reconciler>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    servers: Vec<JoinHandle<io::Result<()>>>,
+    servers: Vec<JoinHandle<()>>,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -115,9 +120,22 @@ impl Service {
         tokio::spawn(keep_house(state.clone(), metrics.clone()));
         let page = Page::new(config, options.demo.is_some());
         let router = http::router(state, &config.cors_origins, page, options.demo);
+        let serve = |name, listener, router, connections: u32| {
+            let limits = Limits {
+                listener: name,
+                connections: connections as usize,
+                deadlines: options.deadlines,
+            };
+            tokio::spawn(http::serve(listener, router, limits, shutdown.clone()))
+        };
         let servers = vec![
-            serve(listener, router, &shutdown),
-            serve(admin_listener, admin_router(metrics), &shutdown),
+            serve("public", listener, router, config.max_connections.get()),
+            serve(
+                "admin",
+                admin_listener,
+                admin_router(metrics),
+                ADMIN_CONNECTIONS,
+            ),
         ];
         let mut running = Vec::new();
         if options.run_worker {
@@ -147,8 +165,8 @@ impl Service {
         self.shutdown.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
             for server in &mut self.servers {
-                if let Ok(Err(error)) = server.await {
-                    tracing::error!(%error, "a listener failed");
+                if let Err(error) = server.await {
+                    tracing::error!(%error, "a listener did not end well");
                 }
             }
         });
@@ -181,22 +199,6 @@ async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
         ),
         _ => anyhow::anyhow!("cannot listen at {variable}={addr}: {error}"),
     })
-}
-
-fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: &CancellationToken,
-) -> JoinHandle<io::Result<()>> {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and complete; waiting to fill a packet only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    tokio::spawn(async move { server.await })
 }
 
 fn admin_router(metrics: PrometheusHandle) -> Router {

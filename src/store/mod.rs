@@ -2,6 +2,7 @@
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
 mod inspect;
+mod mints;
 mod reconcile;
 mod sqlite;
 
@@ -16,10 +17,11 @@ use crate::model::{
 };
 
 pub use inspect::{
-    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
+    Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
 };
-pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, RunEnd};
+pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintPage};
+pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
 pub use sqlite::SqliteStore;
 
 /// Longest anyone waits for a write. Athos gives a delivery up after 10 s (contract, "Rules"): a refusal before that
@@ -392,6 +394,14 @@ pub trait Store: Send + Sync {
     /// were good. A token that was never used looks the same.
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64>;
 
+    /// One page of requests for tokens, newest first, after the one with the id `after`.
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage>;
+
     /// Which of these calls [`Store::bring_in`] would bring in. Writes nothing.
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>>;
 
@@ -408,6 +418,9 @@ pub trait Store: Send + Sync {
     /// Until when all calls of a source have been reconciled; `None` before the first run. Runs over a window that
     /// somebody named do not count: there may be a gap before it.
     async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>>;
+
+    /// The latest runs, newest first.
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>>;
 
     /// One page of calls, newest first, after `after`.
     async fn list_calls(
@@ -446,7 +459,7 @@ pub trait Store: Send + Sync {
         after: Option<i64>,
     ) -> StoreResult<EventPage>;
 
-    /// One event, with its history.
+    /// One event, with its history and what is known of its call.
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
 
     /// Which events [`Store::replay`] would replay. Writes nothing.

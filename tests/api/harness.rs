@@ -103,6 +103,7 @@ impl TestApp {
                 .demo
                 .then(|| DemoSecret(setup.secrets.jwt.clone().into())),
             run_worker: setup.run_worker,
+            deadlines: setup.deadlines,
         };
         let service = Service::start(&config, options).await.unwrap();
         let origin = format!("http://{}", service.addr);

@@ -8,14 +8,17 @@
 mod ambient;
 mod callers;
 mod commands;
+mod console;
 mod demo;
 mod events;
 mod faults;
 mod harness;
+mod hostile;
 mod jwks;
 mod live;
 mod log;
 mod r#loop;
+mod matrix;
 mod operations;
 mod reads;
 mod real_calls;
