@@ -13,6 +13,9 @@ use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::model::Source;
+use crate::worker::reconcile::Reading;
+
 pub use checks::{Problems, Warning};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
@@ -141,6 +144,10 @@ pub struct Config {
     #[arg(long, env, value_name = "URL")]
     pub athos_sdk_url: Option<Url>,
 
+    /// Connections held at the same time; beyond it, those that have waited longest for a request make room
+    #[arg(long, env, value_name = "COUNT", default_value = "2048")]
+    pub max_connections: NonZeroU32,
+
     /// Session tokens a rep may ask for in a minute
     #[arg(long, env, value_name = "COUNT", default_value = "10")]
     pub mint_limit_per_rep: NonZeroU32,
@@ -149,6 +156,10 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "8")]
     pub fetch_concurrency: NonZeroU32,
 
+    /// Whose calls are looked for in Athos's lists: `roleplay`, `real_call`, or both, comma-separated
+    #[arg(long, env, value_delimiter = ',', value_name = "SOURCE", value_parser = source, default_value = "roleplay")]
+    pub sources: Vec<Source>,
+
     /// How often Athos's list of calls is compared with what is here
     #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "5m")]
     pub reconcile_every: Duration,
@@ -156,6 +167,10 @@ pub struct Config {
     /// How much of the list is read again each time: scores may come long after a call
     #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "2h")]
     pub reconcile_overlap: Duration,
+
+    /// Longest call with a real customer; such calls are listed by their start, so this much more is read again
+    #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "4h")]
+    pub real_call_longest: Duration,
 
     /// How to write the log, which goes to standard error; `RUST_LOG` says how much of it
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
@@ -190,6 +205,12 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text.trim()))
 }
 
+/// A source of calls by its name, also for `reconcile --source`.
+pub(crate) fn source(text: &str) -> Result<Source, String> {
+    let source = text.trim().parse();
+    source.map_err(|_| "neither roleplay nor real_call".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: Option<Duration> = text
         .parse::<jiff::SignedDuration>()
@@ -199,6 +220,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
+    /// How to read the list of a source. A call is listed once it has been scored, after its end: where the axis is the
+    /// start, it appears as far back as the longest call.
+    #[must_use]
+    pub fn reading_of(&self, source: Source) -> Reading {
+        let longest = match source {
+            Source::Roleplay => Duration::ZERO,
+            Source::RealCall => self.real_call_longest,
+        };
+        Reading {
+            source,
+            overlap: self.reconcile_overlap.saturating_add(longest),
+        }
+    }
+
     /// A configuration from flags alone, blind to the environment: for `demo` and for tests.
     ///
     /// # Errors

@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -20,7 +19,9 @@ use crate::athos;
 use crate::athos::signature::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Page, Shared};
+use crate::http::{
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, MintLimit, Page, Shared,
+};
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -28,6 +29,8 @@ use crate::worker::reconcile::Reconciler;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
+/// Connections to the metrics: a few scrapers'.
+const ADMIN_CONNECTIONS: u32 = 64;
 /// How often gauges are set and idle memory is given back.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -37,8 +40,10 @@ pub struct Options {
     pub clock: Clock,
     /// Mounts the demo's sign-in.
     pub demo: Option<DemoSecret>,
-    /// Whether the worker and the reconciler run by themselves; tests step them instead.
+    /// Whether the worker and the reconcilers run by themselves; tests step them instead.
     pub run_worker: bool,
+    /// How long clients may keep the service waiting.
+    pub deadlines: Deadlines,
 }
 
 /// A running service.
@@ -51,11 +56,11 @@ pub struct Service {
     pub store: SharedStore,
     /// What processes events.
     pub worker: Arc<Worker>,
-    /// What finds calls whose webhook never came.
-    pub reconciler: Arc<Reconciler>,
+    /// What finds calls whose webhook never came: one for each source.
+    pub reconcilers: Vec<Arc<Reconciler>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    servers: Vec<JoinHandle<io::Result<()>>>,
+    servers: Vec<JoinHandle<()>>,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -68,9 +73,10 @@ impl Service {
         let clock = options.clock;
         let metrics = telemetry::metrics()?;
         let athos = Arc::new(
-            athos::Client::new(&config.athos_base_url, &config.athos_api_key).context(
-                "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
-            )?,
+            athos::Client::new(&config.athos_base_url, &config.athos_api_key, clock.clone())
+                .context(
+                    "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
+                )?,
         );
         let authenticator = Authenticator::new(config, &clock)?;
         // Bound before the database is touched: of two services by mistake, the second fails here.
@@ -87,13 +93,19 @@ impl Service {
             clock.clone(),
             config.fetch_concurrency.get(),
         ));
-        let reconciler = Arc::new(Reconciler::new(
-            Arc::clone(&store),
-            Arc::clone(&athos),
-            Arc::clone(worker.gate()),
-            clock.clone(),
-            config.reconcile_overlap,
-        ));
+        let reconcilers: Vec<_> = config
+            .sources
+            .iter()
+            .map(|source| {
+                Arc::new(Reconciler::new(
+                    Arc::clone(&store),
+                    Arc::clone(&athos),
+                    Arc::clone(worker.gate()),
+                    clock.clone(),
+                    config.reading_of(*source),
+                ))
+            })
+            .collect();
         let state = AppState::new(Shared {
             store: Arc::clone(&store),
             athos,
@@ -108,15 +120,30 @@ impl Service {
         tokio::spawn(keep_house(state.clone(), metrics.clone()));
         let page = Page::new(config, options.demo.is_some());
         let router = http::router(state, &config.cors_origins, page, options.demo);
+        let serve = |name, listener, router, connections: u32| {
+            let limits = Limits {
+                listener: name,
+                connections: connections as usize,
+                deadlines: options.deadlines,
+            };
+            tokio::spawn(http::serve(listener, router, limits, shutdown.clone()))
+        };
         let servers = vec![
-            serve(listener, router, &shutdown),
-            serve(admin_listener, admin_router(metrics), &shutdown),
+            serve("public", listener, router, config.max_connections.get()),
+            serve(
+                "admin",
+                admin_listener,
+                admin_router(metrics),
+                ADMIN_CONNECTIONS,
+            ),
         ];
         let mut running = Vec::new();
         if options.run_worker {
-            let reconciling = Arc::clone(&reconciler).run(config.reconcile_every, shutdown.clone());
             running.push(tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
-            running.push(tokio::spawn(reconciling));
+            running.extend(reconcilers.iter().map(|reconciler| {
+                let reconciler = Arc::clone(reconciler);
+                tokio::spawn(reconciler.run(config.reconcile_every, shutdown.clone()))
+            }));
         }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
@@ -124,7 +151,7 @@ impl Service {
             admin_addr,
             store,
             worker,
-            reconciler,
+            reconcilers,
             shutdown,
             tasks,
             servers,
@@ -138,8 +165,8 @@ impl Service {
         self.shutdown.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
             for server in &mut self.servers {
-                if let Ok(Err(error)) = server.await {
-                    tracing::error!(%error, "a listener failed");
+                if let Err(error) = server.await {
+                    tracing::error!(%error, "a listener did not end well");
                 }
             }
         });
@@ -149,7 +176,7 @@ impl Service {
         }
         for task in self.running {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the worker or the reconciler did not end well");
+                tracing::error!(%error, "the worker or a reconciler did not end well");
             }
         }
         self.tasks.close();
@@ -172,22 +199,6 @@ async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
         ),
         _ => anyhow::anyhow!("cannot listen at {variable}={addr}: {error}"),
     })
-}
-
-fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: &CancellationToken,
-) -> JoinHandle<io::Result<()>> {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and complete; waiting to fill a packet only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    tokio::spawn(async move { server.await })
 }
 
 fn admin_router(metrics: PrometheusHandle) -> Router {

@@ -1,20 +1,20 @@
-//! The typed client of Athos's API: mint, list, detail. It holds the API keys and decides which one to use;
-//! it does not retry in time (that is the worker's schedule), only over keys.
+//! The typed client of Athos's API: mint, list, detail. It sends a request with one key of its ring after another
+//! until one is not refused; it does not retry in time (that is the worker's schedule).
 
-use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::error::{Error, Refusal};
-use super::signature::fingerprint;
+use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, SessionToken};
-use crate::model::{CallDetail, CallHeader, PlatformId, Timestamp};
+use crate::clock::Clock;
+use crate::model::{CallDetail, CallHeader, PlatformId, Source, Timestamp};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// Longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most rows Athos gives in one page.
-const PAGE_LIMIT: u32 = 100;
+pub(super) const PAGE_LIMIT: u32 = 100;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The one way to make an HTTP client here: bounded in time, never redirected, and honest about who asks.
@@ -50,38 +50,28 @@ pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client,
 }
 
 /// A client of Athos's API for one company.
+#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    keys: Vec<ApiKey>,
-    /// Which key worked last.
-    preferred: AtomicUsize,
-}
-
-struct ApiKey {
-    secret: SecretString,
-    authorization: HeaderValue,
-    fingerprint: String,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: Vec<_> = self.keys.iter().map(|key| &key.fingerprint).collect();
-        f.debug_struct("Client")
-            .field("base", &self.base.as_str())
-            .field("keys", &keys)
-            .finish_non_exhaustive()
-    }
+    keys: KeyRing,
 }
 
 /// Which calls to list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListQuery {
-    /// The earliest end of a call, inclusive.
+    /// Of which source; it decides the axis: the end of a practice call, the start of a real one.
+    #[serde(serialize_with = "as_word")]
+    pub source: Source,
+    /// The earliest, inclusive.
     pub from: Timestamp,
-    /// The latest end of a call, inclusive; up to now when absent.
+    /// The latest, inclusive; up to now when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
+}
+
+fn as_word<S: Serializer>(source: &Source, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(source.as_str())
 }
 
 /// One page of a list, newest call first.
@@ -98,27 +88,11 @@ impl Client {
     ///
     /// # Errors
     /// When no HTTP client can be made (no certificate authorities), or a key has bytes no header can carry.
-    pub fn new(base: &Url, keys: &[SecretString]) -> anyhow::Result<Self> {
-        let keys = keys
-            .iter()
-            .map(|secret| {
-                let bearer = format!("Bearer {}", secret.expose_secret());
-                let mut authorization = HeaderValue::try_from(bearer).map_err(|_| {
-                    anyhow::anyhow!("ATHOS_API_KEY holds a character no header can carry")
-                })?;
-                authorization.set_sensitive(true);
-                Ok(ApiKey {
-                    secret: secret.clone(),
-                    authorization,
-                    fingerprint: fingerprint(secret),
-                })
-            })
-            .collect::<anyhow::Result<_>>()?;
+    pub fn new(base: &Url, keys: &[SecretString], clock: Clock) -> anyhow::Result<Self> {
         Ok(Self {
+            keys: KeyRing::new(keys, clock)?,
             http: http_client(base, ANSWER_DEADLINE)?,
             base: base.clone(),
-            keys,
-            preferred: AtomicUsize::new(0),
         })
     }
 
@@ -132,10 +106,7 @@ impl Client {
         agency: Option<&PlatformId>,
     ) -> Result<SessionToken, Error> {
         let body = MintBody::external(rep, agency);
-        let request = self
-            .http
-            .request(Method::POST, self.url(&["session"]))
-            .json(&body);
+        let request = self.request(Method::POST, &["session"]).json(&body);
         let answer = self.send(request).await?;
         types::read_session(&answer.body).map_err(|why| answer.unreadable(&why))
     }
@@ -145,9 +116,7 @@ impl Client {
     /// # Errors
     /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
     pub async fn call(&self, call_id: &str) -> Result<CallDetail, Error> {
-        let request = self
-            .http
-            .request(Method::GET, self.url(&["calls", call_id]));
+        let request = self.request(Method::GET, &["calls", call_id]);
         let answer = self.send(request).await?;
         let detail = types::read_detail(&answer.body).map_err(|why| answer.unreadable(&why))?;
         if detail.header.id == call_id {
@@ -157,16 +126,35 @@ impl Client {
         }
     }
 
-    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use).
+    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use). One that a
+    /// browser must not be sent to counts as none.
     ///
     /// # Errors
     /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
     pub async fn recording(&self, call_id: &str) -> Result<Option<SecretString>, Error> {
-        let request = self
-            .http
-            .request(Method::GET, self.url(&["calls", call_id]));
+        let request = self.request(Method::GET, &["calls", call_id]);
         let answer = self.send(request).await?;
-        types::read_recording(&answer.body).map_err(|why| answer.unreadable(&why))
+        let link = types::read_recording(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        let may_follow = link
+            .as_ref()
+            .is_none_or(|link| self.may_follow(link.expose_secret()));
+        if !may_follow {
+            tracing::warn!(
+                call = call_id,
+                athos_request_id = answer.request_id,
+                "Athos's link to a recording is not https; nobody is sent there"
+            );
+        }
+        Ok(link.filter(|_| may_follow))
+    }
+
+    /// Links are followed over TLS only; and to a vendor that is itself reached in plain, as the simulator is.
+    fn may_follow(&self, link: &str) -> bool {
+        Url::parse(link).is_ok_and(|link| match link.scheme() {
+            "https" => true,
+            "http" => link.origin() == self.base.origin(),
+            _ => false,
+        })
     }
 
     /// Lists one page of scored calls (contract, `GET /calls`).
@@ -175,8 +163,7 @@ impl Client {
     /// Any [`Error`].
     pub async fn list_page(&self, query: &ListQuery, cursor: Option<&str>) -> Result<Page, Error> {
         let mut request = self
-            .http
-            .request(Method::GET, self.url(&["calls"]))
+            .request(Method::GET, &["calls"])
             .query(query)
             .query(&[("limit", PAGE_LIMIT)]);
         if let Some(cursor) = cursor {
@@ -188,44 +175,36 @@ impl Client {
         Ok(Page { calls, next_cursor })
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> reqwest::RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             // Each part becomes one percent-encoded segment, whatever is in it.
             segments.pop_if_empty().extend(path);
         }
-        url
+        self.http.request(method, url)
     }
 
-    /// Sends with the key that worked last, and on 401 with each of the others in turn.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
+    /// Sends with the first key of the ring, and on 401 with each of the others in turn.
+    pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+        let keys = self.keys.in_order();
         let mut refused = Error::NoKey;
-        for turn in 0..self.keys.len() {
-            let index = (preferred + turn) % self.keys.len();
-            let key = &self.keys[index];
+        for key in &keys {
             let attempt = request
                 .try_clone()
                 .ok_or_else(|| Error::Unreachable("the request cannot be repeated".to_owned()))?
-                .header(AUTHORIZATION, key.authorization.clone());
+                .header(AUTHORIZATION, key.authorization());
             let response = attempt.send().await.map_err(transport)?;
-            let status = response.status();
             let answer = Answer::read(response).await?;
-            if status.is_success() {
-                self.preferred.store(index, Ordering::Relaxed);
+            if answer.status.is_success() {
+                self.keys.accepted(key);
                 return Ok(answer);
             }
-            let refusal = answer.refusal(status, &self.keys);
-            if status != StatusCode::UNAUTHORIZED {
-                return Err(Error::Refused(refusal));
-            }
-            tracing::warn!(
-                key = key.fingerprint,
-                code = refusal.code,
-                athos_request_id = refusal.request_id,
-                "Athos refused an API key"
-            );
+            let refusal = answer.refusal(&keys);
+            let other_may_do = self.keys.refused(key, &refusal);
             refused = Error::Refused(refusal);
+            if !other_may_do {
+                break;
+            }
         }
         Err(refused)
     }
@@ -247,10 +226,11 @@ fn transport(error: reqwest::Error) -> Error {
 }
 
 /// A whole answer of Athos's, read within the limits.
-struct Answer {
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     request_id: Option<String>,
     retry_after: Option<Duration>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -263,6 +243,7 @@ impl Answer {
                 .ok()
                 .map(str::to_owned)
         };
+        let status = response.status();
         let request_id = text("x-athos-request-id");
         let retry_after = text(RETRY_AFTER.as_str())
             .and_then(|seconds| seconds.trim().parse().ok())
@@ -278,20 +259,22 @@ impl Answer {
             body.extend_from_slice(&chunk);
         }
         Ok(Self {
+            status,
             request_id,
             retry_after,
             body,
         })
     }
 
-    fn unreadable(&self, why: &str) -> Error {
+    pub(super) fn unreadable(&self, why: &str) -> Error {
         Error::Unreadable {
             why: why.to_owned(),
             request_id: self.request_id.clone(),
         }
     }
 
-    fn refusal(&self, status: StatusCode, keys: &[ApiKey]) -> Refusal {
+    fn refusal(&self, keys: &[Arc<ApiKey>]) -> Refusal {
+        let status = self.status;
         let said = types::read_refusal(&self.body);
         let mut message = said.message.unwrap_or_else(|| {
             status
@@ -301,7 +284,7 @@ impl Answer {
         });
         // Whatever a vendor or a proxy on the way may echo, a key of ours goes no further.
         for key in keys {
-            message = message.replace(key.secret.expose_secret(), "[redacted]");
+            message = key.redact(&message);
         }
         Refusal {
             status: status.as_u16(),
@@ -311,6 +294,7 @@ impl Answer {
             message,
             request_id: said.request_id.or_else(|| self.request_id.clone()),
             retry_after: self.retry_after,
+            existing_agent: said.existing_agent.map(Box::new),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::types::ExistingAgent;
+
 /// Why a request to Athos gave no answer we can use.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -49,6 +51,8 @@ pub struct Refusal {
     pub request_id: Option<String>,
     /// How long Athos asks us to wait.
     pub retry_after: Option<Duration>,
+    /// The agent that stands in the way, when a registration is refused for one.
+    pub existing_agent: Option<Box<ExistingAgent>>,
 }
 
 fn quoted(request_id: Option<&str>) -> String {
@@ -94,6 +98,12 @@ impl Error {
             | Self::TooLarge { request_id, .. } => request_id.as_deref(),
             Self::NoKey | Self::Timeout | Self::Unreachable(_) => None,
         }
+    }
+
+    /// Whether Athos says that it cannot make sense of what was asked.
+    #[must_use]
+    pub fn is_invalid_request(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == "INVALID_REQUEST")
     }
 
     /// A short name for metrics: Athos's code, or ours.
@@ -143,6 +153,7 @@ mod tests {
                 message: String::new(),
                 request_id: None,
                 retry_after: None,
+                existing_agent: None,
             })
             .class()
         };

@@ -3,8 +3,11 @@
 
 mod client;
 mod error;
+mod keys;
+mod roster;
 pub mod signature;
 pub mod types;
 
 pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
 pub use error::{Class, Error, Refusal};
+pub use roster::{AgencyWas, AgentPage};

@@ -9,26 +9,28 @@ use anyhow::Context;
 
 use crate::athos;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::model::{NotATime, Timestamp};
-use crate::store::{SharedStore, SqliteStore};
+use crate::config::{Config, source};
+use crate::model::{NotATime, Source, Timestamp};
+use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
 use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
 
 use super::Misconfigured;
 
 /// Mints are looked through at least this far back.
 const MINTS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// A call may last two hours, and its score takes minutes: before that, nothing is amiss with a mint.
-const MINT_MAY_TAKE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Flags of `reconcile`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// The earliest end of a call, ISO 8601; else from where the run before ended, less the overlap
+    /// Only this source: roleplay or real_call; else each of SOURCES
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    source: Option<Source>,
+
+    /// The earliest end of a call (of a real call: its start), ISO 8601; else from where the run before ended, less the overlap
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<Timestamp>,
 
-    /// The latest end of a call; else now
+    /// The latest; else now
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<Timestamp>,
 
@@ -57,16 +59,30 @@ pub(super) async fn run(
     let athos = Arc::new(athos::Client::new(
         &config.athos_base_url,
         &config.athos_api_key,
+        clock.clone(),
     )?);
     let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
-    let reconciler = Reconciler::new(
-        Arc::clone(&store),
-        athos,
-        Arc::default(),
-        clock.clone(),
-        config.reconcile_overlap,
-    );
-    let reconciled = reconcile(args, &reconciler, &store, &clock, out).await;
+    let gate = Arc::default();
+    let sources = args
+        .source
+        .map_or_else(|| config.sources.clone(), |source| vec![source]);
+    let mut reconciled = Ok(());
+    for source in sources {
+        let reconciler = Reconciler::new(
+            Arc::clone(&store),
+            Arc::clone(&athos),
+            Arc::clone(&gate),
+            clock.clone(),
+            config.reading_of(source),
+        );
+        let this = reconcile(args, &reconciler, &store, &clock, out).await;
+        // The trouble of one source is not the other's; the command ends with the last.
+        if let Err(error) = this
+            && let Err(before) = std::mem::replace(&mut reconciled, Err(error))
+        {
+            tracing::error!("{before:#}");
+        }
+    }
     store.close().await;
     reconciled
 }
@@ -87,9 +103,14 @@ async fn reconcile(
         let (from, to) = (window.from, window.to);
         return Err(Misconfigured(format!("--from {from} is later than --to {to}")).into());
     }
+    let source = reconciler.source();
+    let axis = match source {
+        Source::Roleplay => "ended",
+        Source::RealCall => "began",
+    };
     writeln!(
         out,
-        "calls that ended from {} to {}",
+        "source {source}, calls that {axis} from {} to {}",
         window.from, window.to
     )?;
     let is_named = args.from.is_some() || args.to.is_some();
@@ -120,6 +141,7 @@ async fn reconcile(
                 tally.repaired
             )
         }
+        Ended::Refused(reason) => anyhow::bail!(reason),
         Ended::Held(until) => anyhow::bail!("Athos must not be asked before {until}"),
     };
     writeln!(
@@ -133,6 +155,19 @@ async fn reconcile(
             "they are in the inbox: the running service fetches them within seconds, else `serve` does when it starts"
         )?;
     }
+    if source == Source::Roleplay {
+        count_unseen_mints(window, store, clock, out).await?;
+    }
+    Ok(())
+}
+
+/// Tokens are for practice.
+async fn count_unseen_mints(
+    window: Window,
+    store: &SharedStore,
+    clock: &Clock,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<()> {
     let now = clock.now();
     let since = window.from.min(now.minus(MINTS_FOR));
     let until = now.minus(MINT_MAY_TAKE);

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{Config, Contract};
+use crate::model::Source;
 
 /// Everything that keeps the service from starting, in one paragraph.
 #[derive(Debug, thiserror::Error)]
@@ -234,6 +235,11 @@ impl Config {
                     .to_owned(),
             );
         }
+        if let [first, rest @ ..] = &*self.sources
+            && rest.contains(first)
+        {
+            problems.push(format!("SOURCES names {first} twice: once is enough."));
+        }
     }
 
     fn warnings(&self) -> Vec<Warning> {
@@ -257,6 +263,12 @@ impl Config {
             .any(|secret| !starts_with(secret, "whsec_"))
         {
             warnings.push("an entry of ATHOS_WHSEC does not begin with whsec_".to_owned());
+        }
+        if !self.sources.contains(&Source::Roleplay) {
+            warnings.push(
+                "SOURCES leaves out roleplay: practice calls whose webhook is lost will not be found"
+                    .to_owned(),
+            );
         }
         if self.auth_jwt_secret.as_ref().is_some_and(is_weak) {
             warnings.push(format!(
@@ -383,6 +395,7 @@ mod tests {
             (&["--database-url=sqlite::memory:"], "forgets every event"),
             (&["--reconcile-every=0s"], "RECONCILE_EVERY"),
             (&["--reconcile-overlap=1m"], "RECONCILE_OVERLAP"),
+            (&["--sources=roleplay,roleplay"], "SOURCES"),
             (&["--cors-origins=*"], "CORS_ORIGINS"),
             (&["--cors-origins=https://a.com/"], "CORS_ORIGINS"),
             (

@@ -10,11 +10,13 @@ mod health;
 mod live;
 mod me;
 mod observe;
+mod overview;
 mod pages;
 mod progress;
 mod query;
 mod rate_limit;
 mod recording;
+mod server;
 mod state;
 mod token;
 mod webhook;
@@ -44,6 +46,7 @@ use observe::Observer;
 pub use observe::REQUEST_ID;
 pub use pages::Page;
 pub use rate_limit::MintLimit;
+pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
 
 /// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
@@ -74,6 +77,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(progress::router())
         .merge(live::router())
         .merge(events::router())
+        .merge(overview::router())
         .merge(health::router())
         .split_for_parts();
     let bearer = HttpBuilder::new()

@@ -1,8 +1,10 @@
 //! What reconciliation asks of the store, in words: calls that Athos lists, repairs, and runs with their windows.
 
-use crate::model::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::NewEvent;
+use crate::model::{Source, Timestamp};
 
 /// A call that Athos lists as scored, ready to come in like a webhook.
 #[derive(Clone, Debug)]
@@ -50,9 +52,11 @@ impl RepairCause {
 /// A reconciliation that begins.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRun {
+    /// Whose list it reads.
+    pub source: Source,
     /// Whether it continues where the one before ended; only such runs say until when all is reconciled.
     pub continues: bool,
-    /// The earliest end of a call it looks at.
+    /// The earliest it looks at, on the axis of the source.
     pub from: Timestamp,
     /// The latest.
     pub to: Timestamp,
@@ -70,6 +74,24 @@ pub struct RunEnd {
     /// Calls on them.
     pub seen: u32,
     /// Calls brought in.
+    pub repaired: u32,
+    /// Why it did not reach the end, in words.
+    pub error: Option<String>,
+}
+
+/// A reconciliation, as it is on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Whose calls it looked at: `roleplay` or `real_call`.
+    pub source: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `null` while it goes on, or if its process died.
+    pub finished_at: Option<Timestamp>,
+    /// Calls that it found in Athos's list.
+    pub seen: u32,
+    /// Calls that it brought in: each is a webhook that never came.
     pub repaired: u32,
     /// Why it did not reach the end, in words.
     pub error: Option<String>,

@@ -217,6 +217,7 @@ mod tests {
             message: String::new(),
             request_id: None,
             retry_after: Some(Duration::from_secs(86_400)),
+            existing_agent: None,
         });
         let until = gate.failed(&busy, now).unwrap();
         assert_eq!(until.since(now), LONGEST_KEY_HOLD);

@@ -1,8 +1,11 @@
-//! Finds the calls whose webhook never came: reads an overlapping window of Athos's list again and again, and brings in
-//! what is missing by the way a webhook comes in. It only lists; fetching is the worker's.
+//! Finds the calls whose webhook never came: reads an overlapping window of one of Athos's lists again and again, and
+//! brings in what is missing by the way a webhook comes in. It only lists; fetching is the worker's.
+
+mod report;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -11,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Admission, Gate};
 use crate::athos::{self, ListQuery, Page, types};
 use crate::clock::Clock;
-use crate::model::{CallHeader, Timestamp};
+use crate::model::{CallHeader, Source, Timestamp};
 use crate::store::{ListedCall, NewEvent, NewRun, Repair, RunEnd, SharedStore, StoreResult};
+
+pub use report::{Asked, Ended, Progress, Reading, Tally, Window};
 
 /// How long after its scoring a call's webhook is on its way rather than lost. Runs that nobody asked for leave such
 /// calls to the next one, so that a repair means something.
@@ -20,89 +25,52 @@ const WEBHOOK_UNDER_WAY: Duration = Duration::from_secs(30);
 /// Soonest look after one that the gate turned away.
 const SOONEST_RETURN: Duration = Duration::from_secs(1);
 
-/// A window that somebody named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The earliest end of a call, inclusive.
-    pub from: Timestamp,
-    /// The latest, inclusive.
-    pub to: Timestamp,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It read the whole window.
-    Completed(Tally),
-    /// Athos failed on the way; what was found until then is in the inbox.
-    Failed(Tally, String),
-    /// The gate is closed until this time; Athos was not asked.
-    Held(Timestamp),
-}
-
-/// What a run found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
-    /// Where it looked.
-    pub window: Window,
-    /// Pages read.
-    pub pages: u32,
-    /// Calls on them.
-    pub seen: u32,
-    /// Calls brought in; in a dry run, those that would have been.
-    pub repaired: u32,
-}
-
-/// What a page held, for those who watch.
-#[derive(Debug)]
-pub struct Progress<'a> {
-    /// Its number, from 1.
-    pub page: u32,
-    /// Calls on it.
-    pub calls: usize,
-    /// Those brought in; in a dry run, those that would have been.
-    pub repairs: &'a [Repair],
-}
-
-/// How to run when somebody asks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
-    /// Where to look; without it, from where the run before ended.
-    pub window: Option<Window>,
-    /// Write nothing.
-    pub dry_run: bool,
-}
-
-/// Compares what Athos lists with what is here.
+/// Compares what Athos lists of one source with what is here. Each source has its own: they are listed on axes of their
+/// own, and the trouble of one is not the other's.
 pub struct Reconciler {
     store: SharedStore,
     athos: Arc<athos::Client>,
     gate: Arc<Gate>,
     clock: Clock,
-    overlap: Duration,
+    reading: Reading,
     /// One run at a time.
     turn: Mutex<()>,
+    /// Athos has refused the source, and the log has said so.
+    refused: AtomicBool,
+}
+
+/// Why the list was not read to its end, in words.
+enum BrokenOff {
+    Failed(String),
+    Refused(String),
 }
 
 impl Reconciler {
-    /// A reconciler that reads `overlap` again of what was read before.
+    /// A reconciler of one source.
     pub fn new(
         store: SharedStore,
         athos: Arc<athos::Client>,
         gate: Arc<Gate>,
         clock: Clock,
-        overlap: Duration,
+        reading: Reading,
     ) -> Self {
-        // There from the start, so that whoever watches sees the first repair as a step.
-        metrics::counter!("athos_reconcile_repaired_total").increment(0);
-        Self {
+        let reconciler = Self {
             store,
             athos,
             gate,
             clock,
-            overlap,
+            reading,
             turn: Mutex::new(()),
-        }
+            refused: AtomicBool::new(false),
+        };
+        // There from the start, so that whoever watches sees the first repair as a step.
+        reconciler.count_repairs(0);
+        reconciler
+    }
+
+    /// Whose list it reads.
+    pub fn source(&self) -> Source {
+        self.reading.source
     }
 
     /// Where a run that continues would look now: from the end of the last completed one, or from now if there was none,
@@ -112,11 +80,11 @@ impl Reconciler {
     /// When the store fails.
     pub async fn next_window(&self) -> StoreResult<Window> {
         let now = self.clock.now();
-        let until = self.store.reconciled_until().await?;
+        let until = self.store.reconciled_until(self.source()).await?;
         // A clock that has been set back does not narrow the window.
         let until = until.map_or(now, |until| until.min(now));
         Ok(Window {
-            from: until.minus(self.overlap),
+            from: until.minus(self.reading.overlap),
             to: now,
         })
     }
@@ -161,13 +129,14 @@ impl Reconciler {
             None => self.next_window().await?,
         };
         if let Admission::Closed(until) = self.gate.admit(started_at) {
-            count("held");
+            self.count("held");
             return Ok(Ended::Held(until));
         }
         let id = if asked.dry_run {
             None
         } else {
             let run = NewRun {
+                source: self.source(),
                 continues: asked.window.is_none(),
                 from: window.from,
                 to: window.to,
@@ -189,36 +158,52 @@ impl Reconciler {
                 pages: tally.pages,
                 seen: tally.seen,
                 repaired: tally.repaired,
-                error: read.as_ref().err().cloned(),
+                error: read.as_ref().err().map(|why| why.as_str().to_owned()),
             };
             self.store.finish_run(id, end).await?;
         }
+        let source = self.source().as_str();
         match read {
             Ok(()) => {
-                count("completed");
+                self.count("completed");
+                self.refused.store(false, Ordering::Relaxed);
                 Ok(Ended::Completed(tally))
             }
-            Err(reason) => {
-                count("failed");
+            Err(BrokenOff::Failed(reason)) => {
+                self.count("failed");
                 tracing::warn!(
+                    source,
                     reason,
                     pages = tally.pages,
                     "reconciliation broke off; the next run reads this window again"
                 );
                 Ok(Ended::Failed(tally, reason))
             }
+            Err(BrokenOff::Refused(reason)) => {
+                self.count("refused");
+                if !self.refused.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        source,
+                        reason,
+                        "this source is not reconciled; each run asks again, and this is not said again"
+                    );
+                }
+                Ok(Ended::Refused(reason))
+            }
         }
     }
 
-    /// The error within is Athos's, in words.
+    /// The error within is Athos's.
     async fn read_pages(
         &self,
         tally: &mut Tally,
         asked: Asked,
         leave_out: impl Fn(&CallHeader) -> bool + Send,
         mut watch: impl FnMut(Progress<'_>) + Send,
-    ) -> StoreResult<Result<(), String>> {
+    ) -> StoreResult<Result<(), BrokenOff>> {
+        let failed = |reason: String| Ok(Err(BrokenOff::Failed(reason)));
         let query = ListQuery {
+            source: self.source(),
             from: tally.window.from,
             // Up to now by Athos's clock, not by ours.
             to: asked.window.map(|window| window.to),
@@ -228,7 +213,13 @@ impl Reconciler {
         loop {
             let page = match self.list_page(&query, cursor.as_deref()).await {
                 Ok(page) => page,
-                Err(error) => return Ok(Err(error.to_string())),
+                Err(error) if cursor.is_none() && self.is_refusal(&error) => {
+                    return Ok(Err(BrokenOff::Refused(format!(
+                        "Athos does not list {} for this account ({error}): take it out of SOURCES, or ask Athos for it",
+                        self.source()
+                    ))));
+                }
+                Err(error) => return failed(error.to_string()),
             };
             tally.pages += 1;
             tally.seen += u32::try_from(page.calls.len()).unwrap_or(u32::MAX);
@@ -244,15 +235,18 @@ impl Reconciler {
                 return Ok(Ok(()));
             };
             if !cursors.insert(next.clone()) {
-                return Ok(Err(
-                    "Athos's list led back to a page it gave before".to_owned()
-                ));
+                return failed("Athos's list led back to a page it gave before".to_owned());
             }
             if let Some(hold) = self.gate.hold() {
-                return Ok(Err(format!("asking Athos is paused: {}", hold.reason)));
+                return failed(format!("asking Athos is paused: {}", hold.reason));
             }
             cursor = Some(next);
         }
+    }
+
+    /// An account of the older generation has practice calls only, and refuses to be asked for any other.
+    fn is_refusal(&self, error: &athos::Error) -> bool {
+        self.source() != Source::Roleplay && error.is_invalid_request()
     }
 
     async fn list_page(
@@ -289,7 +283,7 @@ impl Reconciler {
         }
         let repairs = self.store.bring_in(listed).await?;
         for repair in &repairs {
-            metrics::counter!("athos_reconcile_repaired_total").increment(1);
+            self.count_repairs(1);
             tracing::warn!(
                 call = repair.call_id,
                 cause = repair.cause.as_str(),
@@ -310,7 +304,7 @@ impl Reconciler {
                     }
                     Ok(_) => every,
                     Err(error) => {
-                        count("failed");
+                        self.count("failed");
                         tracing::error!(%error, "reconciliation cannot use the store; it tries again");
                         every
                     }
@@ -323,10 +317,25 @@ impl Reconciler {
             () = rounds => {}
         }
     }
+
+    fn count(&self, outcome: &'static str) {
+        let source = self.source().as_str();
+        metrics::counter!("athos_reconcile_runs_total", "source" => source, "outcome" => outcome)
+            .increment(1);
+    }
+
+    fn count_repairs(&self, repairs: u64) {
+        let source = self.source().as_str();
+        metrics::counter!("athos_reconcile_repaired_total", "source" => source).increment(repairs);
+    }
 }
 
-fn count(outcome: &'static str) {
-    metrics::counter!("athos_reconcile_runs_total", "outcome" => outcome).increment(1);
+impl BrokenOff {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Failed(reason) | Self::Refused(reason) => reason,
+        }
+    }
 }
 
 /// The event that a webhook about this call would have been. Its key names the call and the score: a run that is

@@ -72,6 +72,7 @@ mod tests {
             message: "m".to_owned(),
             request_id: Some("req_7".to_owned()),
             retry_after: retry_after.map(Duration::from_secs),
+            existing_agent: None,
         })
     }
 

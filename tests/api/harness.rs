@@ -16,6 +16,7 @@ use athos_backend::lifecycle::{Options, Service};
 use athos_backend::model::Timestamp;
 use athos_backend::simulator::{self, Running};
 use athos_backend::worker::Outcome;
+use athos_backend::worker::reconcile::Reconciler;
 use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -102,6 +103,7 @@ impl TestApp {
                 .demo
                 .then(|| DemoSecret(setup.secrets.jwt.clone().into())),
             run_worker: setup.run_worker,
+            deadlines: setup.deadlines,
         };
         let service = Service::start(&config, options).await.unwrap();
         let origin = format!("http://{}", service.addr);
@@ -124,6 +126,11 @@ impl TestApp {
 
     pub(crate) fn service(&self) -> &Service {
         self.service.as_ref().unwrap()
+    }
+
+    /// What reconciles the first of the sources.
+    pub(crate) fn reconciler(&self) -> &Reconciler {
+        &self.service().reconcilers[0]
     }
 
     /// Stops the service as SIGTERM would.

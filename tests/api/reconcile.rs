@@ -18,7 +18,7 @@ const OVERLAP: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// One run that nobody asked for, to its end.
 async fn run(app: &TestApp) -> Tally {
-    match app.service().reconciler.run_once().await.unwrap() {
+    match app.reconciler().run_once().await.unwrap() {
         Ended::Completed(tally) => tally,
         other => panic!("{other:?}"),
     }
@@ -26,7 +26,7 @@ async fn run(app: &TestApp) -> Tally {
 
 async fn run_asked(app: &TestApp, window: Option<Window>, dry_run: bool) -> Tally {
     let asked = Asked { window, dry_run };
-    let reconciler = &app.service().reconciler;
+    let reconciler = app.reconciler();
     match reconciler.run_asked(asked, |_| {}).await.unwrap() {
         Ended::Completed(tally) => tally,
         other => panic!("{other:?}"),
@@ -96,7 +96,7 @@ async fn a_webhook_that_never_comes_is_found_within_one_run_and_said_once() {
     let repaired = |text: &str| -> u64 {
         let line = text
             .lines()
-            .find(|line| line.starts_with("athos_reconcile_repaired_total"));
+            .find(|line| line.starts_with("athos_reconcile_repaired_total{source=\"roleplay\"}"));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     };
     // Other tests of this process may count too.
@@ -180,7 +180,7 @@ async fn after_an_outage_it_looks_from_the_last_completed_run_on() {
     app.faults(json!({ "down": { "on": ["calls"] } })).await;
     for _ in 0..4 {
         app.clock.advance(6 * 60 * MINUTE);
-        let ended = app.service().reconciler.run_once().await.unwrap();
+        let ended = app.reconciler().run_once().await.unwrap();
         assert!(matches!(ended, Ended::Failed(..)), "{ended:?}");
     }
     app.faults(json!({})).await;
@@ -205,7 +205,7 @@ async fn a_run_that_died_or_failed_before_any_was_completed_is_made_up_for() {
     let app = TestApp::start().await;
     let began = app.now();
     app.faults(json!({ "down": { "on": ["calls"] } })).await;
-    app.service().reconciler.run_once().await.unwrap();
+    app.reconciler().run_once().await.unwrap();
     app.faults(json!({})).await;
     app.clock.advance(24 * 60 * MINUTE);
     assert_eq!(run(&app).await.window.from, began.minus(OVERLAP));
@@ -226,7 +226,7 @@ async fn it_reads_page_after_page() {
     app.faults(json!({})).await;
     app.clock.advance(MINUTE);
     let mut pages = Vec::new();
-    let reconciler = &app.service().reconciler;
+    let reconciler = app.reconciler();
     let watch = |progress: athos_backend::worker::reconcile::Progress<'_>| {
         pages.push((progress.page, progress.calls, progress.repairs.len()));
     };
@@ -245,7 +245,7 @@ async fn a_list_that_leads_in_a_circle_ends_the_run() {
         .mount(&server)
         .await;
     let app = from_vendor(&server).await;
-    let ended = app.service().reconciler.run_once().await.unwrap();
+    let ended = app.reconciler().run_once().await.unwrap();
     let Ended::Failed(tally, reason) = ended else {
         panic!("{ended:?}");
     };
@@ -317,7 +317,7 @@ async fn a_closed_gate_is_respected_and_its_own_failures_close_it() {
     let app = TestApp::start().await;
     lost_call(&app).await;
     app.faults(json!({ "key-revoked": {} })).await;
-    let reconciler = &app.service().reconciler;
+    let reconciler = app.reconciler();
     let ended = reconciler.run_once().await.unwrap();
     assert!(matches!(ended, Ended::Failed(..)), "{ended:?}");
     let ready = app.send(app.request(Method::GET, "/readyz")).await.json();

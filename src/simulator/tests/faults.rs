@@ -12,16 +12,18 @@ const LIST: &str = "from=2026-01-01T00:00:00.000Z";
 #[tokio::test]
 async fn the_set_is_replaced_cleared_and_shown() {
     let sim = Sim::start(hasty()).await;
+    let none = sim.get("/_simulator/faults").await.body;
     assert_eq!(
-        sim.get("/_simulator/faults").await.body,
-        json!({ "faults": {}, "remaining": {} })
+        (&none["faults"], &none["remaining"]),
+        (&json!({}), &json!({}))
     );
+    let known = none["known"].as_array().unwrap();
+    assert!(known.contains(&json!("never-send")), "{known:?}");
     let set = json!({ "429": { "times": 2, "on": ["calls"] }, "quota": {} });
     sim.put_faults(set.clone()).await;
-    assert_eq!(
-        sim.get("/_simulator/faults").await.body,
-        json!({ "faults": { "429": set["429"], "quota": {} }, "remaining": { "429": 2 } })
-    );
+    let put = sim.get("/_simulator/faults").await.body;
+    assert_eq!(put["faults"], json!({ "429": set["429"], "quota": {} }));
+    assert_eq!(put["remaining"], json!({ "429": 2 }));
     let refused = sim.put("/_simulator/faults", json!({ "qouta": {} })).await;
     assert_eq!((refused.status, refused.code()), (400, "INVALID_REQUEST"));
     assert!(

@@ -25,12 +25,12 @@ use tokio::sync::{Mutex, Notify, watch};
 
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
-    EventFilter, EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey,
-    Progress, ProgressFilter, QueueDepth, Repair, Replay, RunEnd, Settled, Settlement, Store,
-    StoreResult, StoredCall, StoredEvent,
+    EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
+    NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd,
+    Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
-use crate::model::{PlatformId, Scope, Timestamp};
+use crate::model::{PlatformId, Scope, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -198,6 +198,15 @@ impl Store for SqliteStore {
         mints::without_call(&self.readers, since, until).await
     }
 
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage> {
+        mints::list(&self.readers, filter, limit, after).await
+    }
+
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
         reconcile::would_bring_in(&self.readers, listed).await
     }
@@ -218,8 +227,12 @@ impl Store for SqliteStore {
         self.writer.write(reconcile::Finish { id, end }).await
     }
 
-    async fn reconciled_until(&self) -> StoreResult<Option<Timestamp>> {
-        reconcile::reconciled_until(&self.readers).await
+    async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
+        reconcile::reconciled_until(&self.readers, source).await
+    }
+
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>> {
+        reconcile::latest_runs(&self.readers, limit).await
     }
 
     async fn list_calls(

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::inbox;
 use super::writer::Operation;
-use crate::model::{CallStatus, Timestamp};
-use crate::store::{ListedCall, NewRun, Repair, RepairCause, RunEnd, StoreResult};
+use crate::model::{CallStatus, Source, Timestamp};
+use crate::store::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd, StoreResult};
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
 /// not among them.
@@ -141,9 +141,10 @@ impl Operation for NewRun {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
         let id = sqlx::query_scalar(
-            "INSERT INTO reconcile_runs (continues, from_at, to_at, started_at) \
-             VALUES (?, ?, ?, ?) RETURNING id",
+            "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at) \
+             VALUES (?, ?, ?, ?, ?) RETURNING id",
         )
+        .bind(self.source.as_str())
         .bind(self.continues)
         .bind(self.from.as_millis())
         .bind(self.to.as_millis())
@@ -181,17 +182,42 @@ impl Operation for Finish {
     }
 }
 
-/// The end of the last run that was completed. Before there is one, that of the first that was tried: what happened
+/// The end of the last run of a source that was completed. Before there is one, that of the first that was tried: what happened
 /// since then has never been looked at. The latest by number, not by time: a clock may have been wrong.
-pub(super) async fn reconciled_until(readers: &SqlitePool) -> StoreResult<Option<Timestamp>> {
+pub(super) async fn reconciled_until(
+    readers: &SqlitePool,
+    source: Source,
+) -> StoreResult<Option<Timestamp>> {
     let until: Option<i64> = sqlx::query_scalar(
         "SELECT coalesce( \
            (SELECT to_at FROM reconcile_runs \
-            WHERE continues = 1 AND finished_at IS NOT NULL AND error IS NULL \
+            WHERE source = ?1 AND continues = 1 AND finished_at IS NOT NULL AND error IS NULL \
             ORDER BY id DESC LIMIT 1), \
-           (SELECT to_at FROM reconcile_runs WHERE continues = 1 ORDER BY id LIMIT 1))",
+           (SELECT to_at FROM reconcile_runs WHERE source = ?1 AND continues = 1 ORDER BY id LIMIT 1))",
     )
+    .bind(source.as_str())
     .fetch_one(readers)
     .await?;
     Ok(until.map(Timestamp::from_millis))
+}
+
+pub(super) async fn latest_runs(readers: &SqlitePool, limit: u32) -> StoreResult<Vec<Run>> {
+    let rows = sqlx::query(
+        "SELECT source, started_at, finished_at, seen, repaired, error FROM reconcile_runs \
+         ORDER BY id DESC LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(readers)
+    .await?;
+    let run = |row: &SqliteRow| Run {
+        source: row.get("source"),
+        started_at: Timestamp::from_millis(row.get("started_at")),
+        finished_at: row
+            .get::<Option<i64>, _>("finished_at")
+            .map(Timestamp::from_millis),
+        seen: row.get("seen"),
+        repaired: row.get("repaired"),
+        error: row.get("error"),
+    };
+    Ok(rows.iter().map(run).collect())
 }

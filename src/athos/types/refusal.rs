@@ -1,0 +1,59 @@
+//! The envelope that Athos's errors come in.
+
+use super::Fields;
+use super::roster::ExistingAgent;
+
+/// What Athos says about itself when it refuses.
+#[derive(Debug, Default)]
+pub(in crate::athos) struct RefusalBody {
+    pub(in crate::athos) code: Option<String>,
+    pub(in crate::athos) message: Option<String>,
+    pub(in crate::athos) request_id: Option<String>,
+    /// From its details.
+    pub(in crate::athos) existing_agent: Option<ExistingAgent>,
+}
+
+/// Never fails: an answer that is not Athos's envelope (a proxy's page, say) reads as nothing said.
+pub(in crate::athos) fn read_refusal(body: &[u8]) -> RefusalBody {
+    let error = Fields::read(body)
+        .ok()
+        .and_then(|mut fields| fields.take_object("error"));
+    let Some(mut error) = error else {
+        return RefusalBody::default();
+    };
+    RefusalBody {
+        code: error.text("code"),
+        message: error.text("message"),
+        request_id: error.text("requestId"),
+        existing_agent: error
+            .take_object("details")
+            .and_then(|details| details.existing_agent()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::athos::types::Handle;
+
+    #[test]
+    fn a_refusal_that_is_not_the_envelope_reads_as_nothing_said() {
+        let said =
+            read_refusal(br#"{"error":{"code":"X","message":"m","requestId":"r","details":{}}}"#);
+        assert_eq!(said.code.as_deref(), Some("X"));
+        assert_eq!(said.request_id.as_deref(), Some("r"));
+        assert_eq!(said.existing_agent, None);
+        assert!(read_refusal(b"<html>502</html>").code.is_none());
+        assert!(read_refusal(b"").code.is_none());
+    }
+
+    #[test]
+    fn the_details_of_a_conflict_name_the_agent_that_is_there() {
+        let body = br#"{"error":{"code":"AGENT_ALREADY_EXISTS","message":"m","requestId":"r",
+            "details":{"agentId":"athos_agent_1","agencyId":"athos_agency_1","matchedOn":"email"}}}"#;
+        let existing = read_refusal(body).existing_agent.unwrap();
+        assert_eq!(existing.agent_id, "athos_agent_1");
+        assert_eq!(existing.agency_id.as_deref(), Some("athos_agency_1"));
+        assert_eq!(existing.matched_on, Handle::Email);
+    }
+}

@@ -1,0 +1,70 @@
+//! What a reconciliation is asked and what it says: windows, tallies, progress, endings.
+
+use std::time::Duration;
+
+use crate::model::{Source, Timestamp};
+use crate::store::Repair;
+
+/// Which of Athos's lists to read, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Whose list.
+    pub source: Source,
+    /// How much of it is read again each time.
+    pub overlap: Duration,
+}
+
+/// A part of a list, on the list's own axis: the end of a practice call, the start of a real one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The earliest, inclusive.
+    pub from: Timestamp,
+    /// The latest, inclusive.
+    pub to: Timestamp,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It read the whole window.
+    Completed(Tally),
+    /// Athos failed on the way; what was found until then is in the inbox.
+    Failed(Tally, String),
+    /// Athos has no list of this source for us, in words; the next run asks again.
+    Refused(String),
+    /// The gate is closed until this time; Athos was not asked.
+    Held(Timestamp),
+}
+
+/// What a run found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Where it looked.
+    pub window: Window,
+    /// Pages read.
+    pub pages: u32,
+    /// Calls on them.
+    pub seen: u32,
+    /// Calls brought in; in a dry run, those that would have been.
+    pub repaired: u32,
+}
+
+/// What a page held, for those who watch.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Its number, from 1.
+    pub page: u32,
+    /// Calls on it.
+    pub calls: usize,
+    /// Those brought in; in a dry run, those that would have been.
+    pub repairs: &'a [Repair],
+}
+
+/// How to run when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Where to look; without it, from where the run before ended.
+    pub window: Option<Window>,
+    /// Write nothing.
+    pub dry_run: bool,
+}
