@@ -233,6 +233,8 @@ pub struct CallFilter {
     pub drill: Option<String>,
     /// In this status.
     pub status: Option<CallStatus>,
+    /// Of this source.
+    pub source: Option<String>,
 }
 
 /// A place in a list: the last row of the page before.
@@ -281,22 +283,28 @@ pub struct ProgressFilter {
     pub rep: Option<String>,
     /// Of this agency.
     pub agency: Option<String>,
+    /// Of this source. There is no progress over several: real calls are judged on another scale than practice.
+    pub source: String,
 }
 
-/// How one rep does at one drill.
+/// How one rep does at one drill; or on real calls, which have none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Whose it is.
     pub rep: Option<String>,
     /// Which exercise.
     pub drill_key: Option<String>,
-    /// Scored calls.
+    /// Calls with a headline score.
     pub count: i64,
-    /// Their mean score.
-    pub mean: f64,
-    /// Their best score.
-    pub best: f64,
-    /// The latest of them, oldest first.
+    /// Its mean; absent without any.
+    pub mean: Option<f64>,
+    /// The best; absent without any.
+    pub best: Option<f64>,
+    /// Calls whose compliance was assessed.
+    pub compliance_count: i64,
+    /// The mean of what it came to; absent without any.
+    pub compliance_mean: Option<f64>,
+    /// The latest with a headline score, oldest first.
     pub points: Vec<ScorePoint>,
 }
 

@@ -160,6 +160,7 @@ pub(super) async fn list(
     let texts = [
         (" AND drill_key = ", filter.drill.as_deref()),
         (" AND status = ", filter.status.map(CallStatus::as_str)),
+        (" AND source = ", filter.source.as_deref()),
     ];
     for (condition, value) in texts {
         if let Some(value) = value {
