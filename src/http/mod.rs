@@ -10,6 +10,7 @@ mod health;
 mod live;
 mod me;
 mod observe;
+mod overview;
 mod pages;
 mod progress;
 mod query;
@@ -76,6 +77,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(progress::router())
         .merge(live::router())
         .merge(events::router())
+        .merge(overview::router())
         .merge(health::router())
         .split_for_parts();
     let bearer = HttpBuilder::new()

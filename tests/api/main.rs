@@ -8,6 +8,7 @@
 mod ambient;
 mod callers;
 mod commands;
+mod console;
 mod demo;
 mod events;
 mod faults;
@@ -24,6 +25,7 @@ mod real_calls;
 mod reconcile;
 mod refusals;
 mod schedule;
+mod scores;
 mod tokens;
 mod webhooks;
 mod worker;
