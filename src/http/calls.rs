@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Ended at or after, ISO 8601.
+    /// Ended (began, while no end is known) at or after, ISO 8601.
     from: Option<String>,
     /// Ended at or before, ISO 8601.
     to: Option<String>,
@@ -43,6 +43,8 @@ struct ListQuery {
     drill: Option<String>,
     /// `processing`, `scored` or `unscored`.
     status: Option<String>,
+    /// Of this source: `roleplay` or `real_call`.
+    source: Option<String>,
     /// Rows in a page, 1 to 100; 50 unless given.
     limit: Option<String>,
     /// `nextCursor` of the page before.
@@ -107,6 +109,7 @@ async fn list_calls(
         agency: query.agency,
         drill: query.drill,
         status: parse_status(query.status.as_deref())?,
+        source: query.source,
     };
     let page = state.store.list_calls(&filter, limit, after).await?;
     let list = CallList {
@@ -144,7 +147,7 @@ async fn show_call(
         .as_deref()
         .map(types::read_content)
         .transpose()
-        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        .map_err(StoreError::Unreadable)?;
     let (score, transcript) = match content {
         Some(content) => (content.score, Some(content.transcript)),
         None => (None, None),

@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::state::AppState;
-use crate::model::{CallStatus, Scope, Timestamp};
+use crate::model::{CallStatus, Scope, Timestamp, plain};
 use crate::store::CallChange;
 
 /// Proxies close connections that are silent for longer than about half a minute.
@@ -46,6 +46,7 @@ struct CallChanged {
     id: String,
     status: CallStatus,
     rep: Option<String>,
+    #[serde(serialize_with = "plain")]
     overall_score: Option<f64>,
 }
 

@@ -11,6 +11,7 @@ mod health;
 mod live;
 mod me;
 mod observe;
+mod overview;
 mod pages;
 mod peer;
 mod progress;
@@ -73,6 +74,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(progress::router())
         .merge(live::router())
         .merge(events::router())
+        .merge(overview::router())
         .merge(health::router())
         .split_for_parts();
     let bearer = HttpBuilder::new()

@@ -1,5 +1,5 @@
-//! The practice page: its files, out of the binary, its content security policy, and what the browser must know of
-//! the configuration. Nothing of a caller's is ever put into any of them.
+//! The practice page and the operator's: their files, out of the binary, their content security policies, and what the
+//! browser must know of the configuration. Nothing of a caller's is ever put into any of them.
 
 use std::sync::Arc;
 
@@ -27,6 +27,10 @@ const VENDORED_SDK: &str = "vendor/athos-sdk.js";
 const PUBLIC_SDK: &str = "https://esm.sh/@useathos/sdk@1.0.0";
 /// Where calls are held, as the contract says.
 const CALL_SERVERS: &str = "https://*.livekit.cloud wss://*.livekit.cloud";
+
+/// The operator's page talks to us alone, and is never in a frame: one click there can replay many events.
+const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
@@ -115,11 +119,16 @@ pub(super) fn router(page: Page) -> Router<AppState> {
         ];
         (own, serve("index.html", &headers))
     };
+    let console = async |headers: HeaderMap| {
+        let own = [(CONTENT_SECURITY_POLICY, CONSOLE_POLICY)];
+        (own, serve("console.html", &headers))
+    };
     let file = async |extract::Path(path): extract::Path<String>, headers: HeaderMap| {
         serve(&path, &headers)
     };
     Router::new()
         .route("/", get(index))
+        .route("/console", get(console))
         .route("/static/{*path}", get(file))
         .route(
             "/athos/config",

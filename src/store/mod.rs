@@ -2,6 +2,7 @@
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
 mod inspect;
+mod mints;
 mod reconcile;
 mod sqlite;
 
@@ -16,10 +17,11 @@ use crate::model::{
 };
 
 pub use inspect::{
-    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
+    Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
 };
-pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, RunEnd};
+pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintPage};
+pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
 pub use sqlite::SqliteStore;
 
 /// Longest anyone waits for a write. Athos gives a delivery up after 10 s (contract, "Rules"): a refusal before that
@@ -231,6 +233,8 @@ pub struct CallFilter {
     pub drill: Option<String>,
     /// In this status.
     pub status: Option<CallStatus>,
+    /// Of this source.
+    pub source: Option<String>,
 }
 
 /// A place in a list: the last row of the page before.
@@ -279,22 +283,28 @@ pub struct ProgressFilter {
     pub rep: Option<String>,
     /// Of this agency.
     pub agency: Option<String>,
+    /// Of this source. There is no progress over several: real calls are judged on another scale than practice.
+    pub source: String,
 }
 
-/// How one rep does at one drill.
+/// How one rep does at one drill; or on real calls, which have none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Whose it is.
     pub rep: Option<String>,
     /// Which exercise.
     pub drill_key: Option<String>,
-    /// Scored calls.
+    /// Calls with a headline score.
     pub count: i64,
-    /// Their mean score.
-    pub mean: f64,
-    /// Their best score.
-    pub best: f64,
-    /// The latest of them, oldest first.
+    /// Its mean; absent without any.
+    pub mean: Option<f64>,
+    /// The best; absent without any.
+    pub best: Option<f64>,
+    /// Calls whose compliance was assessed.
+    pub compliance_count: i64,
+    /// The mean of what it came to; absent without any.
+    pub compliance_mean: Option<f64>,
+    /// The latest with a headline score, oldest first.
     pub points: Vec<ScorePoint>,
 }
 
@@ -384,6 +394,14 @@ pub trait Store: Send + Sync {
     /// were good. A token that was never used looks the same.
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64>;
 
+    /// One page of requests for tokens, newest first, after the one with the id `after`.
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage>;
+
     /// Which of these calls [`Store::bring_in`] would bring in. Writes nothing.
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>>;
 
@@ -400,6 +418,9 @@ pub trait Store: Send + Sync {
     /// Until when all calls of a source have been reconciled; `None` before the first run. Runs over a window that
     /// somebody named do not count: there may be a gap before it.
     async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>>;
+
+    /// The latest runs, newest first.
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>>;
 
     /// One page of calls, newest first, after `after`.
     async fn list_calls(
@@ -438,7 +459,7 @@ pub trait Store: Send + Sync {
         after: Option<i64>,
     ) -> StoreResult<EventPage>;
 
-    /// One event, with its history.
+    /// One event, with its history and what is known of its call.
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
 
     /// Which events [`Store::replay`] would replay. Writes nothing.

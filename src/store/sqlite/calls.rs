@@ -8,7 +8,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Timestamp};
 use crate::store::{
-    CallChange, CallFilter, CallPage, Changes, PageKey, StoreError, StoreResult, StoredCall,
+    CallChange, CallFilter, CallPage, Changes, EventCall, PageKey, StoreError, StoreResult,
+    StoredCall,
 };
 
 // `rev` is unique and grows with every change; there is one writer, so none is given twice. It may have gaps.
@@ -159,6 +160,7 @@ pub(super) async fn list(
     let texts = [
         (" AND drill_key = ", filter.drill.as_deref()),
         (" AND status = ", filter.status.map(CallStatus::as_str)),
+        (" AND source = ", filter.source.as_deref()),
     ];
     for (condition, value) in texts {
         if let Some(value) = value {
@@ -238,6 +240,22 @@ pub(super) async fn find(
             reason_message: row.get("reason_message"),
             has_recording: row.get("has_recording"),
             raw: row.get("raw"),
+        })
+    })
+    .transpose()
+}
+
+/// The call an event is about, without what was said in it.
+pub(super) async fn of_event(readers: &SqlitePool, id: &str) -> StoreResult<Option<EventCall>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    sql.push(", reason, reason_message FROM calls WHERE id = ")
+        .push_bind(id);
+    let row = sql.build().fetch_optional(readers).await?;
+    row.map(|row| {
+        Ok(EventCall {
+            row: call_row(&row)?,
+            reason: row.get("reason"),
+            reason_message: row.get("reason_message"),
         })
     })
     .transpose()

@@ -24,9 +24,9 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, EventFilter,
-    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, Progress,
-    ProgressFilter, QueueDepth, Repair, Replay, RunEnd, Settled, Settlement, Store, StoreResult,
-    StoredCall, StoredEvent,
+    EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent, NewMint, NewRun,
+    PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd, Settled,
+    Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
 use crate::model::{Scope, Source, Timestamp};
@@ -188,6 +188,15 @@ impl Store for SqliteStore {
         mints::without_call(&self.readers, since, until).await
     }
 
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage> {
+        mints::list(&self.readers, filter, limit, after).await
+    }
+
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
         reconcile::would_bring_in(&self.readers, listed).await
     }
@@ -210,6 +219,10 @@ impl Store for SqliteStore {
 
     async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
         reconcile::reconciled_until(&self.readers, source).await
+    }
+
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>> {
+        reconcile::latest_runs(&self.readers, limit).await
     }
 
     async fn list_calls(
