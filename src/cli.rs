@@ -15,7 +15,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, Misconfigured, Problems};
 use crate::demo;
-use crate::http;
+use crate::http::{self, Deadlines};
 use crate::lifecycle::{Options, Service, asked_to_stop};
 use crate::simulator;
 use crate::telemetry;
@@ -96,12 +96,7 @@ impl Cli {
 /// 2 for settings that cannot work, 1 for everything else.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let misconfigured = error.is::<Misconfigured>()
-        || error.is::<Problems>()
-        || matches!(
-            error.downcast_ref(),
-            Some(simulator::StartError::Contract(_))
-        );
+    let misconfigured = error.is::<Misconfigured>() || error.is::<Problems>();
     ExitCode::from(if misconfigured { 2 } else { 1 })
 }
 
@@ -167,6 +162,7 @@ async fn serve(config: &Config, clock: Clock) -> anyhow::Result<()> {
         clock,
         demo: None,
         run_worker: true,
+        deadlines: Deadlines::default(),
     };
     let service = Service::start(config, options).await?;
     asked_to_stop().await?;

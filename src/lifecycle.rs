@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,9 @@ use crate::athos;
 use crate::athos::signature::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::{self, AppState, Authenticator, DemoSecret, MintLimit, Page, Shared};
+use crate::http::{
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
+};
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -28,6 +30,8 @@ use crate::worker::reconcile::Reconciler;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
+/// Connections to the metrics: a few scrapers'.
+const ADMIN_CONNECTIONS: usize = 64;
 /// How often gauges are set and idle memory is given back.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -39,6 +43,8 @@ pub struct Options {
     pub demo: Option<DemoSecret>,
     /// Whether the worker and the reconcilers run by themselves; tests step them instead.
     pub run_worker: bool,
+    /// How long clients may keep the service waiting.
+    pub deadlines: Deadlines,
 }
 
 /// A running service.
@@ -55,7 +61,7 @@ pub struct Service {
     pub reconcilers: Vec<Arc<Reconciler>>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    servers: Vec<JoinHandle<io::Result<()>>>,
+    servers: Vec<JoinHandle<()>>,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -80,6 +86,7 @@ impl Service {
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
         let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
 
+        let connections = config.max_connections.get() as usize;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let worker = Arc::new(Worker::new(
@@ -108,16 +115,32 @@ impl Service {
             verifier: Verifier::new(&config.athos_whsec),
             authenticator,
             mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
+            log_limit: LogLimit::default(),
+            // The other half of the connections is for requests, which end.
+            streams: Arc::new(Semaphore::new((connections / 2).max(1))),
+            deadlines: options.deadlines,
             worker: Arc::clone(&worker),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
         tokio::spawn(keep_house(state.clone(), metrics.clone()));
-        let page = Page::new(config, options.demo.is_some());
-        let router = http::router(state, &config.cors_origins, page, options.demo);
+        let router = http::router(state, config, options.demo);
+        let serve = |name, listener, router, connections| {
+            let limits = Limits {
+                listener: name,
+                connections,
+                deadlines: options.deadlines,
+            };
+            tokio::spawn(http::serve(listener, router, limits, shutdown.clone()))
+        };
         let servers = vec![
-            serve(listener, router, &shutdown),
-            serve(admin_listener, admin_router(metrics), &shutdown),
+            serve("public", listener, router, connections),
+            serve(
+                "admin",
+                admin_listener,
+                admin_router(metrics),
+                ADMIN_CONNECTIONS,
+            ),
         ];
         let mut running = Vec::new();
         if options.run_worker {
@@ -147,8 +170,8 @@ impl Service {
         self.shutdown.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
             for server in &mut self.servers {
-                if let Ok(Err(error)) = server.await {
-                    tracing::error!(%error, "a listener failed");
+                if let Err(error) = server.await {
+                    tracing::error!(%error, "a listener did not end well");
                 }
             }
         });
@@ -183,22 +206,6 @@ async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: &CancellationToken,
-) -> JoinHandle<io::Result<()>> {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and complete; waiting to fill a packet only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    tokio::spawn(async move { server.await })
-}
-
 fn admin_router(metrics: PrometheusHandle) -> Router {
     const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     let render = async move || {
@@ -221,6 +228,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        state.log_limit.sum_up();
         let paused = state.worker.gate().hold().is_some();
         metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
         match state.store.queue_depth().await {

@@ -1,9 +1,9 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
 //! no vendor field names (those live in `athos/types/`).
 
-mod source;
-
 mod id;
+mod number;
+mod source;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub use id::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, Identity, MAX_ID_CHARS, PlatformId, RepId,
 };
-
+pub(crate) use number::plain;
 pub use source::Source;
 
 /// A moment, in milliseconds since 1970 UTC. On the wire it is ISO 8601 with milliseconds, as Athos writes it.
@@ -229,7 +229,7 @@ pub struct CallHeader {
 pub struct CallDetail {
     /// The call.
     pub header: CallHeader,
-    /// 0 to 100.
+    /// 0 to 100; absent when there is no headline score.
     pub overall_score: Option<f64>,
     /// 0 to 100; absent when compliance was not assessed.
     pub compliance_percent: Option<f64>,
@@ -237,6 +237,8 @@ pub struct CallDetail {
     pub has_recording: bool,
     /// Athos's JSON, without the recording's link.
     pub raw: String,
+    /// Whether the words that were spoken have been left out of it.
+    pub purged: bool,
 }
 
 impl fmt::Debug for CallDetail {
@@ -268,10 +270,10 @@ pub struct Turn {
     /// What was said. Hostile text: whoever shows it shows it as text.
     pub content: String,
     /// Seconds from the start of the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
     pub start_time: Option<f64>,
     /// Seconds from the start of the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
     pub end_time: Option<f64>,
 }
 
@@ -325,9 +327,11 @@ pub struct CallRow {
     pub duration_sec: Option<i64>,
     /// When Athos scored it.
     pub scored_at: Option<Timestamp>,
-    /// 0 to 100.
+    /// 0 to 100; `null` when there is no headline score.
+    #[serde(serialize_with = "plain")]
     pub overall_score: Option<f64>,
     /// 0 to 100; `null` when compliance was not assessed.
+    #[serde(serialize_with = "plain")]
     pub compliance_percent: Option<f64>,
 }
 

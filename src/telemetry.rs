@@ -93,6 +93,11 @@ fn describe() {
         "athos_http_requests_total",
         "Requests, by route, method and status"
     );
+    describe_gauge!("athos_connections_open", "Connections, by listener");
+    describe_counter!(
+        "athos_connections_closed_total",
+        "Connections closed on clients who kept us waiting, by reason"
+    );
     describe_histogram!(
         "athos_http_request_seconds",
         Unit::Seconds,

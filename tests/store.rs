@@ -17,7 +17,7 @@ use athos_backend::model::{
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
-    ListedCall, MintOutcome, NewEvent, NewMint, NewRun, Origin, ProgressFilter, Repair,
+    ListedCall, MintFilter, MintOutcome, NewEvent, NewMint, NewRun, Origin, ProgressFilter, Repair,
     RepairCause, Replay, RunEnd, Settled, Settlement, SharedStore, SqliteStore, StoreError,
 };
 
@@ -87,6 +87,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
         compliance_percent: None,
         has_recording: false,
         raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
+        purged: false,
     }))
 }
 
@@ -105,6 +106,7 @@ const EVERYTHING: CallFilter = CallFilter {
     agency: None,
     drill: None,
     status: None,
+    source: None,
 };
 
 async fn list(store: &SharedStore, filter: &CallFilter, limit: u32) -> Vec<String> {
@@ -417,6 +419,7 @@ async fn progress_adds_up_within_the_scope(store: &SharedStore) {
             to: None,
             rep: rep.map(str::to_owned),
             agency: None,
+            source: "roleplay".to_owned(),
         };
         store.progress(&filter, 10, points).await.unwrap()
     };
@@ -426,7 +429,10 @@ async fn progress_adds_up_within_the_scope(store: &SharedStore) {
     };
     assert_eq!(drill.rep.as_deref(), Some("rep_9"));
     assert_eq!(drill.drill_key.as_deref(), Some("ma-full-sale"));
-    assert_eq!((drill.count, drill.mean, drill.best), (3, 75.0, 90.0));
+    assert_eq!(
+        (drill.count, drill.mean, drill.best),
+        (3, Some(75.0), Some(90.0))
+    );
     let points: Vec<_> = drill.points.iter().map(|point| point.score).collect();
     assert_eq!(points, [90.0, 75.0], "the latest two, oldest first");
 
@@ -468,6 +474,43 @@ async fn mints_are_recorded(store: &SharedStore) {
     };
     store.finish_mint("mint_1", outcome).await.unwrap();
     store.check().await.unwrap();
+    let later = NewMint {
+        id: "mint_2".to_owned(),
+        requested_at: after(1),
+        rep: RepId::Ours(id("rep_none")),
+        ..mint()
+    };
+    store.record_mint(later).await.unwrap();
+    let newest = store
+        .list_mints(&MintFilter::default(), 1, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            newest.rows[0].id.as_str(),
+            newest.rows[0].outcome.as_deref()
+        ),
+        ("mint_2", None)
+    );
+    let rest = store
+        .list_mints(&MintFilter::default(), 1, newest.next.as_deref())
+        .await
+        .unwrap();
+    assert_eq!((rest.rows[0].id.as_str(), rest.next), ("mint_1", None));
+    let unused = MintFilter {
+        rep: Some("rep_none".to_owned()),
+        without_call: true,
+        ..MintFilter::default()
+    };
+    // Nobody knows what became of it, so it counts as none.
+    assert!(
+        store
+            .list_mints(&unused, 1, None)
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
 }
 
 fn listed(call: &str, scored_at: Timestamp) -> ListedCall {
@@ -643,6 +686,16 @@ async fn operators_see_events_and_replay_them(store: &SharedStore) {
         (act.was_state.as_str(), act.was_reason.as_deref()),
         ("dead", Some("no use"))
     );
+    let call = event.call.unwrap();
+    assert_eq!((call.row.id.as_str(), call.reason), ("call_seen", None));
+    assert!(event.siblings.is_empty());
+    let another = late("wh_another", Ok(said("call_seen", "rep_1", "agency_1")));
+    store.accept_event(another).await.unwrap();
+    let event = store.find_event(id).await.unwrap().unwrap();
+    let [sibling] = &event.siblings[..] else {
+        panic!("{event:?}");
+    };
+    assert_eq!(sibling.webhook_id, "wh_another");
     assert!(store.find_event(i64::MAX).await.unwrap().is_none());
 }
 
@@ -722,7 +775,7 @@ async fn sqlite_keeps_the_contract() {
         .unwrap()
         .unwrap();
     assert_eq!(call.row.overall_score, Some(90.0));
-    assert_eq!(again.queue_depth().await.unwrap().waiting, 1);
+    assert_eq!(again.queue_depth().await.unwrap().waiting, 2);
     again.close().await;
 }
 

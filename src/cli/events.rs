@@ -232,6 +232,18 @@ fn print_event(out: &mut impl Write, event: &StoredEvent) -> io::Result<()> {
             act.act, act.at, act.caller, act.was_state
         )?;
     }
+    for mint in &event.mints {
+        let rep = shown(&mint.rep);
+        writeln!(
+            out,
+            "token       {}  for {rep}, may have begun the call",
+            mint.requested_at
+        )?;
+    }
+    for sibling in &event.siblings {
+        let (at, state) = (sibling.received_at, sibling.state.as_str());
+        writeln!(out, "same call   event {}  {at}  {state}", sibling.id)?;
+    }
     writeln!(out, "body\n{}", shown(&event.body))
 }
 

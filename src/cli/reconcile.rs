@@ -11,15 +11,13 @@ use crate::athos;
 use crate::clock::Clock;
 use crate::config::{Config, source};
 use crate::model::{NotATime, Source, Timestamp};
-use crate::store::{SharedStore, SqliteStore};
+use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
 use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
 
 use super::Misconfigured;
 
 /// Mints are looked through at least this far back.
 const MINTS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// A call may last two hours, and its score takes minutes: before that, nothing is amiss with a mint.
-const MINT_MAY_TAKE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Flags of `reconcile`.
 #[derive(clap::Args, Debug)]

@@ -229,7 +229,7 @@ async fn replay_events(
 }
 
 /// The caller as one who may look into the inbox and act on it: it has the calls of all reps.
-fn operator(caller: Caller) -> Result<Actor, ApiError> {
+pub(super) fn operator(caller: Caller) -> Result<Actor, ApiError> {
     match caller {
         Caller::Service => Ok(Actor::Service),
         Caller::User(user) if user.role == Role::Admin => Ok(Actor::User(user.rep)),

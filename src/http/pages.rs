@@ -1,5 +1,5 @@
-//! The practice page: its files, out of the binary, its content security policy, and what the browser must know of
-//! the configuration. Nothing of a caller's is ever put into any of them.
+//! The practice page and the operator's: their files, out of the binary, their content security policies, and what the
+//! browser must know of the configuration. Nothing of a caller's is ever put into any of them.
 
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ const PUBLIC_SDK: &str = "https://esm.sh/@useathos/sdk@1.0.0";
 /// Where calls are held, as the contract says.
 const CALL_SERVERS: &str = "https://*.livekit.cloud wss://*.livekit.cloud";
 
+/// The operator's page talks to us alone, and is never in a frame: one click there can replay many events.
+const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
 #[derive(RustEmbed)]
@@ -35,7 +39,7 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 struct Static;
 
 /// The page as configured.
-pub struct Page {
+pub(super) struct Page {
     settings: Settings,
     policy: HeaderValue,
 }
@@ -55,7 +59,7 @@ struct Settings {
 impl Page {
     /// The page for a configuration.
     #[must_use]
-    pub fn new(config: &Config, demo: bool) -> Self {
+    pub(super) fn new(config: &Config, demo: bool) -> Self {
         let settings = Settings::new(config, demo, Static::get(VENDORED_SDK).is_some());
         let policy = content_security_policy(&settings, &config.frame_ancestors);
         // Made of origins and fixed words, both of which are header text.
@@ -108,16 +112,23 @@ pub(super) fn router(page: Page) -> Router<AppState> {
             (CONTENT_SECURITY_POLICY, policy),
             (
                 PERMISSIONS_POLICY,
-                HeaderValue::from_static("microphone=(self)"),
+                HeaderValue::from_static(
+                    "microphone=(self), camera=(), geolocation=(), payment=()",
+                ),
             ),
         ];
         (own, serve("index.html", &headers))
+    };
+    let console = async |headers: HeaderMap| {
+        let own = [(CONTENT_SECURITY_POLICY, CONSOLE_POLICY)];
+        (own, serve("console.html", &headers))
     };
     let file = async |extract::Path(path): extract::Path<String>, headers: HeaderMap| {
         serve(&path, &headers)
     };
     Router::new()
         .route("/", get(index))
+        .route("/console", get(console))
         .route("/static/{*path}", get(file))
         .route(
             "/athos/config",

@@ -103,6 +103,26 @@ pub enum RepId {
 }
 
 impl RepId {
+    /// Takes an id of either kind: how it begins tells them apart.
+    ///
+    /// # Errors
+    /// One [`BadId`] per cause.
+    pub fn new(id: &str) -> Result<Self, BadId> {
+        match AgentId::new(id) {
+            Some(id) => Ok(Self::Athos(id)),
+            None => PlatformId::new(id).map(Self::Ours),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Ours(id) => id.as_str(),
+            Self::Athos(id) => id.as_str(),
+        }
+    }
+
     /// Our id, if the rep is known by it.
     #[must_use]
     pub fn ours(&self) -> Option<&PlatformId> {
@@ -168,5 +188,8 @@ mod tests {
         ] {
             assert_eq!(AgentId::new(id), None, "{id:?}");
         }
+        assert!(RepId::new("rep_1").unwrap().ours().is_some());
+        assert!(RepId::new("athos_agent_1").unwrap().athos().is_some());
+        assert_eq!(RepId::new("athos_agency_1").unwrap_err(), BadId::Athos);
     }
 }

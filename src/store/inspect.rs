@@ -3,7 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{EventState, PlatformId, Timestamp};
+use super::Mint;
+use crate::model::{CallRow, EventState, PlatformId, Timestamp};
 
 /// How an event came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -131,6 +132,25 @@ pub struct StoredEvent {
     pub history: Vec<Attempt>,
     /// Everything that was done to it by hand, in order.
     pub acts: Vec<Act>,
+    /// The call it is about, as it stands now.
+    pub call: Option<EventCall>,
+    /// The tokens that may have begun that call, newest first; the latest few.
+    pub mints: Vec<Mint>,
+    /// The latest other events about that call, newest first.
+    pub siblings: Vec<EventRow>,
+}
+
+/// The call an event is about.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventCall {
+    /// The row.
+    #[serde(flatten)]
+    pub row: CallRow,
+    /// Why it could not be scored; a machine code.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub reason_message: Option<String>,
 }
 
 /// How an attempt at an event ended.
@@ -182,6 +202,17 @@ pub enum Actor {
     Service,
     /// Somebody at a terminal of this machine.
     Command,
+}
+
+impl Actor {
+    /// What kind of caller it is, and who, for the record.
+    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::User(rep) => ("user", Some(rep.as_str())),
+            Self::Service => ("service", None),
+            Self::Command => ("command", None),
+        }
+    }
 }
 
 /// Which events to replay. Those that are waiting already are never among them.

@@ -1,8 +1,10 @@
 //! What reconciliation asks of the store, in words: calls that Athos lists, repairs, and runs with their windows.
 
-use crate::model::{Source, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::NewEvent;
+use crate::model::{Source, Timestamp};
 
 /// A call that Athos lists as scored, ready to come in like a webhook.
 #[derive(Clone, Debug)]
@@ -72,6 +74,24 @@ pub struct RunEnd {
     /// Calls on them.
     pub seen: u32,
     /// Calls brought in.
+    pub repaired: u32,
+    /// Why it did not reach the end, in words.
+    pub error: Option<String>,
+}
+
+/// A reconciliation, as it is on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Whose calls it looked at: `roleplay` or `real_call`.
+    pub source: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `null` while it goes on, or if its process died.
+    pub finished_at: Option<Timestamp>,
+    /// Calls that it found in Athos's list.
+    pub seen: u32,
+    /// Calls that it brought in: each is a webhook that never came.
     pub repaired: u32,
     /// Why it did not reach the end, in words.
     pub error: Option<String>,

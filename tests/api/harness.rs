@@ -103,6 +103,7 @@ impl TestApp {
                 .demo
                 .then(|| DemoSecret(setup.secrets.jwt.clone().into())),
             run_worker: setup.run_worker,
+            deadlines: setup.deadlines,
         };
         let service = Service::start(&config, options).await.unwrap();
         let origin = format!("http://{}", service.addr);
@@ -223,6 +224,7 @@ impl TestApp {
             total.dead += did.dead;
             total.ignored += did.ignored;
             total.lease_lost += did.lease_lost;
+            total.erased += did.erased;
             total.held |= did.held;
             let rest = Outcome { held: false, ..did };
             if rest == Outcome::default() {

@@ -3,7 +3,7 @@
 use athos_backend::athos::contract::{Generation, LearntContract};
 use athos_backend::model::{AgentId, CallEvent, Identity, RepId, Scope};
 use athos_backend::store::{
-    IdentityKind, MintOutcome, NewMint, Pairing, ProgressFilter, Settlement, SharedStore,
+    Actor, IdentityKind, MintOutcome, NewMint, Pairing, ProgressFilter, Settlement, SharedStore,
 };
 
 use crate::{NOW, after, all_calls, delivery, detail, id, list_by, said, settle, unscored};
@@ -164,6 +164,7 @@ pub(crate) async fn ids_of_both_families_meet(store: &SharedStore) {
     settled.unwrap();
 
     nothing_changes_hands(store).await;
+    an_erased_rep_is_no_pairing_either(store).await;
     what_the_roster_says_counts_for_more(store).await;
     the_contract_is_remembered(store).await;
 }
@@ -191,6 +192,24 @@ async fn nothing_changes_hands(store: &SharedStore) {
     let answer = scored("meet_6", by(AGENT, None, None));
     settle(store, "wh_meet_10", event, answer).await;
     assert_eq!(sees(store, rep_scope("meeting")).await.len(), 6);
+}
+
+async fn an_erased_rep_is_no_pairing_either(store: &SharedStore) {
+    let gone = by("athos_agent_gone", None, None);
+    let event = said_by("meet_gone", gone.clone());
+    settle(store, "wh_meet_gone", event, scored("meet_gone", gone)).await;
+    let agent = RepId::new("athos_agent_gone").unwrap();
+    mint(store, "mint_gone", agent.clone()).await;
+    let pairing = pairing("athos_agent_gone", "rep_gone", true);
+    store.learn_identities(vec![pairing], NOW).await.unwrap();
+    mint(store, "mint_gone_too", agent.clone()).await;
+    let rows = store
+        .erase(&agent, Actor::Command, after(400))
+        .await
+        .unwrap();
+    assert_eq!((rows.calls, rows.mints), (1, 2));
+    assert_eq!(store.find_agent(&id("rep_gone")).await.unwrap(), None);
+    assert!(sees(store, rep_scope("rep_gone")).await.is_empty());
 }
 
 async fn what_the_roster_says_counts_for_more(store: &SharedStore) {
@@ -227,6 +246,7 @@ async fn what_the_roster_says_counts_for_more(store: &SharedStore) {
         to: None,
         rep: None,
         agency: None,
+        source: "roleplay".to_owned(),
     };
     let progress = store.progress(&filter, 10, 10).await.unwrap();
     let mut reps: Vec<_> = progress

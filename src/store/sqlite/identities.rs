@@ -125,14 +125,14 @@ async fn fill_in(tx: &mut SqliteConnection, pairing: &Pairing) -> StoreResult<()
             "UPDATE calls SET rep = ?, rev = newest.rev + found.nth \
              FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM calls \
                    WHERE rep IS NULL AND athos_rep = ?) AS found, \
-                  (SELECT max(rev) AS rev FROM calls) AS newest \
+                  latest_rev AS newest \
              WHERE calls.seq = found.seq"
         }
         IdentityKind::Agency => {
             "UPDATE calls SET agency = ?, rev = newest.rev + found.nth \
              FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM calls \
                    WHERE agency IS NULL AND athos_agency = ?) AS found, \
-                  (SELECT max(rev) AS rev FROM calls) AS newest \
+                  latest_rev AS newest \
              WHERE calls.seq = found.seq"
         }
     };

@@ -4,16 +4,21 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::calls::word;
+use super::calls::{self, word};
+use super::mints;
 use super::writer::Operation;
-use crate::model::{EventState, PlatformId, Timestamp};
+use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Replay, Settlement,
-    StoreResult, StoredEvent,
+    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Replay,
+    Settlement, StoreResult, StoredEvent,
 };
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
                    attempts, deliveries, reason, settled_at";
+
+/// Most tokens and other events to show with an event.
+const MINTS: u32 = 5;
+const SIBLINGS: u32 = 20;
 
 pub(super) async fn list(
     readers: &SqlitePool,
@@ -23,18 +28,22 @@ pub(super) async fn list(
 ) -> StoreResult<EventPage> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(" FROM events WHERE true");
-    match filter.state {
-        // As the index of dead events has it: they are few among many.
-        Some(EventState::Dead) => {
-            sql.push(" AND state = 'dead'");
+    // Words, not values: as the indexes of what is rare have them.
+    let words = [
+        (" AND state = '", filter.state.map(EventState::as_str)),
+        (" AND origin = '", filter.origin.map(Origin::as_str)),
+    ];
+    for (condition, word) in words {
+        if let Some(word) = word {
+            sql.push(condition).push(word).push("'");
         }
-        Some(state) => {
-            sql.push(" AND state = ").push_bind(state.as_str());
-        }
-        None => {}
     }
-    if let Some(origin) = filter.origin {
-        sql.push(" AND origin = ").push_bind(origin.as_str());
+    if let Some(EventState::Pending | EventState::Processing) = filter.state {
+        // Few among many, and only this index knows them.
+        sql.push(
+            " AND id IN (SELECT id FROM events INDEXED BY events_due \
+             WHERE next_attempt_at IS NOT NULL)",
+        );
     }
     match filter.verdict {
         Some(EventVerdict::Accepted) => sql.push(" AND call_id IS NOT NULL"),
@@ -42,7 +51,15 @@ pub(super) async fn list(
         None => &mut sql,
     };
     if let Some(call) = &filter.call {
-        sql.push(" AND call_id = ").push_bind(&**call);
+        // Those that wait are not in the index by call: they are looked through, as they are few.
+        sql.push(" AND id IN (SELECT id FROM events WHERE next_attempt_at IS NULL AND call_id = ")
+            .push_bind(&**call)
+            .push(
+                " UNION ALL SELECT id FROM events INDEXED BY events_due \
+                 WHERE next_attempt_at IS NOT NULL AND call_id = ",
+            )
+            .push_bind(&**call)
+            .push(")");
     }
     push_times(&mut sql, filter.from, filter.to);
     if let Some(after) = after {
@@ -83,14 +100,39 @@ pub(super) async fn find(readers: &SqlitePool, id: i64) -> StoreResult<Option<St
         .fetch_all(readers)
         .await?;
     let secret: String = row.get("secret");
+    let event = event_row(&row)?;
+    let call = event.call_id.as_deref();
     Ok(Some(StoredEvent {
-        row: event_row(&row)?,
+        call: match call {
+            Some(call) => calls::of_event(readers, call).await?,
+            None => None,
+        },
+        mints: match call {
+            Some(call) => mints::of_call(readers, call, MINTS).await?,
+            None => Vec::new(),
+        },
+        siblings: match call {
+            Some(call) => siblings(readers, call, id).await?,
+            None => Vec::new(),
+        },
+        row: event,
         signed_at: Timestamp::from_millis(row.get("signed_at")),
         secret_fingerprint: (!secret.is_empty()).then_some(secret),
         body: String::from_utf8_lossy(row.get("body")).into_owned(),
         history: attempts.iter().map(attempt).collect(),
         acts: acts.iter().map(act).collect(),
     }))
+}
+
+/// The latest other events about a call.
+async fn siblings(readers: &SqlitePool, call: &str, id: i64) -> StoreResult<Vec<EventRow>> {
+    let about = EventFilter {
+        call: Some(call.to_owned()),
+        ..EventFilter::default()
+    };
+    let mut rows = list(readers, &about, SIBLINGS, None).await?.rows;
+    rows.retain(|row| row.id != id);
+    Ok(rows)
 }
 
 fn event_row(row: &SqliteRow) -> StoreResult<EventRow> {
@@ -218,11 +260,7 @@ impl Operation for ReplayBy {
     type Output = Vec<i64>;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<i64>> {
-        let (caller, rep) = match &self.actor {
-            Actor::User(rep) => ("user", Some(PlatformId::as_str(rep))),
-            Actor::Service => ("service", None),
-            Actor::Command => ("command", None),
-        };
+        let (caller, rep) = self.actor.columns();
         let mut sql = QueryBuilder::<Sqlite>::new(
             "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) SELECT ",
         );

@@ -1,12 +1,13 @@
 //! The record of session tokens asked for. The tokens themselves are never here.
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::identities::push_named;
 use super::writer::Operation;
 use crate::model::{AgentId, PlatformId, Timestamp};
-use crate::store::{MintOutcome, NewMint, StoreResult};
+use crate::store::{IdentityKind, Mint, MintFilter, MintOutcome, MintPage, NewMint, StoreResult};
 
 #[async_trait]
 impl Operation for NewMint {
@@ -57,29 +58,108 @@ impl Operation for Finish {
     }
 }
 
-/// A call begins while its token is good, or moments later by another clock, and ends at the latest two hours on. Which
-/// token began which call nobody tells us: one call stands for all tokens of its rep at the time. A rep may be known by
-/// Athos's id alone, on both sides.
+/// That a call may have begun with a token: it begins while the token is good, or moments later by another clock, and
+/// ends at the latest two hours on. Which token began which call nobody tells us: one call stands for all tokens of its
+/// rep at the time. A rep may be known by Athos's id alone, on both sides.
+const BEGAN: &str = "(calls.rep = mints.rep \
+                      OR (calls.rep IS NULL AND mints.rep IS NULL AND calls.athos_rep = mints.athos_rep)) \
+                     AND source = 'roleplay' AND sort_at >= requested_at \
+                     AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000";
+
+const WITHOUT_CALL: &str = "outcome = 'minted' AND NOT EXISTS (SELECT 1 FROM calls WHERE ";
+
 pub(super) async fn without_call(
     readers: &SqlitePool,
     since: Timestamp,
     until: Timestamp,
 ) -> StoreResult<u64> {
-    let count: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM mints \
-         WHERE outcome = 'minted' AND requested_at BETWEEN ? AND ? AND NOT EXISTS ( \
-           SELECT 1 FROM calls \
-           WHERE calls.rep = mints.rep AND source = 'roleplay' AND sort_at >= requested_at \
-             AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000) \
-         AND NOT EXISTS ( \
-           SELECT 1 FROM calls \
-           WHERE mints.rep IS NULL AND calls.rep IS NULL AND calls.athos_rep = mints.athos_rep \
-             AND source = 'roleplay' AND sort_at >= requested_at \
-             AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000)",
-    )
-    .bind(since.as_millis())
-    .bind(until.as_millis())
-    .fetch_one(readers)
-    .await?;
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM mints WHERE ");
+    sql.push(WITHOUT_CALL).push(BEGAN).push(")");
+    push_times(&mut sql, Some(since), Some(until));
+    let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
     Ok(count.unsigned_abs())
+}
+
+fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Option<Timestamp>) {
+    for (condition, time) in [
+        (" AND requested_at >= ", from),
+        (" AND requested_at <= ", to),
+    ] {
+        if let Some(time) = time {
+            sql.push(condition).push_bind(time.as_millis());
+        }
+    }
+}
+
+pub(super) async fn list(
+    readers: &SqlitePool,
+    filter: &MintFilter,
+    limit: u32,
+    after: Option<&str>,
+) -> StoreResult<MintPage> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT id, requested_at, coalesce(rep, athos_rep) AS rep, agency, caller, outcome, answered_at, expires_at, \
+         athos_request_id, EXISTS (SELECT 1 FROM calls WHERE ",
+    );
+    sql.push(BEGAN).push(") AS has_call FROM mints WHERE ");
+    if filter.without_call {
+        sql.push(WITHOUT_CALL).push(BEGAN).push(")");
+    } else {
+        sql.push("true");
+    }
+    push_times(&mut sql, filter.from, filter.to);
+    if let Some(rep) = &filter.rep {
+        push_named(&mut sql, IdentityKind::Rep, rep);
+    }
+    if let Some(after) = after {
+        sql.push(" AND (requested_at, id) < (SELECT requested_at, id FROM mints WHERE id = ")
+            .push_bind(after)
+            .push(")");
+    }
+    // One more than asked for tells whether there is another page.
+    sql.push(" ORDER BY requested_at DESC, id DESC LIMIT ")
+        .push_bind(i64::from(limit) + 1);
+    let rows = sql.build().fetch_all(readers).await?;
+    let more = rows.len() > limit as usize;
+    let rows: Vec<Mint> = rows.iter().take(limit as usize).map(mint).collect();
+    let next = rows.last().filter(|_| more).map(|last| last.id.clone());
+    Ok(MintPage { rows, next })
+}
+
+/// The tokens that may have begun a call, newest first.
+pub(super) async fn of_call(
+    readers: &SqlitePool,
+    call: &str,
+    limit: u32,
+) -> StoreResult<Vec<Mint>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT mints.id, requested_at, coalesce(mints.rep, mints.athos_rep) AS rep, mints.agency, caller, outcome, answered_at, \
+         expires_at, athos_request_id, true AS has_call FROM calls JOIN mints ON ",
+    );
+    sql.push(BEGAN)
+        .push(" WHERE outcome = 'minted' AND calls.id = ")
+        .push_bind(call)
+        .push(" ORDER BY requested_at DESC LIMIT ")
+        .push_bind(limit);
+    let rows = sql.build().fetch_all(readers).await?;
+    Ok(rows.iter().map(mint).collect())
+}
+
+fn mint(row: &SqliteRow) -> Mint {
+    let time = |column| {
+        row.get::<Option<i64>, _>(column)
+            .map(Timestamp::from_millis)
+    };
+    Mint {
+        id: row.get("id"),
+        requested_at: Timestamp::from_millis(row.get("requested_at")),
+        rep: row.get("rep"),
+        agency: row.get("agency"),
+        caller: row.get("caller"),
+        outcome: row.get("outcome"),
+        answered_at: time("answered_at"),
+        expires_at: time("expires_at"),
+        athos_request_id: row.get("athos_request_id"),
+        has_call: row.get("has_call"),
+    }
 }

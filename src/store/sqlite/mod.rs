@@ -6,6 +6,7 @@ mod identities;
 mod inbox;
 mod inspect;
 mod mints;
+mod privacy;
 mod progress;
 mod reconcile;
 mod transaction;
@@ -22,17 +23,18 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::{
-    Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, EventFilter,
-    EventPage, Lease, ListedCall, MintOutcome, NewEvent, NewMint, NewRun, PageKey, Pairing,
-    Progress, ProgressFilter, QueueDepth, Repair, Replay, RunEnd, Settled, Settlement, Store,
-    StoreResult, StoredCall, StoredEvent,
+    Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
+    EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
+    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
+    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::athos::contract::LearntContract;
 use crate::config::Misconfigured;
-use crate::model::{PlatformId, Scope, Source, Timestamp};
+use crate::model::{PlatformId, RepId, Scope, Source, Timestamp};
+use privacy::erase;
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -51,6 +53,10 @@ const WRITER_CACHE_KIB: &str = "-16384";
 pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
+    /// How to open one more connection.
+    options: SqliteConnectOptions,
+    /// One erasure at a time.
+    erasing: Mutex<()>,
 }
 
 impl SqliteStore {
@@ -71,6 +77,8 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             // Where the root is read-only there is no place for temporary files.
             .pragma("temp_store", "MEMORY")
+            // What is deleted is overwritten.
+            .pragma("secure_delete", "ON")
             .disable_statement_logging();
         let writing = options
             .clone()
@@ -89,10 +97,12 @@ impl SqliteStore {
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
-            .connect_lazy_with(options.pragma("query_only", "ON"));
+            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
         Ok(Self {
             writer: Writer::start(connection),
             readers,
+            options,
+            erasing: Mutex::new(()),
         })
     }
 }
@@ -211,6 +221,15 @@ impl Store for SqliteStore {
         mints::without_call(&self.readers, since, until).await
     }
 
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage> {
+        mints::list(&self.readers, filter, limit, after).await
+    }
+
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
         reconcile::would_bring_in(&self.readers, listed).await
     }
@@ -233,6 +252,10 @@ impl Store for SqliteStore {
 
     async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
         reconcile::reconciled_until(&self.readers, source).await
+    }
+
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>> {
+        reconcile::latest_runs(&self.readers, limit).await
     }
 
     async fn list_calls(
@@ -295,6 +318,35 @@ impl Store for SqliteStore {
         Ok(ids)
     }
 
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
+        let _turn = self.erasing.lock().await;
+        let begin = erase::Begin {
+            asked_for: rep.clone(),
+            person: erase::Person::find(&self.readers, rep.as_str()).await?,
+            actor,
+            now,
+        };
+        let id = self.writer.write(begin).await?;
+        erase::carry_out(&self.readers, &self.writer, id).await
+    }
+
+    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
+        erase::would_erase(&self.readers, rep.as_str(), now).await
+    }
+
+    async fn resume_erasures(&self) -> StoreResult<usize> {
+        let _turn = self.erasing.lock().await;
+        let ids = erase::unfinished(&self.readers).await?;
+        for id in &ids {
+            erase::carry_out(&self.readers, &self.writer, *id).await?;
+        }
+        Ok(ids.len())
+    }
+
+    async fn empty_log(&self) -> StoreResult<bool> {
+        privacy::empty_log(&self.options).await
+    }
+
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
         inbox::queue_depth(&self.readers).await
     }
@@ -324,7 +376,6 @@ async fn close(connection: SqliteConnection) {
 mod tests {
     use super::writer::Operation;
     use super::*;
-    use crate::model::RepId;
     use crate::store::StoreError;
 
     /// Asks the writer's own connection.

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::inbox;
 use super::writer::Operation;
 use crate::model::{CallStatus, Source, Timestamp};
-use crate::store::{ListedCall, NewRun, Repair, RepairCause, RunEnd, StoreResult};
+use crate::store::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd, StoreResult};
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
 /// not among them.
@@ -62,16 +62,23 @@ async fn find_missing<'c>(
         &mut sql,
         lacking.iter().map(|(call, _)| &*call.event.webhook_id),
     );
-    let brought_in: Vec<String> = sql.build_query_scalar().fetch_all(connection).await?;
+    let brought_in: Vec<String> = sql.build_query_scalar().fetch_all(&mut *connection).await?;
     let (in_flight, brought_in) = (
         HashSet::<_>::from_iter(in_flight),
         HashSet::<_>::from_iter(brought_in),
     );
-    Ok(lacking
+    let lacking: Vec<_> = lacking
         .into_iter()
         .filter(|(call, _)| {
             !in_flight.contains(&call.id) && !brought_in.contains(&call.event.webhook_id)
         })
+        .collect();
+    let events: Vec<_> = lacking.iter().map(|(call, _)| &call.event).collect();
+    let stopped = inbox::stopped(connection, events, "reconciliation").await?;
+    Ok(lacking
+        .into_iter()
+        .zip(stopped)
+        .filter_map(|(lacking, stopped)| (!stopped).then_some(lacking))
         .collect())
 }
 
@@ -192,4 +199,25 @@ pub(super) async fn reconciled_until(
     .fetch_one(readers)
     .await?;
     Ok(until.map(Timestamp::from_millis))
+}
+
+pub(super) async fn latest_runs(readers: &SqlitePool, limit: u32) -> StoreResult<Vec<Run>> {
+    let rows = sqlx::query(
+        "SELECT source, started_at, finished_at, seen, repaired, error FROM reconcile_runs \
+         ORDER BY id DESC LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(readers)
+    .await?;
+    let run = |row: &SqliteRow| Run {
+        source: row.get("source"),
+        started_at: Timestamp::from_millis(row.get("started_at")),
+        finished_at: row
+            .get::<Option<i64>, _>("finished_at")
+            .map(Timestamp::from_millis),
+        seen: row.get("seen"),
+        repaired: row.get("repaired"),
+        error: row.get("error"),
+    };
+    Ok(rows.iter().map(run).collect())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use athos_backend::config::Config;
+use athos_backend::http::Deadlines;
 
 use super::{Secrets, TestApp};
 
@@ -16,6 +17,7 @@ pub(crate) struct Setup {
     pub(super) secrets: Secrets,
     pub(super) run_worker: bool,
     pub(super) demo: bool,
+    pub(super) deadlines: Deadlines,
     flags: Vec<String>,
     knows_jwt_secret: bool,
     knows_api_keys: bool,
@@ -33,6 +35,7 @@ impl Setup {
             },
             run_worker: false,
             demo: false,
+            deadlines: Deadlines::default(),
             flags: Vec::new(),
             knows_jwt_secret: true,
             knows_api_keys: true,
@@ -74,6 +77,12 @@ impl Setup {
     pub(crate) fn with_demo(mut self) -> Self {
         self.demo = true;
         self.flag("auth-cookie", athos_backend::http::DEMO_COOKIE)
+    }
+
+    /// Clients must hurry, so that a test of those who do not need not wait.
+    pub(crate) fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
     }
 
     pub(crate) async fn start(self) -> TestApp {

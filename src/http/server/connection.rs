@@ -1,0 +1,182 @@
+//! What a connection is doing: waiting for its client, or working for it. Kept in atomics that the connection's task
+//! writes and the server reads; no timers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long clients may keep us waiting. How long an answer may take is the router's to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Without a request. Longer than proxies keep their connections (60 s is usual), so that it is they who close
+    /// them: a request may be on its way when we do.
+    pub idle: Duration,
+    /// From a request's first byte to the end of its headers.
+    pub head: Duration,
+    /// For a request's body, once its headers are here.
+    pub body: Duration,
+    /// Without taking any of the answer that is ready for it.
+    pub stalled: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(75),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(5),
+            stalled: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Deadlines {
+    pub(super) fn shortest(&self) -> Duration {
+        self.idle.min(self.head).min(self.stalled)
+    }
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// A request.
+    Request,
+    /// The rest of a request's head.
+    Head,
+    /// The rest of a request's body.
+    Body,
+    /// The client to take the answer.
+    Reader,
+}
+
+impl WaitsFor {
+    /// The word in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Request => "idle",
+            Self::Head => "slow_head",
+            Self::Body => "slow_body",
+            Self::Reader => "stalled",
+        }
+    }
+}
+
+/// One connection's state. Times are milliseconds since it was accepted, so that 0 can mean "not".
+pub(super) struct Connection {
+    accepted_at: Instant,
+    /// What it waits for in the lowest bits, since when in the others; [`WORKING`] while it waits for nothing.
+    state: AtomicU64,
+    /// Since when the answer cannot be written on, plus one.
+    blocked: AtomicU64,
+}
+
+const REQUEST: u64 = 0;
+const HEAD: u64 = 1;
+const BODY: u64 = 2;
+const WORKING: u64 = 3;
+const WHAT_BITS: u32 = 2;
+const WHAT: u64 = (1 << WHAT_BITS) - 1;
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        Self {
+            accepted_at: Instant::now(),
+            state: AtomicU64::new(REQUEST),
+            blocked: AtomicU64::new(0),
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.accepted_at.elapsed().as_millis()).unwrap_or(u64::MAX >> WHAT_BITS)
+    }
+
+    fn set(&self, what: u64) {
+        self.state
+            .store(self.millis() << WHAT_BITS | what, Ordering::Relaxed);
+    }
+
+    fn is(&self, what: u64) -> bool {
+        self.state.load(Ordering::Relaxed) & WHAT == what
+    }
+
+    /// Bytes came in.
+    pub(super) fn has_read(&self) {
+        if self.is(REQUEST) {
+            self.set(HEAD);
+        }
+    }
+
+    /// A request's head is whole; until the guard is dropped, with the answer's last byte handed over, we work for it.
+    pub(super) fn take_up_request(self: &Arc<Self>, body_follows: bool) -> Working {
+        self.set(if body_follows { BODY } else { WORKING });
+        Working(Arc::clone(self))
+    }
+
+    /// The request's body is whole.
+    pub(super) fn has_body(&self) {
+        if self.is(BODY) {
+            self.set(WORKING);
+        }
+    }
+
+    /// The client does not take what is ready for it.
+    pub(super) fn is_blocked(&self) {
+        if self.blocked.load(Ordering::Relaxed) == 0 {
+            self.blocked.store(self.millis() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// It takes it again.
+    pub(super) fn has_written(&self) {
+        if self.blocked.load(Ordering::Relaxed) != 0 {
+            self.blocked.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What it waits for, and for how long.
+    fn waits(&self) -> Option<(WaitsFor, Duration)> {
+        let now = self.millis();
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if blocked != 0 {
+            let waited = now.saturating_sub(blocked - 1);
+            return Some((WaitsFor::Reader, Duration::from_millis(waited)));
+        }
+        let state = self.state.load(Ordering::Relaxed);
+        let what = match state & WHAT {
+            REQUEST => WaitsFor::Request,
+            HEAD => WaitsFor::Head,
+            BODY => WaitsFor::Body,
+            _ => return None,
+        };
+        let waited = now.saturating_sub(state >> WHAT_BITS);
+        Some((what, Duration::from_millis(waited)))
+    }
+
+    /// Since when the client has kept us waiting, if it does.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let (_, waited) = self.waits()?;
+        Instant::now().checked_sub(waited)
+    }
+
+    /// What it has waited for longer than it should. Bodies have their deadline where they are read: there, the client
+    /// is told.
+    pub(super) fn overdue(&self, deadlines: &Deadlines) -> Option<WaitsFor> {
+        let (waits, waited) = self.waits()?;
+        let deadline = match waits {
+            WaitsFor::Request => deadlines.idle,
+            WaitsFor::Head => deadlines.head,
+            WaitsFor::Body => return None,
+            WaitsFor::Reader => deadlines.stalled,
+        };
+        (waited >= deadline).then_some(waits)
+    }
+}
+
+/// A request is being worked for.
+pub(super) struct Working(Arc<Connection>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.set(REQUEST);
+    }
+}

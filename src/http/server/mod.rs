@@ -1,0 +1,266 @@
+//! The loop that accepts connections and serves them. It bounds how many there are and how long a client may keep one
+//! waiting; what a request may ask, and how long its answer may take, is for the router.
+
+mod connection;
+mod stream;
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, body::Body as _};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use metrics::counter;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::peer::Peer;
+use connection::Connection;
+pub use connection::Deadlines;
+use stream::{Arriving, Leaving, Watched};
+
+/// Largest head of a request, in bytes: a JWT of 16 KiB in a cookie, with room to spare.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Most header fields of a request.
+const MAX_HEADERS: usize = 100;
+/// How often connections are looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// How long to leave a listener alone that cannot accept: without file descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a peer may be silent before TCP asks whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long a peer may leave data without acknowledgement before TCP gives it up.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+
+/// How many connections a server holds, and how long it waits for them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The listener's name in metrics.
+    pub listener: &'static str,
+    /// Most connections at a time. Beyond it, the one that has kept us waiting longest makes room; while all of them are
+    /// being served, new ones wait in the system's queue.
+    pub connections: usize,
+    /// How long clients may keep us waiting.
+    pub deadlines: Deadlines,
+}
+
+/// Serves `router` at `listener` until `shutdown`, then until the open requests are answered. Dropped, it closes every
+/// connection.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    if let Err(error) = notice_dead_peers(&listener) {
+        tracing::warn!(%error, "TCP keep-alive could not be set");
+    }
+    let mut http = http1::Builder::new();
+    // Deadlines are kept by the connections' states, which also know what is idle.
+    http.header_read_timeout(None)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS);
+    let service = TowerToHyperService::new(router);
+    let mut open = OpenConnections::new(limits);
+    let mut ticks = tokio::time::interval(TICK.min(limits.deadlines.shortest() / 4));
+    let mut paused_until: Option<Instant> = None;
+    while !shutdown.is_cancelled() {
+        let pause = paused_until.unwrap_or_else(Instant::now);
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = ticks.tick() => open.enforce(),
+            Some(()) = open.ended() => {}
+            () = tokio::time::sleep_until(pause), if paused_until.is_some() => paused_until = None,
+            accepted = listener.accept(), if paused_until.is_none() && open.has_room() => match accepted {
+                Ok((stream, peer)) => {
+                    open.make_room();
+                    let connection = Arc::new(Connection::new());
+                    let served = serve_connection(
+                        http.clone(),
+                        service.clone(),
+                        stream,
+                        Peer(peer.ip()),
+                        Arc::clone(&connection),
+                        shutdown.clone(),
+                    );
+                    open.add(connection, served);
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, open = open.len(), "cannot accept connections; is the limit on open files too low?");
+                    open.evict();
+                    paused_until = Some(Instant::now() + ACCEPT_PAUSE);
+                }
+            },
+        }
+    }
+    drop(listener);
+    while open.len() > 0 {
+        tokio::select! {
+            _ = ticks.tick() => open.enforce(),
+            _ = open.ended() => {}
+        }
+    }
+}
+
+/// Accepted connections inherit these. A dead peer of a stream would else go unnoticed for a quarter of an hour.
+fn notice_dead_peers(listener: &TcpListener) -> io::Result<()> {
+    let socket = socket2::SockRef::from(listener);
+    let keep_alive = socket2::TcpKeepalive::new().with_time(KEEP_ALIVE);
+    socket.set_tcp_keepalive(&keep_alive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    Ok(())
+}
+
+/// Whether the client went away between its knock and our answer.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+/// Serves one connection to its end; aborted, it closes the connection.
+async fn serve_connection(
+    http: http1::Builder,
+    router: TowerToHyperService<Router>,
+    stream: TcpStream,
+    peer: Peer,
+    connection: Arc<Connection>,
+    shutdown: CancellationToken,
+) {
+    // Answers are small and complete; waiting to fill a packet only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let working = connection.take_up_request(!request.body().is_end_stream());
+        request.extensions_mut().insert(peer);
+        let request = request.map(|body| Arriving::new(body, Arc::clone(&connection)));
+        let answer = router.call(request);
+        async move {
+            Ok::<_, std::convert::Infallible>(answer.await?.map(|body| Leaving::new(body, working)))
+        }
+    });
+    let mut serving = pin!(http.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection did not end well");
+    }
+}
+
+/// The connections of one server.
+struct OpenConnections {
+    limits: Limits,
+    tasks: JoinSet<()>,
+    open: HashMap<Id, (Arc<Connection>, AbortHandle)>,
+}
+
+impl OpenConnections {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    fn add(
+        &mut self,
+        connection: Arc<Connection>,
+        served: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(served);
+        self.open.insert(task.id(), (connection, task));
+    }
+
+    /// Whether one more may be accepted. One beyond the limit: whoever knocks may get the place of another.
+    fn has_room(&self) -> bool {
+        self.len() <= self.limits.connections
+    }
+
+    fn make_room(&mut self) {
+        if self.len() >= self.limits.connections {
+            self.evict();
+        }
+    }
+
+    /// Closes the connection that has kept us waiting longest, if any keeps us waiting.
+    fn evict(&mut self) -> bool {
+        let waiting = self
+            .open
+            .iter()
+            .filter_map(|(id, (connection, _))| Some((connection.waiting_since()?, *id)));
+        let Some((_, longest)) = waiting.min() else {
+            return false;
+        };
+        self.close(longest, "displaced");
+        true
+    }
+
+    /// Closes those who have kept us waiting too long, and whatever is beyond the limit.
+    fn enforce(&mut self) {
+        let overdue: Vec<_> = self
+            .open
+            .iter()
+            .filter_map(|(id, (connection, _))| {
+                Some((*id, connection.overdue(&self.limits.deadlines)?))
+            })
+            .collect();
+        for (id, waits) in overdue {
+            self.close(id, waits.name());
+        }
+        while self.len() > self.limits.connections && self.evict() {}
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("athos_connections_open", "listener" => self.limits.listener)
+            .set(self.len() as f64);
+    }
+
+    fn close(&mut self, id: Id, reason: &'static str) {
+        if let Some((_, task)) = self.open.remove(&id) {
+            task.abort();
+            let listener = self.limits.listener;
+            counter!("athos_connections_closed_total", "listener" => listener, "reason" => reason)
+                .increment(1);
+            tracing::debug!(listener, reason, "closed a connection");
+        }
+    }
+
+    /// Waits for a connection to end; `None` when there is none.
+    async fn ended(&mut self) -> Option<()> {
+        let id = match self.tasks.join_next_with_id().await? {
+            Ok((id, ())) => id,
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(%error, "a connection's task panicked");
+                }
+                error.id()
+            }
+        };
+        self.open.remove(&id);
+        Some(())
+    }
+}
