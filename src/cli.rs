@@ -96,12 +96,7 @@ impl Cli {
 /// 2 for settings that cannot work, 1 for everything else.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let misconfigured = error.is::<Misconfigured>()
-        || error.is::<Problems>()
-        || matches!(
-            error.downcast_ref(),
-            Some(simulator::StartError::Contract(_))
-        );
+    let misconfigured = error.is::<Misconfigured>() || error.is::<Problems>();
     ExitCode::from(if misconfigured { 2 } else { 1 })
 }
 

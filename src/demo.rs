@@ -46,6 +46,10 @@ pub struct Args {
     /// How long after a failed delivery the simulator's one retry follows
     #[arg(long, value_name = "TIME", value_parser = simulator::parse_duration, default_value = "5m")]
     webhook_retry: std::time::Duration,
+
+    /// Which generation of Athos's contract the simulator speaks
+    #[arg(long, value_enum, default_value_t = simulator::Contract::External)]
+    contract: simulator::Contract,
 }
 
 /// Runs the demo until it is asked to stop.
@@ -74,6 +78,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         webhook_secrets: vec![webhook_secret.clone()],
         score_delay: args.score_delay,
         webhook_retry: args.webhook_retry,
+        contract: args.contract,
         ..simulator::Options::default()
     };
     let simulator =

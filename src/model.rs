@@ -1,6 +1,7 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
 //! no vendor field names (those live in `athos/types/`).
 
+mod number;
 mod source;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use number::plain;
 pub use source::Source;
 
 /// A moment, in milliseconds since 1970 UTC. On the wire it is ISO 8601 with milliseconds, as Athos writes it.
@@ -291,7 +293,7 @@ pub struct CallHeader {
 pub struct CallDetail {
     /// The call.
     pub header: CallHeader,
-    /// 0 to 100.
+    /// 0 to 100; absent when there is no headline score.
     pub overall_score: Option<f64>,
     /// 0 to 100; absent when compliance was not assessed.
     pub compliance_percent: Option<f64>,
@@ -299,6 +301,8 @@ pub struct CallDetail {
     pub has_recording: bool,
     /// Athos's JSON, without the recording's link.
     pub raw: String,
+    /// Whether the words that were spoken have been left out of it.
+    pub purged: bool,
 }
 
 impl fmt::Debug for CallDetail {
@@ -330,10 +334,10 @@ pub struct Turn {
     /// What was said. Hostile text: whoever shows it shows it as text.
     pub content: String,
     /// Seconds from the start of the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
     pub start_time: Option<f64>,
     /// Seconds from the start of the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
     pub end_time: Option<f64>,
 }
 
@@ -387,9 +391,11 @@ pub struct CallRow {
     pub duration_sec: Option<i64>,
     /// When Athos scored it.
     pub scored_at: Option<Timestamp>,
-    /// 0 to 100.
+    /// 0 to 100; `null` when there is no headline score.
+    #[serde(serialize_with = "plain")]
     pub overall_score: Option<f64>,
     /// 0 to 100; `null` when compliance was not assessed.
+    #[serde(serialize_with = "plain")]
     pub compliance_percent: Option<f64>,
 }
 

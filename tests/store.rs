@@ -84,6 +84,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
         compliance_percent: None,
         has_recording: false,
         raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
+        purged: false,
     }))
 }
 
@@ -103,6 +104,7 @@ async fn list(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
         agency: None,
         drill: None,
         status: None,
+        source: None,
     };
     let (mut ids, mut place) = (Vec::new(), None);
     loop {
@@ -391,6 +393,7 @@ async fn progress_adds_up_within_the_scope(store: &SharedStore) {
             to: None,
             rep: rep.map(str::to_owned),
             agency: None,
+            source: "roleplay".to_owned(),
         };
         store.progress(&filter, 10, points).await.unwrap()
     };
@@ -400,7 +403,10 @@ async fn progress_adds_up_within_the_scope(store: &SharedStore) {
     };
     assert_eq!(drill.rep.as_deref(), Some("rep_9"));
     assert_eq!(drill.drill_key.as_deref(), Some("ma-full-sale"));
-    assert_eq!((drill.count, drill.mean, drill.best), (3, 75.0, 90.0));
+    assert_eq!(
+        (drill.count, drill.mean, drill.best),
+        (3, Some(75.0), Some(90.0))
+    );
     let points: Vec<_> = drill.points.iter().map(|point| point.score).collect();
     assert_eq!(points, [90.0, 75.0], "the latest two, oldest first");
 

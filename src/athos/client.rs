@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 use url::Url;
 
@@ -126,14 +126,35 @@ impl Client {
         }
     }
 
-    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use).
+    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use). One that a
+    /// browser must not be sent to counts as none.
     ///
     /// # Errors
     /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
     pub async fn recording(&self, call_id: &str) -> Result<Option<SecretString>, Error> {
         let request = self.request(Method::GET, &["calls", call_id]);
         let answer = self.send(request).await?;
-        types::read_recording(&answer.body).map_err(|why| answer.unreadable(&why))
+        let link = types::read_recording(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        let may_follow = link
+            .as_ref()
+            .is_none_or(|link| self.may_follow(link.expose_secret()));
+        if !may_follow {
+            tracing::warn!(
+                call = call_id,
+                athos_request_id = answer.request_id,
+                "Athos's link to a recording is not https; nobody is sent there"
+            );
+        }
+        Ok(link.filter(|_| may_follow))
+    }
+
+    /// Links are followed over TLS only; and to a vendor that is itself reached in plain, as the simulator is.
+    fn may_follow(&self, link: &str) -> bool {
+        Url::parse(link).is_ok_and(|link| match link.scheme() {
+            "https" => true,
+            "http" => link.origin() == self.base.origin(),
+            _ => false,
+        })
     }
 
     /// Lists one page of scored calls (contract, `GET /calls`).

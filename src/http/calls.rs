@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Ended at or after, ISO 8601.
+    /// Ended (began, while no end is known) at or after, ISO 8601.
     from: Option<String>,
     /// Ended at or before, ISO 8601.
     to: Option<String>,
@@ -43,6 +43,8 @@ struct ListQuery {
     drill: Option<String>,
     /// `processing`, `scored` or `unscored`.
     status: Option<String>,
+    /// Of this source: `roleplay` or `real_call`.
+    source: Option<String>,
     /// Rows in a page, 1 to 100; 50 unless given.
     limit: Option<String>,
     /// `nextCursor` of the page before.
@@ -68,8 +70,11 @@ struct CallView {
     /// Athos's score object, every key of it; `null` until the call is scored.
     #[schema(value_type = Option<Object>)]
     score: Option<serde_json::Value>,
-    /// The turns, in order; `null` until the call is scored.
+    /// The turns, in order; `null` until the call is scored, empty when they are not kept.
     transcript: Option<Vec<Turn>>,
+    /// When the transcript was removed (`RETENTION_DAYS`), or left out in the first place (`STORE_TRANSCRIPTS=false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript_purged_at: Option<Timestamp>,
     /// Why the call could not be scored; a machine code.
     reason: Option<String>,
     /// The same for people.
@@ -107,6 +112,7 @@ async fn list_calls(
         agency: query.agency,
         drill: query.drill,
         status: parse_status(query.status.as_deref())?,
+        source: query.source,
     };
     let page = state.store.list_calls(&filter, limit, after).await?;
     let list = CallList {
@@ -144,7 +150,7 @@ async fn show_call(
         .as_deref()
         .map(types::read_content)
         .transpose()
-        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        .map_err(StoreError::Unreadable)?;
     let (score, transcript) = match content {
         Some(content) => (content.score, Some(content.transcript)),
         None => (None, None),
@@ -153,6 +159,7 @@ async fn show_call(
         row: call.row,
         score,
         transcript,
+        transcript_purged_at: call.purged_at,
         reason: call.reason,
         reason_message: call.reason_message,
         has_recording: call.has_recording,

@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::query::parse_time;
 use super::state::AppState;
-use crate::model::Timestamp;
+use crate::model::{Source, Timestamp, plain};
 use crate::store::{Progress, ProgressFilter, ScorePoint};
 
 /// Most pairs of rep and drill in an answer, the latest practised first.
@@ -39,33 +39,46 @@ struct ProgressQuery {
     rep: Option<String>,
     /// Of this agency.
     agency: Option<String>,
+    /// `roleplay` unless given; or `real_call`: judged on another scale, and never mixed with practice.
+    source: Option<String>,
 }
 
 /// Progress, the latest practised first.
 #[derive(Serialize, ToSchema)]
 struct ProgressList {
-    /// One entry for each rep and drill.
+    /// One entry for each rep and drill; for each rep, of real calls.
     data: Vec<DrillProgress>,
 }
 
-/// How one rep does at one drill.
+/// How one rep does at one drill; or on real calls, which have no drill.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DrillProgress {
+    /// What the calls are: `roleplay` or `real_call`.
+    #[schema(example = "roleplay")]
+    source: String,
     /// Whose it is.
     #[schema(example = "rep_8842")]
     rep: Option<String>,
     /// Which exercise.
     #[schema(example = "ma-full-sale")]
     drill_key: Option<String>,
-    /// Scored calls.
+    /// Calls with a headline score; a real call may have none.
     count: i64,
-    /// Their mean score.
-    mean: f64,
-    /// Their best score.
-    best: f64,
-    /// The latest score.
+    /// Its mean; `null` without any.
+    #[serde(serialize_with = "plain")]
+    mean: Option<f64>,
+    /// The best; `null` without any.
+    #[serde(serialize_with = "plain")]
+    best: Option<f64>,
+    /// The latest; `null` without any.
+    #[serde(serialize_with = "plain")]
     last: Option<f64>,
+    /// Calls whose compliance was assessed.
+    compliance_count: i64,
+    /// The mean of what it came to; `null` without any.
+    #[serde(serialize_with = "plain")]
+    compliance_mean: Option<f64>,
     /// The latest scores, at most 30, oldest first.
     points: Vec<Point>,
 }
@@ -79,17 +92,21 @@ struct Point {
     /// When it ended.
     ended_at: Timestamp,
     /// 0 to 100.
+    #[serde(serialize_with = "plain")]
     score: f64,
 }
 
-impl From<Progress> for DrillProgress {
-    fn from(progress: Progress) -> Self {
+impl DrillProgress {
+    fn new(source: &str, progress: Progress) -> Self {
         Self {
+            source: source.to_owned(),
             rep: progress.rep,
             drill_key: progress.drill_key,
             count: progress.count,
             mean: progress.mean,
             best: progress.best,
+            compliance_count: progress.compliance_count,
+            compliance_mean: progress.compliance_mean,
             last: progress.points.last().map(|point| point.score),
             points: progress.points.into_iter().map(Point::from).collect(),
         }
@@ -108,8 +125,9 @@ impl From<ScorePoint> for Point {
 
 /// Show progress
 ///
-/// Per rep and drill: how many calls were scored, mean, best, last, and the trend. Practice calls only; a rep sees
-/// their own, a manager those of the agency, an admin or a service all.
+/// Per rep and drill: how many calls were scored, mean, best, last, the trend, and compliance where it was assessed.
+/// Practice calls, unless another source is asked for; a rep sees their own, a manager those of the agency, an admin or a
+/// service all.
 #[utoipa::path(
     get, path = "/athos/progress", tag = "athos", params(ProgressQuery),
     responses(
@@ -132,9 +150,13 @@ async fn show_progress(
         to: parse_time("to", query.to.as_deref())?,
         rep: query.rep,
         agency: query.agency,
+        source: query
+            .source
+            .unwrap_or_else(|| Source::Roleplay.as_str().to_owned()),
     };
     let progress = state.store.progress(&filter, MAX_PAIRS, POINTS).await?;
-    let data = progress.into_iter().map(DrillProgress::from).collect();
+    let of_source = |progress| DrillProgress::new(&filter.source, progress);
+    let data = progress.into_iter().map(of_source).collect();
     Ok((
         [(CACHE_CONTROL, "private, no-store")],
         Json(ProgressList { data }),

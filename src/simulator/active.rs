@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::call::Scoring;
+use super::directory::Rep;
 use super::error::ApiError;
 use super::faults::{DownHow, Endpoint, Faults, NAMES, On};
 
@@ -76,6 +77,24 @@ impl Active {
         revoked.is_some_and(|fault| fault.key.as_ref().is_none_or(|revoked| revoked.0 == key))
     }
 
+    /// How the account behind a good key is refused, if it is.
+    pub(super) fn refuses_account(&self) -> Option<ApiError> {
+        if self.faults.tenant_inactive.is_some() {
+            return Some(ApiError::tenant_inactive());
+        }
+        let is_refused = self.faults.ip_not_allowed.is_some();
+        is_refused.then(ApiError::ip_not_allowed)
+    }
+
+    /// Whether this agent, who is registered, cannot be found this time.
+    pub(super) fn loses(&mut self, rep: &Rep) -> bool {
+        let Some(fault) = self.faults.agent_not_found.clone() else {
+            return false;
+        };
+        let is_meant = |agent: &String| *agent == rep.agent_id || agent == rep.name();
+        fault.agent.as_ref().is_none_or(is_meant) && self.strikes("agent-not-found", fault.times)
+    }
+
     /// Whether this call's detail is still missing this time.
     pub(super) fn hides(&mut self, call_id: &str) -> bool {
         let Some(fault) = &self.faults.not_found_then_ok else {
@@ -137,12 +156,23 @@ impl Active {
         Some(fault.hold.unwrap_or(2))
     }
 
-    /// Adds members that no document mentions, when the fault says so.
+    /// Adds members, or puts values in them, that no document mentions, when the fault says so.
     pub(super) fn surprise(&self, object: &mut Map<String, Value>) {
-        if self.faults.unknown_fields.is_some() {
-            object.insert("futureField".into(), json!("added after this was written"));
-            object.insert("futureObject".into(), json!({ "nested": [1, null, true] }));
+        let Some(fault) = &self.faults.unknown_fields else {
+            return;
+        };
+        for (key, unknown) in [("source", &fault.source), ("event", &fault.event)] {
+            if let (Some(value), Some(unknown)) = (object.get_mut(key), unknown) {
+                *value = json!(unknown);
+            }
         }
+        object.insert("futureField".into(), json!("added after this was written"));
+        object.insert("futureObject".into(), json!({ "nested": [1, null, true] }));
+    }
+
+    /// The code that errors have instead of their own.
+    pub(super) fn unknown_code(&self) -> Option<String> {
+        self.faults.unknown_fields.as_ref()?.code.clone()
     }
 
     /// What `GET /_simulator/faults` answers: the set as it was put, and what is left of the counts, and

@@ -1,5 +1,5 @@
 //! The vendor's external API: mint, redeem, list, detail. Shapes that differ between generations of the
-//! contract are in `external.rs`; what is remembered is in `state.rs`.
+//! contract are in `contract.rs`; what is remembered is in `state.rs`; registering agents is in `roster_api.rs`.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use axum::{Json, Router};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use tower_http::cors::{Any, CorsLayer};
-use url::form_urlencoded;
 
-use super::call::NewCall;
-use super::cursor::Place;
+use super::call::{Drill, NewCall};
+use super::contract::{Filter, Source, pairs};
+use super::cursor::{List, Place};
 use super::error::ApiError;
-use super::external::{self, Filter};
 use super::faults::Endpoint;
+use super::recording::Link;
 use super::scenario::{self, Difficulty};
-use super::seam;
-use super::state::TOKEN_LIFE_MS;
+use super::state::{Memory, TOKEN_LIFE_MS};
 use super::vendor::{SharedVendor, bearer};
+use super::{roster_api, seam};
 use crate::model::Timestamp;
 
 /// Where the external API begins, on the vendor's host as here.
@@ -33,8 +33,10 @@ const SESSION: &str = "/api/external/v1/session";
 const REDEEM: &str = "/api/external/v1/roleplay/session";
 const CALLS: &str = "/api/external/v1/calls";
 const CALL: &str = "/api/external/v1/calls/{callId}";
+pub(super) const AGENCIES: &str = "/api/external/v1/agencies";
+pub(super) const AGENTS: &str = "/api/external/v1/agents";
 
-const DEFAULT_LIMIT: usize = 50;
+pub(super) const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
 
 type Answer = Result<Json<Value>, ApiError>;
@@ -46,6 +48,7 @@ pub(super) fn keyed_router() -> Router<SharedVendor> {
         .route(SESSION, post(mint_token))
         .route(CALLS, get(list_calls))
         .route(CALL, get(show_call))
+        .merge(roster_api::router())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn(seam::refuse_cross_origin))
 }
@@ -70,25 +73,27 @@ pub(super) fn endpoint_of(route: &str) -> Option<Endpoint> {
         REDEEM => Some(Endpoint::Redeem),
         CALLS => Some(Endpoint::Calls),
         CALL => Some(Endpoint::Call),
+        AGENCIES => Some(Endpoint::Agencies),
+        AGENTS => Some(Endpoint::Agents),
         _ => None,
     }
 }
 
 async fn mint_token(State(vendor): State<SharedVendor>, headers: HeaderMap, body: Body) -> Answer {
-    vendor.suffer_faults(Endpoint::Session).await?;
-    vendor.check_key(&headers)?;
-    let rep = external::parse_mint(&json_object(body)?)?;
-    if vendor.memory().faults.faults.quota.is_some() {
-        return Err(ApiError::quota_exceeded());
-    }
-
+    vendor.admit(Endpoint::Session, &headers).await?;
+    let body = json_object(body)?;
     let now = vendor.now();
     let expires_at = now.plus(Duration::from_millis(TOKEN_LIFE_MS));
     let token = vendor.change(|memory| {
+        let whom = memory.generation().parse_mint(&body)?;
+        if memory.faults.faults.quota.is_some() {
+            return Err(ApiError::quota_exceeded());
+        }
+        let rep = memory.resolve(&whom, now)?;
         let number = memory.next_token_number();
         let claims = json!({
             "jti": memory.seed.id("tok_", number),
-            "sub": rep.user,
+            "sub": rep.name(),
             "iat": now.as_secs(),
             "exp": expires_at.as_secs(),
         });
@@ -96,10 +101,10 @@ async fn mint_token(State(vendor): State<SharedVendor>, headers: HeaderMap, body
         let key = EncodingKey::from_secret(&memory.seed.bytes("token-key", 0));
         let token = jsonwebtoken::encode(&Header::default(), &claims, &key)
             .map_err(|_| ApiError::internal())?;
-        memory.keep_token(token.clone(), rep.clone(), expires_at);
+        tracing::info!(rep = rep.name(), "simulator minted a token");
+        memory.keep_token(token.clone(), rep, expires_at);
         Ok(token)
     })?;
-    tracing::info!(rep = rep.user, "simulator minted a token");
     Ok(Json(json!({ "token": token, "expiresAt": expires_at })))
 }
 
@@ -119,28 +124,27 @@ async fn redeem_token(
         .ok_or_else(|| ApiError::drill_not_found(&wanted.drill_key))?;
     let new = NewCall {
         rep,
-        drill_key: wanted.drill_key,
+        drill: Some(Drill {
+            key: wanted.drill_key,
+            difficulty: wanted.difficulty,
+        }),
         family,
-        difficulty: wanted.difficulty,
         state: wanted.state,
     };
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = host.unwrap_or("localhost");
+    let host = host(&headers);
     let answer = vendor.change(|memory| {
         let seed = memory.seed;
         let call = memory.begin_call(new, vendor.now());
         tracing::info!(
             call_id = call.id,
-            drill = call.drill_key,
+            drill = call.drill_key(),
             "simulator began a call"
         );
         // Opaque to all but the SDK. The stand-in posts to `<connectionUrl>/end`.
         json!({
             "connectionTicket": seed.id("ticket_", call.number),
             "connectionUrl": format!("http://{host}/_simulator/calls/{}", call.id),
-            "sessionId": call.session_id,
+            "sessionId": seed.id("ext_", call.number),
             "callId": call.id,
             "persona": call.persona,
         })
@@ -184,40 +188,71 @@ async fn list_calls(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    vendor.suffer_faults(Endpoint::Calls).await?;
-    vendor.check_key(&headers)?;
+    vendor.admit(Endpoint::Calls, &headers).await?;
     let memory = vendor.memory();
-    let (mut from, mut to, mut limit, mut after) = (None, None, DEFAULT_LIMIT, None);
-    let mut filter = Filter::default();
-    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*key {
-            "from" => from = Some(time("from", &value)?),
-            "to" => to = Some(time("to", &value)?),
-            "limit" => limit = parse_limit(&value)?,
-            "cursor" => {
-                let place = Place::from_cursor(&value, memory.seed);
-                let place = place.ok_or_else(|| {
-                    ApiError::invalid_request("cursor is not one that this list gave.")
-                })?;
-                after = Some(place);
-            }
-            other => filter.take(other, &value)?,
-        }
-    }
-    let from = from.ok_or_else(|| ApiError::invalid_request("from is required."))?;
-
-    let (calls, next) = memory.list_scored(from, to, &filter, limit, after);
+    let asked = ListQuery::parse(&query.unwrap_or_default(), &memory)?;
+    let (calls, next) = memory.list_scored(
+        asked.source,
+        asked.from,
+        asked.to,
+        &asked.filter,
+        asked.limit,
+        asked.after,
+    );
     let rows = calls.into_iter().map(|call| {
-        let mut row = external::slim_call(call);
+        let mut row = memory.generation().slim_call(call);
         memory.faults.surprise(&mut row);
         Value::Object(row)
     });
     let mut page = Map::new();
     page.insert("data".into(), rows.collect());
-    let next_cursor = next.map(|place| place.to_cursor(memory.seed));
+    let list = List::Calls(asked.source);
+    let next_cursor = next.map(|place| place.to_cursor(memory.seed, list));
     page.insert("nextCursor".into(), json!(next_cursor));
     memory.faults.surprise(&mut page);
     Ok(Json(Value::Object(page)))
+}
+
+/// What a list is asked for.
+struct ListQuery {
+    source: Source,
+    from: Timestamp,
+    to: Option<Timestamp>,
+    limit: usize,
+    after: Option<Place>,
+    filter: Filter,
+}
+
+impl ListQuery {
+    /// Whatever is malformed is refused before anything that is unknown.
+    fn parse(query: &str, memory: &Memory) -> Result<Self, ApiError> {
+        let generation = memory.generation();
+        let (mut source, mut cursor, mut from, mut to) = (None, None, None, None);
+        let mut limit = DEFAULT_LIMIT;
+        let mut filter = Filter::default();
+        for (key, value) in pairs(query) {
+            match &*key {
+                "source" => source = Some(value),
+                "from" => from = Some(time("from", &value)?),
+                "to" => to = Some(time("to", &value)?),
+                "limit" => limit = parse_limit(&value)?,
+                "cursor" => cursor = Some(value),
+                other => generation.narrow(&mut filter, other, &value),
+            }
+        }
+        let source = generation.parse_source(source.as_deref())?;
+        let unseal = |cursor| Place::from_cursor(cursor, memory.seed, List::Calls(source));
+        let asked = Self {
+            source,
+            from: from.ok_or_else(|| ApiError::invalid_request("from is required."))?,
+            to,
+            limit,
+            after: cursor.as_deref().map(unseal).transpose()?,
+            filter,
+        };
+        memory.directory.check(&asked.filter)?;
+        Ok(asked)
+    }
 }
 
 fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
@@ -225,7 +260,7 @@ fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     time.map_err(|why| ApiError::invalid_request(format!("{name} is {why}.")))
 }
 
-fn parse_limit(value: &str) -> Result<usize, ApiError> {
+pub(super) fn parse_limit(value: &str) -> Result<usize, ApiError> {
     let limit = value.parse().ok();
     limit
         .filter(|limit| (1..=MAX_LIMIT).contains(limit))
@@ -237,18 +272,21 @@ async fn show_call(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Answer {
-    vendor.suffer_faults(Endpoint::Call).await?;
-    vendor.check_key(&headers)?;
+    vendor.admit(Endpoint::Call, &headers).await?;
     let detail = vendor.change(|memory| {
+        let generation = memory.generation();
         let call = memory.call_mut(&id).ok_or_else(ApiError::call_not_found)?;
         call.fetches += 1;
-        if !call.is_scored() || memory.faults.hides(&id) {
+        let is_there = call.is_scored() && generation.shows(call.source());
+        if !is_there || memory.faults.hides(&id) {
             return Err(ApiError::call_not_found());
         }
         let call = memory.call(&id).ok_or_else(ApiError::call_not_found)?;
         let rng = &mut memory.seed.rng("transcript", call.number);
         let lines = scenario::transcript(rng, call.family, &call.persona, call.duration_secs());
-        let mut detail = external::call_detail(call, &lines);
+        let is_recorded = generation.has_roster() && call.source() == Source::Roleplay;
+        let link = is_recorded.then(|| Link::sign(&id, host(&headers), memory.seed, vendor.now()));
+        let mut detail = generation.call_detail(call, &lines, link.as_ref());
         if let Some(Value::Object(score)) = detail.get_mut("score") {
             memory.faults.surprise(score);
         }
@@ -256,6 +294,13 @@ async fn show_call(
         Ok(detail)
     })?;
     Ok(Json(Value::Object(detail)))
+}
+
+/// Under which host the simulator was reached, for links to itself.
+fn host(headers: &HeaderMap) -> &str {
+    let host = headers.get(header::HOST);
+    host.and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost")
 }
 
 /// The body as a JSON object.

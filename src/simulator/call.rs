@@ -1,29 +1,38 @@
-//! A role-play call at the vendor: live, ended, scored or failed.
+//! A call at the vendor: live, ended, scored or failed.
 
 use serde_json::{Value, json};
 
-use super::external::Rep;
+use super::compliance::Compliance;
+use super::contract::Source;
+use super::directory::Rep;
 use super::lines::Family;
 use super::scenario::{Difficulty, Persona, Score};
 use crate::model::Timestamp;
 
-/// A role-play call, from its redeem on.
+/// A call: a role-play from its redeem on, a real call from its end on.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) number: u64,
     pub(super) id: String,
-    pub(super) session_id: String,
     pub(super) rep: Rep,
-    pub(super) drill_key: String,
+    /// What is practised; nothing is, when the call is real.
+    pub(super) drill: Option<Drill>,
     pub(super) family: Family,
-    pub(super) difficulty: Difficulty,
     pub(super) persona: Persona,
     pub(super) score: Score,
+    pub(super) compliance: Option<Compliance>,
     pub(super) started_at: Timestamp,
     pub(super) ended: Option<Ended>,
     pub(super) scored: Option<(Timestamp, Scoring)>,
     /// How often its detail was asked for.
     pub(super) fetches: u32,
+}
+
+/// What a role-play practises.
+#[derive(Clone, Debug)]
+pub(super) struct Drill {
+    pub(super) key: String,
+    pub(super) difficulty: Difficulty,
 }
 
 /// How a call ended.
@@ -53,13 +62,31 @@ impl Scoring {
 /// What a call is made from.
 pub(super) struct NewCall {
     pub(super) rep: Rep,
-    pub(super) drill_key: String,
+    pub(super) drill: Option<Drill>,
     pub(super) family: Family,
-    pub(super) difficulty: Difficulty,
     pub(super) state: Option<String>,
 }
 
 impl Call {
+    pub(super) fn source(&self) -> Source {
+        match self.drill {
+            Some(_) => Source::Roleplay,
+            None => Source::RealCall,
+        }
+    }
+
+    pub(super) fn drill_key(&self) -> Option<&str> {
+        self.drill.as_ref().map(|drill| &*drill.key)
+    }
+
+    /// When it stands in its list, once it has ended.
+    pub(super) fn listed_at(&self) -> Option<Timestamp> {
+        match self.source() {
+            Source::Roleplay => self.ended_at(),
+            Source::RealCall => Some(self.started_at),
+        }
+    }
+
     pub(super) fn ended_at(&self) -> Option<Timestamp> {
         self.ended.map(|ended| ended.at)
     }
@@ -94,12 +121,14 @@ impl Call {
         };
         json!({
             "callId": self.id,
-            "sessionId": self.session_id,
+            "source": self.source().name(),
             "status": self.status(),
-            "externalUserId": self.rep.user,
-            "externalAgencyId": self.rep.agency,
-            "drillKey": self.drill_key,
-            "difficulty": self.difficulty,
+            "agentId": self.rep.agent_id,
+            "agencyId": self.rep.agency_id,
+            "externalUserId": self.rep.platform_agent_id,
+            "externalAgencyId": self.rep.platform_agency_id,
+            "drillKey": self.drill_key(),
+            "difficulty": self.drill.as_ref().map(|drill| drill.difficulty),
             "persona": self.persona,
             "startedAt": self.started_at,
             "endedAt": self.ended_at(),

@@ -8,21 +8,22 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, header};
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use rand::RngExt;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tower_http::cors::{Any, CorsLayer};
 use url::Url;
 
 use super::active::Active;
 use super::api::json_object;
-use super::call::NewCall;
+use super::call::{Drill, NewCall};
+use super::directory::Handle;
 use super::error::ApiError;
-use super::external::Rep;
 use super::faults::Faults;
+use super::options::Contract;
 use super::scenario::{self, Difficulty};
 use super::state::Memory;
 use super::vendor::SharedVendor;
@@ -43,6 +44,8 @@ pub(super) fn router() -> Router<SharedVendor> {
         .route("/_simulator/burst", post(burst))
         .route("/_simulator/deliveries", get(list_deliveries))
         .route("/_simulator/requests", get(count_requests))
+        .route("/_simulator/agents/{id}", delete(remove_agent))
+        .route("/_simulator/contract", get(show_contract).put(put_contract))
         .route("/_simulator/faults", get(show_faults).put(put_faults))
         .route("/_simulator/webhook-url", put(put_webhook_url))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
@@ -132,14 +135,14 @@ async fn burst(State(vendor): State<SharedVendor>, body: Body) -> Answer {
 
     let now = vendor.now();
     let one = |memory: &mut Memory, rep: &str| {
+        let (seed, agency) = (memory.seed, burst.agency.as_deref());
         let new = NewCall {
-            rep: Rep {
-                user: rep.to_owned(),
-                agency: burst.agency.clone(),
-            },
-            drill_key: drill_key.clone(),
+            rep: memory.directory.adopt(rep, agency, seed, now),
+            drill: Some(Drill {
+                key: drill_key.clone(),
+                difficulty: Difficulty::Advanced,
+            }),
             family,
-            difficulty: Difficulty::Advanced,
             state: None,
         };
         let (id, number) = {
@@ -238,6 +241,43 @@ async fn put_faults(State(vendor): State<SharedVendor>, body: Body) -> Answer {
     tracing::info!(?names, "simulator's faults were replaced");
     deliver::release_held(&vendor);
     Ok(Json(report))
+}
+
+/// Which generation is in force.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct InForce {
+    contract: Contract,
+}
+
+async fn show_contract(State(vendor): State<SharedVendor>) -> Json<InForce> {
+    let contract = vendor.memory().contract;
+    Json(InForce { contract })
+}
+
+/// The vendor's upgrade, or its reverse, in place: nothing is forgotten, all is shown in the other shape.
+async fn put_contract(
+    State(vendor): State<SharedVendor>,
+    body: Body,
+) -> Result<Json<InForce>, ApiError> {
+    let InForce { contract } = parameters(json_object(body)?)?;
+    vendor.change(|memory| memory.contract = contract);
+    tracing::info!(?contract, "simulator speaks another generation");
+    Ok(Json(InForce { contract }))
+}
+
+/// Makes an agent vanish, named by the customer's id or the vendor's. Calls stay, under the ids they have.
+async fn remove_agent(State(vendor): State<SharedVendor>, Path(id): Path<String>) -> Answer {
+    let handles = [Handle::Platform(id.clone()), Handle::Agent(id)];
+    let removed = vendor.change(|memory| {
+        let mut removed = handles
+            .iter()
+            .map(|handle| memory.directory.remove_agent(handle));
+        removed.find_map(|agent| agent)
+    });
+    let agent = removed.ok_or_else(ApiError::agent_not_found)?;
+    tracing::info!(agent = agent.id, "simulator forgot an agent");
+    Ok(Json(json!({ "agent": agent })))
 }
 
 #[derive(Deserialize)]

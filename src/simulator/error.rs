@@ -3,6 +3,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 
 /// A refusal on its way to becoming the vendor's envelope.
 #[derive(Clone, Debug)]
@@ -10,6 +11,7 @@ pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) message: String,
+    pub(super) details: Option<Box<Value>>,
     pub(super) retry_after_secs: Option<u32>,
     /// Close the connection instead of answering.
     pub(super) hangs_up: bool,
@@ -21,6 +23,7 @@ impl ApiError {
             status,
             code,
             message: message.into(),
+            details: None,
             retry_after_secs: None,
             hangs_up: false,
         }
@@ -65,6 +68,16 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "TENANT_QUOTA_EXCEEDED", message)
     }
 
+    pub(super) fn tenant_inactive() -> Self {
+        let message = "This account is not active.";
+        Self::new(StatusCode::FORBIDDEN, "TENANT_INACTIVE", message)
+    }
+
+    pub(super) fn ip_not_allowed() -> Self {
+        let message = "This address is not on the account's list.";
+        Self::new(StatusCode::FORBIDDEN, "IP_NOT_ALLOWED", message)
+    }
+
     /// The contract says that cross-origin calls are refused, but not with which code: this one is made up.
     pub(super) fn cross_origin() -> Self {
         let message = "This endpoint is for backends; browsers may not call it cross-origin.";
@@ -73,6 +86,30 @@ impl ApiError {
 
     pub(super) fn call_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "CALL_NOT_FOUND", "No such call.")
+    }
+
+    pub(super) fn agent_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "AGENT_NOT_FOUND", "No such agent.")
+    }
+
+    pub(super) fn agency_not_found() -> Self {
+        let message = "No such agency.";
+        Self::new(StatusCode::NOT_FOUND, "AGENCY_NOT_FOUND", message)
+    }
+
+    pub(super) fn agent_already_exists(details: Value) -> Self {
+        let message = "An agent with this handle is registered already.";
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(StatusCode::CONFLICT, "AGENT_ALREADY_EXISTS", message)
+        }
+    }
+
+    /// What a storage service says to a link that is no good; not the external API's, so the code is made up.
+    pub(super) fn link_refused() -> Self {
+        let message =
+            "The link is not signed, has expired, or is used with another method than GET.";
+        Self::new(StatusCode::FORBIDDEN, "LINK_REFUSED", message)
     }
 
     pub(super) fn route_not_found() -> Self {

@@ -10,13 +10,16 @@ const MAX_DELAY_MS: u64 = 600_000;
 const MAX_COPIES: usize = 100;
 
 /// Every fault's name, as `GET /_simulator/faults` lists them.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 17] = [
     "slow",
     "500-then-ok",
     "429",
     "down",
     "key-revoked",
     "quota",
+    "tenant-inactive",
+    "ip-not-allowed",
+    "agent-not-found",
     "not-found-then-ok",
     "duplicate",
     "reorder",
@@ -53,6 +56,16 @@ pub(super) struct Faults {
     /// `{"quota": {}}`: minting answers 403 `TENANT_QUOTA_EXCEEDED`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quota: Option<Quota>,
+    /// `{"tenant-inactive": {}}`: every request with an API key answers 403 `TENANT_INACTIVE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tenant_inactive: Option<TenantInactive>,
+    /// `{"ip-not-allowed": {}}`: every request with an API key answers 403 `IP_NOT_ALLOWED`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ip_not_allowed: Option<IpNotAllowed>,
+    /// `{"agent-not-found": {"agent": "rep_1", "times": 1}}`: minting for this agent (either id), or for any, answers
+    /// 404 `AGENT_NOT_FOUND`, though the agent is registered. `DELETE /_simulator/agents/{id}` makes one really gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_not_found: Option<AgentNotFound>,
     /// `{"not-found-then-ok": {"times": 2}}`: each scored call's detail is 404 the first so many times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) not_found_then_ok: Option<NotFoundThenOk>,
@@ -76,7 +89,9 @@ pub(super) struct Faults {
     /// the webhook says `success: false`, and the call's detail stays 404.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unscored: Option<Unscored>,
-    /// `{"unknown-fields": {}}`: webhooks, details and lists have members that no document mentions.
+    /// `{"unknown-fields": {}}`: webhooks, details and lists have members that no document mentions. With
+    /// `{"source": "video_call", "event": "call.archived", "code": "AGENT_ON_LEAVE"}`, any of them, also such sources on
+    /// calls and webhooks, such events, and such codes in place of those of all errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unknown_fields: Option<UnknownFields>,
 }
@@ -93,6 +108,10 @@ pub(super) enum Endpoint {
     Calls,
     /// `GET /calls/{id}`: detail.
     Call,
+    /// `POST /agencies`: create or rename.
+    Agencies,
+    /// `POST /agents` and `GET /agents`: register and look up.
+    Agents,
 }
 
 /// Which endpoints a fault concerns; all of them when absent.
@@ -123,6 +142,12 @@ parameters! {
     KeyRevoked { key: MaskedKey }
     /// No parameters.
     Quota { }
+    /// No parameters.
+    TenantInactive { }
+    /// No parameters.
+    IpNotAllowed { }
+    /// Without `agent`, whoever it is; without `times`, until cleared.
+    AgentNotFound { agent: String, times: u32 }
     /// `times` defaults to 1 and is counted for each call.
     NotFoundThenOk { times: u32 }
     /// `copies` defaults to 2.
@@ -137,8 +162,8 @@ parameters! {
     NeverSend { times: u32 }
     /// `reason` defaults to `SCORING_INCOMPLETE`.
     Unscored { reason: String, reason_message: String, times: u32 }
-    /// No parameters.
-    UnknownFields { }
+    /// Without a parameter, there are only unknown fields.
+    UnknownFields { source: String, event: String, code: String }
 }
 
 /// In which way the vendor is down.
@@ -227,7 +252,7 @@ impl Faults {
     }
 
     /// The faults that wear out, and after how many times; `None` for the ones that do not.
-    pub(super) fn counted(&self) -> [(&'static str, Option<u32>); 7] {
+    pub(super) fn counted(&self) -> [(&'static str, Option<u32>); 8] {
         [
             (
                 "500-then-ok",
@@ -244,6 +269,10 @@ impl Faults {
                 self.not_found_then_ok
                     .as_ref()
                     .map(|fault| fault.times.unwrap_or(1)),
+            ),
+            (
+                "agent-not-found",
+                self.agent_not_found.as_ref().and_then(|fault| fault.times),
             ),
             ("stale", self.stale.as_ref().and_then(|fault| fault.times)),
             (

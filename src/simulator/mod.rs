@@ -2,21 +2,29 @@
 //! a control plane. Reached over HTTP only, as the vendor is. It holds no audio and talks to no vendor.
 //!
 //! Reading order: `api` (what callers see), `state` and `call` (what is remembered), `deliver` (from an ended call to
-//! its webhook), `faults` and `active`, `control`; `external` has what is particular to a generation of the contract.
+//! its webhook), `faults` and `active`, `control`. `contract` asks what generations of the contract differ in; `external`,
+//! `roster` and `both` answer. `directory` and `roster_api` are about who is registered.
 //! The commands that need no running vendor are in `trigger` and `offline`.
 
 mod active;
 mod api;
+mod both;
 mod call;
+mod compliance;
+mod contract;
 mod control;
 mod cursor;
 mod deliver;
+mod directory;
 mod error;
 mod external;
 mod faults;
 mod lines;
 mod offline;
 mod options;
+mod recording;
+mod roster;
+mod roster_api;
 mod scenario;
 mod seam;
 mod seeded;
@@ -53,9 +61,6 @@ pub use self::trigger::{Answer, TriggerArgs, Triggered, trigger};
 /// Why the simulator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A generation that is not simulated yet.
-    #[error("the simulator does not speak --contract {0} yet; only `external`")]
-    Contract(&'static str),
     /// No API key is accepted, so nothing could be called.
     #[error("the simulator needs at least one API key, none of them blank (--api-key)")]
     NoApiKey,
@@ -154,11 +159,6 @@ fn check(options: &Options) -> Result<(), StartError> {
     use secrecy::{ExposeSecret, SecretString};
     let is_blank = |secret: &SecretString| secret.expose_secret().trim().is_empty();
     let are_usable = |all: &[SecretString]| !all.is_empty() && !all.iter().any(is_blank);
-    match options.contract {
-        Contract::External => {}
-        Contract::Roster => return Err(StartError::Contract("roster")),
-        Contract::Both => return Err(StartError::Contract("both")),
-    }
     if !are_usable(&options.api_keys) {
         return Err(StartError::NoApiKey);
     }
@@ -175,6 +175,7 @@ fn router(vendor: &SharedVendor) -> Router {
         .merge(api::browser_router())
         .merge(control::router())
         .merge(control::browser_router())
+        .merge(recording::router())
         .route("/sdk/athos-sdk.js", get(serve_sdk))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::route_not_found())

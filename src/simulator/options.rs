@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// The API key that works when none is given.
@@ -63,7 +64,7 @@ pub struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub webhook_timeout: Duration,
 
-    /// Which generation of the contract to speak
+    /// Which generation of the contract to speak; `PUT /_simulator/contract` switches later
     #[arg(long, value_enum, default_value_t = Contract::External)]
     pub contract: Contract,
 }
@@ -86,13 +87,15 @@ impl Default for Options {
 }
 
 /// The generations of the vendor's contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Contract {
-    /// Mid-2026: tokens are minted for an `externalUserId`
+    /// Mid-2026: tokens are minted for any `externalUserId`
     External,
-    /// Autumn 2026: tokens are minted for registered agents (not simulated yet)
+    /// Autumn 2026: tokens are minted for registered agents; real calls, compliance and recordings
     Roster,
-    /// Both at once (not simulated yet)
+    /// `roster`, for clients of either: mints of both shapes are accepted, lists need no `source`, and calls and webhooks
+    /// carry the ids of both
     Both,
 }
 

@@ -105,7 +105,20 @@ pub(super) fn score(
     let practice = i32::try_from(earlier_calls.min(40)).unwrap_or(40) * 3 / 4;
     let luck = rng.random_range(-11..=11);
     let points = (63 + practice + luck - difficulty.handicap()).clamp(0, 100);
-    let overall = u8::try_from(points).unwrap_or(0);
+    verdict(rng, u8::try_from(points).unwrap_or(0), persona)
+}
+
+/// Scores a call with a customer: from 60 up, or 0 when there is no headline score.
+pub(super) fn real_score(rng: &mut StdRng, persona: &Persona) -> Score {
+    let drawn = rng.random_range(60..=100);
+    let mut score = verdict(rng, drawn, persona);
+    if rng.random_ratio(1, 8) {
+        score.overall = 0;
+    }
+    score
+}
+
+fn verdict(rng: &mut StdRng, overall: u8, persona: &Persona) -> Score {
     let first_name = persona.name.split(' ').next().unwrap_or("The prospect");
     let (summaries, feedback) = lines::verdicts(overall);
     Score {

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::{IncomingStream, Listener};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -51,11 +51,15 @@ pub(super) async fn stamp(
         if let (true, Some(ConnectInfo(cut))) = (error.hangs_up, cut) {
             cut.0.store(true, Ordering::Relaxed);
         }
-        let body = json!({ "error": {
-            "code": error.code,
+        let unknown = endpoint.and_then(|_| vendor.memory().faults.unknown_code());
+        let mut body = json!({ "error": {
+            "code": unknown.as_deref().unwrap_or(error.code),
             "message": error.message,
             "requestId": request_id,
         }});
+        if let Some(details) = &error.details {
+            body["error"]["details"] = Value::clone(details);
+        }
         *response.body_mut() = Body::from(body.to_string());
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);

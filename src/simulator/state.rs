@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 
 use super::active::Active;
 use super::call::{Call, Ended, NewCall, Scoring};
+use super::compliance;
+use super::contract::{self, Filter, Generation, News, Source, Whom};
 use super::cursor::Place;
 use super::deliver::{Delivery, Webhook};
+use super::directory::{Directory, Rep};
 use super::error::ApiError;
-use super::external::{self, Filter, Rep};
 use super::faults::Endpoint;
+use super::options::Contract;
 use super::scenario;
 use super::seeded::Seed;
 use crate::model::Timestamp;
@@ -25,13 +28,17 @@ pub(super) const TOKEN_LIFE_MS: u64 = 5 * 60 * 1000;
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) seed: Seed,
+    /// The generation in force. All that is remembered is the same for each of them.
+    pub(super) contract: Contract,
+    pub(super) directory: Directory,
     pub(super) faults: Active,
     tokens: HashMap<String, Token>,
     /// In the order in which they began: a call's number is its place.
     calls: Vec<Call>,
     by_id: HashMap<String, usize>,
-    /// What the list shows, in its order.
-    scored: BTreeSet<Place>,
+    /// What the lists show, in their order.
+    scored_roleplays: BTreeSet<Place>,
+    scored_real_calls: BTreeSet<Place>,
     /// How many calls each rep has begun: practice, for the scores.
     begun_by: HashMap<String, usize>,
     pub(super) deliveries: Vec<Delivery>,
@@ -62,14 +69,17 @@ struct Requests {
 }
 
 impl Memory {
-    pub(super) fn new(seed: Seed) -> Self {
+    pub(super) fn new(seed: Seed, contract: Contract) -> Self {
         Self {
             seed,
+            contract,
+            directory: Directory::default(),
             faults: Active::default(),
             tokens: HashMap::new(),
             calls: Vec::new(),
             by_id: HashMap::new(),
-            scored: BTreeSet::new(),
+            scored_roleplays: BTreeSet::new(),
+            scored_real_calls: BTreeSet::new(),
             begun_by: HashMap::new(),
             deliveries: Vec::new(),
             held: Vec::new(),
@@ -78,6 +88,25 @@ impl Memory {
             requests: BTreeMap::new(),
             request_ids: 0,
             minted: 0,
+        }
+    }
+
+    pub(super) fn generation(&self) -> &'static dyn Generation {
+        contract::generation(self.contract)
+    }
+
+    /// The rep a mint is for.
+    pub(super) fn resolve(&mut self, whom: &Whom, now: Timestamp) -> Result<Rep, ApiError> {
+        match whom {
+            Whom::Anybody { user, agency } => {
+                let agency = agency.as_deref();
+                Ok(self.directory.adopt(user, agency, self.seed, now))
+            }
+            Whom::Agent(handle) => {
+                let rep = self.directory.rep(handle);
+                rep.filter(|rep| !self.faults.loses(rep))
+                    .ok_or_else(ApiError::agent_not_found)
+            }
         }
     }
 
@@ -101,6 +130,8 @@ impl Memory {
             Endpoint::Redeem,
             Endpoint::Calls,
             Endpoint::Call,
+            Endpoint::Agencies,
+            Endpoint::Agents,
         ];
         let none = Requests::default();
         let counts = all.map(|endpoint| (endpoint, self.requests.get(&endpoint).unwrap_or(&none)));
@@ -151,20 +182,22 @@ impl Memory {
         let number = index as u64;
         let rng = &mut self.seed.rng("persona", number);
         let persona = scenario::persona(rng, new.family, new.state.as_deref());
-        let begun = self.begun_by.entry(new.rep.user.clone()).or_default();
+        let begun = self.begun_by.entry(new.rep.agent_id.clone()).or_default();
         let rng = &mut self.seed.rng("score", number);
-        let score = scenario::score(rng, new.difficulty, *begun, &persona);
+        let score = match &new.drill {
+            Some(drill) => scenario::score(rng, drill.difficulty, *begun, &persona),
+            None => scenario::real_score(rng, &persona),
+        };
         *begun += 1;
         let call = Call {
             number,
             id: self.seed.id("athos_call_", number),
-            session_id: self.seed.id("ext_", number),
             rep: new.rep,
-            drill_key: new.drill_key,
+            drill: new.drill,
             family: new.family,
-            difficulty: new.difficulty,
             persona,
             score,
+            compliance: compliance::draw(&mut self.seed.rng("compliance", number)),
             started_at,
             ended: None,
             scored: None,
@@ -201,25 +234,40 @@ impl Memory {
         Ok((ended, true))
     }
 
-    /// Scores an ended call, once, and makes the webhook that says so.
+    /// Scores an ended call, once, and makes the webhook that says so, if it can be said in this generation.
     pub(super) fn score_call(&mut self, id: &str, now: Timestamp) -> Option<Webhook> {
+        let generation = self.generation();
         let call = self.by_id.get(id).map(|index| &mut self.calls[*index])?;
-        let (Some(ended), None) = (call.ended, &call.scored) else {
+        if call.ended.is_none() || call.scored.is_some() {
             return None;
-        };
+        }
         let scoring = self.faults.fails_scoring().unwrap_or(Scoring::Scored);
         if scoring == Scoring::Scored {
-            self.scored.insert(Place {
-                at_ms: ended.at.as_millis(),
+            let place = Place {
+                at_ms: call.listed_at()?.as_millis(),
                 number: call.number,
-            });
+            };
+            match call.source() {
+                Source::Roleplay => self.scored_roleplays.insert(place),
+                Source::RealCall => self.scored_real_calls.insert(place),
+            };
         }
         // Numbered by the call, not by the order of scoring, which a burst leaves to chance.
         let request_id = self.seed.request_id("webhook", call.number);
-        let mut body = external::webhook(&call.id, &call.rep, &scoring, now, &request_id);
+        let mut body = generation.webhook(&News {
+            call_id: &call.id,
+            source: call.source(),
+            rep: &call.rep,
+            scoring: &scoring,
+            occurred_at: now,
+            request_id: &request_id,
+        });
         self.faults.surprise(&mut body);
         call.scored = Some((now, scoring));
         self.scoring -= 1;
+        if !generation.shows(call.source()) {
+            return None;
+        }
         self.unsettled += 1;
         Some(Webhook {
             id: self.seed.id("wh_", call.number),
@@ -243,6 +291,7 @@ impl Memory {
     /// One page of scored calls, newest first, and where the next one begins. Both ends of the window belong to it.
     pub(super) fn list_scored(
         &self,
+        source: Source,
         from: Timestamp,
         to: Option<Timestamp>,
         filter: &Filter,
@@ -265,7 +314,11 @@ impl Memory {
         if is_empty {
             return (Vec::new(), None);
         }
-        let places = self.scored.range((Bound::Included(first), upper)).rev();
+        let scored = match source {
+            Source::Roleplay => &self.scored_roleplays,
+            Source::RealCall => &self.scored_real_calls,
+        };
+        let places = scored.range((Bound::Included(first), upper)).rev();
         let mut found = places.filter_map(|place| {
             let index = usize::try_from(place.number).ok()?;
             let call = self.calls.get(index)?;

@@ -12,8 +12,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::call::Scoring;
-use super::external::{self, Rep};
+use super::contract::{News, Source, generation};
+use super::directory::Rep;
 use super::http_client;
+use super::options::Contract;
 use crate::athos::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
 use crate::clock::Clock;
 
@@ -60,11 +62,15 @@ pub struct TriggerArgs {
     )]
     pub call_id: String,
 
-    /// Whose call it was (externalUserId)
+    /// The generation of the contract whose shape it has
+    #[arg(long, value_enum, default_value_t = Contract::External)]
+    pub contract: Contract,
+
+    /// Whose call it was, as you know them (externalUserId, or platformAgentId)
     #[arg(long, value_name = "ID", default_value = "rep_8842")]
     pub rep: String,
 
-    /// The rep's agency (externalAgencyId); none by default
+    /// The rep's agency, as you know it (externalAgencyId, or platformAgencyId); none by default
     #[arg(long, value_name = "ID")]
     pub agency: Option<String>,
 
@@ -192,8 +198,10 @@ pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggere
 
 fn sample(args: &TriggerArgs, clock: &Clock) -> anyhow::Result<Value> {
     let rep = Rep {
-        user: args.rep.clone(),
-        agency: args.agency.clone(),
+        agent_id: "athos_agent_bR4kQ2wZ9Lp0nH3xVq1Yt".into(),
+        agency_id: "athos_agency_V1StGXR8Z5jdHi6B-myT".into(),
+        platform_agent_id: Some(args.rep.clone()),
+        platform_agency_id: args.agency.clone(),
     };
     let scoring = if args.failed {
         Scoring::incomplete()
@@ -201,7 +209,14 @@ fn sample(args: &TriggerArgs, clock: &Clock) -> anyhow::Result<Value> {
         Scoring::Scored
     };
     let request_id = format!("req_{}", clock.new_id());
-    let body = external::webhook(&args.call_id, &rep, &scoring, clock.now(), &request_id);
+    let body = generation(args.contract).webhook(&News {
+        call_id: &args.call_id,
+        source: Source::Roleplay,
+        rep: &rep,
+        scoring: &scoring,
+        occurred_at: clock.now(),
+        request_id: &request_id,
+    });
     let mut body = Value::Object(body);
     for assignment in &args.set {
         set(&mut body, assignment)?;

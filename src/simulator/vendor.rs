@@ -52,7 +52,7 @@ impl Vendor {
             tasks: TaskTracker::new(),
             in_flight: Semaphore::new(MAX_DELIVERIES_IN_FLIGHT),
             clock,
-            memory: Mutex::new(Memory::new(Seed(options.seed))),
+            memory: Mutex::new(Memory::new(Seed(options.seed), options.contract)),
             webhook_url: RwLock::new(options.webhook_url.clone()),
             bell: watch::Sender::new(()),
             options,
@@ -98,6 +98,17 @@ impl Vendor {
         }
     }
 
+    /// What a request with an API key must get past, in the order in which it fails.
+    pub(super) async fn admit(
+        &self,
+        endpoint: Endpoint,
+        headers: &HeaderMap,
+    ) -> Result<(), ApiError> {
+        self.suffer_faults(endpoint).await?;
+        self.check_key(headers)?;
+        self.memory().faults.refuses_account().map_or(Ok(()), Err)
+    }
+
     /// Lets the faults in force have their way with a request.
     pub(super) async fn suffer_faults(&self, endpoint: Endpoint) -> Result<(), ApiError> {
         let (delay, failure) = self.change(|memory| memory.faults.on_request(endpoint));
@@ -117,7 +128,7 @@ impl Vendor {
     }
 
     /// Checks the API key of a request.
-    pub(super) fn check_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let key = bearer(headers).ok_or_else(ApiError::invalid_api_key)?;
         if !self.knows_key(key) {
             return Err(ApiError::invalid_api_key());

@@ -25,6 +25,7 @@ mod real_calls;
 mod reconcile;
 mod refusals;
 mod schedule;
+mod scores;
 mod tokens;
 mod webhooks;
 mod worker;

@@ -11,6 +11,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::{API, Left, Setup, TestApp};
 use crate::log::Mark;
+use crate::scores::{fetched, scored};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -221,4 +222,93 @@ async fn a_webhook_about_a_real_call_is_taken_whatever_sources_says() {
     sent.receipt("accepted");
     assert_eq!(app.work().await.unscored, 1);
     assert_eq!(app.call("call_1").await["source"], "real_call");
+}
+
+/// A real call of the rep's, as the vendor shows it once it is scored.
+fn real_detail(id: &str, score: &Value) -> Value {
+    let mut detail = scored(id, score);
+    detail["source"] = json!("real_call");
+    detail["drillKey"] = Value::Null;
+    detail["transcript"] = json!([
+        { "role": "agent", "content": "Good morning.", "startTime": 0, "endTime": 1.25 },
+        { "role": "beneficiary", "content": "Who is this?", "startTime": 1.5, "endTime": 3 },
+    ]);
+    detail
+}
+
+#[tokio::test]
+async fn real_calls_and_practice_are_apart_in_lists_and_in_progress() {
+    let (_server, app) = fetched(&[
+        scored("call_p", &json!({ "overallScore": 40 })),
+        real_detail(
+            "call_1",
+            &json!({ "overallScore": 90, "compliancePercent": 70 }),
+        ),
+        real_detail(
+            "call_2",
+            &json!({ "overallScore": 0, "compliancePercent": 50 }),
+        ),
+        real_detail("call_3", &json!({ "overallScore": 60 })),
+    ])
+    .await;
+    let rep = app.rep("rep_8842", "acme-7731");
+    let get = async |path: &str| app.get(path, &rep).await.expect(200).json();
+    let of = async |query: &str| {
+        let list = get(&format!("/athos/calls{query}")).await;
+        let rows = list["data"].as_array().unwrap().clone();
+        let ids = rows
+            .iter()
+            .map(|row| row["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(of("?source=roleplay").await, ["call_p"]);
+    assert_eq!(
+        of("?source=real_call").await,
+        ["call_3", "call_2", "call_1"]
+    );
+    assert_eq!(of("?source=dream").await, [""; 0]);
+    assert_eq!(of("").await.len(), 4);
+
+    let practice = get("/athos/progress").await;
+    assert_eq!(practice, get("/athos/progress?source=roleplay").await);
+    let [drill] = &practice["data"].as_array().unwrap()[..] else {
+        panic!("{practice}");
+    };
+    assert_eq!(
+        (&drill["source"], &drill["mean"]),
+        (&json!("roleplay"), &json!(40))
+    );
+    let real = get("/athos/progress?source=real_call").await;
+    let [group] = &real["data"].as_array().unwrap()[..] else {
+        panic!("{real}");
+    };
+    assert_eq!(group["source"], "real_call");
+    assert!(group["drillKey"].is_null());
+    // The call without a headline score counts for compliance only.
+    assert_eq!((&group["count"], &group["mean"]), (&json!(2), &json!(75)));
+    assert_eq!((&group["best"], &group["last"]), (&json!(90), &json!(60)));
+    assert_eq!(group["points"].as_array().unwrap().len(), 2);
+    assert_eq!(group["complianceMean"], 60);
+}
+
+#[tokio::test]
+async fn a_real_call_has_times_in_its_transcript_and_no_score_is_not_zero() {
+    let score = json!({ "overallScore": 0, "summary": "", "feedback": "" });
+    let (_server, app) = fetched(&[real_detail("call_1", &score)]).await;
+    let call = app.call("call_1").await;
+    assert!(call["overallScore"].is_null(), "{call}");
+    assert_eq!(call["score"], score, "as Athos gave it");
+    let expected = json!([
+        { "role": "rep", "content": "Good morning.", "startTime": 0, "endTime": 1.25 },
+        { "role": "persona", "content": "Who is this?", "startTime": 1.5, "endTime": 3 },
+    ]);
+    assert_eq!(call["transcript"].to_string(), expected.to_string());
+    // Nor on the stream, nor as progress.
+    let mut live = app.live(&app.secrets.service, Some(0)).await;
+    let event = live.next().await.unwrap();
+    assert!(event.data["overallScore"].is_null());
+    let progress = app
+        .get("/athos/progress?source=real_call", &app.secrets.service)
+        .await;
+    assert_eq!(progress.expect(200).json(), json!({ "data": [] }));
 }

@@ -1,11 +1,10 @@
 //! Calls as lists and details have them, and what a reader is shown of a stored detail.
 
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Fields;
-use crate::model::{CallContent, CallDetail, CallHeader, Speaker, Turn};
+use crate::model::{CallContent, CallDetail, CallHeader, Source, Speaker, Turn};
 
 impl Fields {
     fn call_header(&self) -> Result<CallHeader, String> {
@@ -32,18 +31,22 @@ pub(in crate::athos) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
     let has_recording = fields.get("audioUrl").is_some_and(Value::is_string);
     let mut raw = Value::Object(fields);
     strip_audio(&mut raw);
-    let score = |name: &str| raw.get("score")?.get(name)?.as_f64();
-    let (overall_score, compliance_percent) = (score("overallScore"), score("compliancePercent"));
     let text = raw.to_string();
     let Value::Object(fields) = raw else {
         return Err("it is not a JSON object".to_owned());
     };
+    let fields = Fields(fields);
+    let header = fields.call_header()?;
+    let score = |name: &str| fields.0.get("score")?.get(name)?.as_f64();
+    // 0 of a real call says that it has no headline score; practice can be worth 0.
+    let is_headline = |score: &f64| *score > 0.0 || !Source::RealCall.is(&header.source);
     Ok(CallDetail {
-        header: Fields(fields).call_header()?,
-        overall_score,
-        compliance_percent,
+        overall_score: score("overallScore").filter(is_headline),
+        compliance_percent: score("compliancePercent"),
+        header,
         has_recording,
         raw: text,
+        purged: false,
     })
 }
 
@@ -68,42 +71,34 @@ fn strip_audio(value: &mut Value) {
 /// of both generations called the same.
 ///
 /// # Errors
-/// When the stored text is not the JSON that was stored.
-pub fn read_content(raw: &str) -> Result<CallContent, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Stored {
-        score: Option<Value>,
-        #[serde(default)]
-        transcript: Vec<StoredTurn>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct StoredTurn {
-        #[serde(default)]
-        role: String,
-        #[serde(default)]
-        content: String,
-        start_time: Option<f64>,
-        end_time: Option<f64>,
-    }
-    let stored: Stored = serde_json::from_str(raw)?;
-    let transcript = stored
-        .transcript
-        .into_iter()
-        .map(|turn| Turn {
-            role: match turn.role.as_str() {
-                "user" | "agent" => Speaker::Rep,
-                "assistant" | "beneficiary" => Speaker::Persona,
-                _ => Speaker::Other(turn.role),
-            },
-            content: turn.content,
-            start_time: turn.start_time,
-            end_time: turn.end_time,
-        })
-        .collect();
+/// When the stored text is not the JSON object that was stored.
+pub fn read_content(raw: &str) -> Result<CallContent, String> {
+    let Fields(mut fields) = Fields::read(raw.as_bytes())?;
+    let turns = match fields.remove("transcript") {
+        Some(Value::Array(turns)) => turns,
+        _ => Vec::new(),
+    };
     Ok(CallContent {
-        score: stored.score,
-        transcript,
+        score: fields.remove("score").filter(|score| !score.is_null()),
+        transcript: turns.into_iter().filter_map(read_turn).collect(),
+    })
+}
+
+fn read_turn(turn: Value) -> Option<Turn> {
+    let Value::Object(fields) = turn else {
+        return None;
+    };
+    let turn = Fields(fields);
+    let role = turn.text("role").unwrap_or_default();
+    Some(Turn {
+        role: match &*role {
+            "user" | "agent" => Speaker::Rep,
+            "assistant" | "beneficiary" => Speaker::Persona,
+            _ => Speaker::Other(role),
+        },
+        content: turn.text("content").unwrap_or_default(),
+        start_time: turn.number("startTime"),
+        end_time: turn.number("endTime"),
     })
 }
 
@@ -146,6 +141,37 @@ mod tests {
                 Some(_) => assert_eq!(roles, [&Speaker::Rep, &Speaker::Persona]),
             }
         }
+    }
+
+    #[test]
+    fn no_score_is_never_zero_and_zero_in_practice_is_a_score() {
+        let score = |source: &str, score: &str| {
+            let raw = format!(r#"{{"id":"c","source":"{source}","score":{score}}}"#);
+            let detail = read_detail(raw.as_bytes()).unwrap();
+            assert_eq!(detail.raw, raw, "as Athos gave it");
+            (detail.overall_score, detail.compliance_percent)
+        };
+        let zero = r#"{"overallScore":0}"#;
+        assert_eq!(score("real_call", zero), (None, None));
+        assert_eq!(score("roleplay", zero), (Some(0.0), None));
+        let both = r#"{"overallScore":61,"compliancePercent":0}"#;
+        assert_eq!(score("real_call", both), (Some(61.0), Some(0.0)));
+    }
+
+    #[test]
+    fn a_turn_with_an_odd_field_does_not_cost_the_others() {
+        let raw = r#"{"score":null,"transcript":[{"role":null,"content":1},"x",
+            {"role":"agent","content":"Hi","startTime":0.5,"endTime":2,"mood":"calm"}]}"#;
+        let content = read_content(raw).unwrap();
+        assert_eq!(content.score, None);
+        let [odd, turn] = &content.transcript[..] else {
+            panic!("{} turns", content.transcript.len());
+        };
+        assert_eq!(odd.role, Speaker::Other(String::new()));
+        assert_eq!((&turn.role, &*turn.content), (&Speaker::Rep, "Hi"));
+        assert_eq!((turn.start_time, turn.end_time), (Some(0.5), Some(2.0)));
+        assert!(read_content(r#"{"transcript":null}"#).is_ok());
+        assert!(read_content("[]").is_err());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 mod api;
 mod deliveries;
 mod faults;
+mod generations;
 mod lifecycle;
+mod roster;
 mod tokens;
 
 use std::collections::VecDeque;
@@ -23,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use super::{DEMO_API_KEY, DEMO_WEBHOOK_SECRET, Options, Running};
+use super::{Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, Options, Running};
 use crate::athos::signature::{SIGNATURE_HEADER, Verdict, Verifier, WEBHOOK_ID_HEADER};
 use crate::clock::ManualClock;
 use crate::model::Timestamp;

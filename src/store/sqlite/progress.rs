@@ -1,4 +1,4 @@
-//! Progress in SQL: what the scored practice calls of each rep add up to, drill by drill.
+//! Progress in SQL: what the scored calls of each rep add up to, drill by drill, one source at a time.
 
 use std::collections::HashMap;
 
@@ -18,10 +18,12 @@ pub(super) async fn of_reps(
     points: u32,
 ) -> StoreResult<Vec<Progress>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT rep, drill_key, count(*) AS calls, avg(overall_score) AS mean, \
-         max(overall_score) AS best FROM calls",
+        "SELECT rep, drill_key, count(overall_score) AS calls, avg(overall_score) AS mean, \
+         max(overall_score) AS best, count(compliance_percent) AS assessed, \
+         avg(compliance_percent) AS compliance FROM calls",
     );
     push_conditions(&mut sql, filter);
+    sql.push(" AND (overall_score IS NOT NULL OR compliance_percent IS NOT NULL)");
     sql.push(" GROUP BY rep, drill_key ORDER BY max(sort_at) DESC, rep, drill_key LIMIT ")
         .push_bind(limit);
     let sums = sql.build().fetch_all(readers).await?;
@@ -32,6 +34,7 @@ pub(super) async fn of_reps(
              (PARTITION BY rep, drill_key ORDER BY sort_at DESC, seq DESC) AS age FROM calls",
     );
     push_conditions(&mut sql, filter);
+    sql.push(" AND overall_score IS NOT NULL");
     sql.push(") WHERE age <= ")
         .push_bind(points)
         .push(" ORDER BY sort_at, seq");
@@ -54,15 +57,17 @@ pub(super) async fn of_reps(
             count: row.get("calls"),
             mean: row.get("mean"),
             best: row.get("best"),
+            compliance_count: row.get("assessed"),
+            compliance_mean: row.get("compliance"),
             points,
         }
     });
     Ok(progress.collect())
 }
 
-/// Practice only: calls with real customers are judged on another scale.
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &ProgressFilter) {
-    sql.push(" WHERE status = 'scored' AND source = 'roleplay' AND overall_score IS NOT NULL");
+    sql.push(" WHERE status = 'scored' AND source = ")
+        .push_bind(filter.source.as_str());
     push_filter(
         sql,
         &filter.scope,

@@ -1,0 +1,223 @@
+//! The endpoints that came with the roster: register agencies and agents, look agents up. Each rule of theirs is here;
+//! that handles are unique is kept in `directory.rs`. To clients of the older generation they do not exist.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::api::{AGENCIES, AGENTS, json_object, parse_limit};
+use super::contract::{pairs, text};
+use super::cursor::{List, Place};
+use super::directory::{AGENCY_PREFIX, AGENT_PREFIX, Handle, NewAgent};
+use super::error::ApiError;
+use super::faults::Endpoint;
+use super::vendor::{SharedVendor, Vendor};
+
+const MAX_NAME_CHARS: usize = 100;
+const MAX_ID_CHARS: usize = 200;
+const NPN_DIGITS: std::ops::RangeInclusive<usize> = 4..=10;
+
+type Answer = Result<Response, ApiError>;
+type Body = Result<Bytes, BytesRejection>;
+
+pub(super) fn router() -> Router<SharedVendor> {
+    Router::new()
+        .route(AGENCIES, post(put_agency))
+        .route(AGENTS, post(add_agent).get(find_agents))
+}
+
+async fn admit(vendor: &Vendor, endpoint: Endpoint, headers: &HeaderMap) -> Result<(), ApiError> {
+    if !vendor.memory().generation().has_roster() {
+        return Err(ApiError::route_not_found());
+    }
+    vendor.admit(endpoint, headers).await
+}
+
+async fn put_agency(State(vendor): State<SharedVendor>, headers: HeaderMap, body: Body) -> Answer {
+    admit(&vendor, Endpoint::Agencies, &headers).await?;
+    let body = json_object(body)?;
+    let platform_id = required(own_id(&body, "platformAgencyId")?, "platformAgencyId")?;
+    let name = name(&body, "name")?;
+    let now = vendor.now();
+    let (agency, is_new) = vendor.change(|memory| {
+        let seed = memory.seed;
+        memory
+            .directory
+            .put_agency(Some(platform_id), name, seed, now)
+    });
+    let status = match is_new {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    tracing::info!(agency = agency.id, is_new, "simulator registered an agency");
+    Ok((status, Json(agency)).into_response())
+}
+
+async fn add_agent(State(vendor): State<SharedVendor>, headers: HeaderMap, body: Body) -> Answer {
+    admit(&vendor, Endpoint::Agents, &headers).await?;
+    let body = json_object(body)?;
+    let new = parse_agent(&body)?;
+    let by_id = text(&body, "agencyId")?;
+    let by_platform_id = text(&body, "platformAgencyId")?;
+    if by_id.is_some() == by_platform_id.is_some() {
+        return Err(ApiError::invalid_request(
+            "Exactly one of agencyId and platformAgencyId is required.",
+        ));
+    }
+
+    let now = vendor.now();
+    let (agent, agency) = vendor.change(|memory| {
+        let (seed, directory) = (memory.seed, &mut memory.directory);
+        let agency = match (&by_id, &by_platform_id) {
+            (Some(id), _) => directory.agency(id),
+            (None, Some(id)) => directory.agency_of_platform(id),
+            (None, None) => None,
+        };
+        let agency = agency.ok_or_else(ApiError::agency_not_found)?.clone();
+        if let Some((taken, by)) = directory.holder(&new) {
+            return Err(ApiError::agent_already_exists(json!({
+                "agentId": taken.id,
+                "agencyId": taken.agency_id,
+                "matchedOn": by,
+            })));
+        }
+        let agent = directory.add_agent(new, agency.id.clone(), seed, now);
+        Ok((agent, agency))
+    })?;
+    tracing::info!(agent = agent.id, "simulator registered an agent");
+    let answer = json!({ "agent": agent, "agency": agency });
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+fn parse_agent(body: &Map<String, Value>) -> Result<NewAgent, ApiError> {
+    let new = NewAgent {
+        first_name: name(body, "firstName")?,
+        last_name: name(body, "lastName")?,
+        email: email(body)?,
+        npn: npn(body)?,
+        platform_agent_id: own_id(body, "platformAgentId")?,
+    };
+    if new.email.is_none() && new.npn.is_none() && new.platform_agent_id.is_none() {
+        return Err(ApiError::invalid_request(
+            "At least one of npn, email and platformAgentId is required.",
+        ));
+    }
+    Ok(new)
+}
+
+fn required(value: Option<String>, key: &str) -> Result<String, ApiError> {
+    value.ok_or_else(|| ApiError::invalid_request(format!("{key} is required.")))
+}
+
+/// A name, trimmed.
+fn name(body: &Map<String, Value>, key: &str) -> Result<String, ApiError> {
+    let name = required(text(body, key)?, key)?.trim().to_owned();
+    if name.chars().count() > MAX_NAME_CHARS {
+        let message = format!("{key} must be 1 to {MAX_NAME_CHARS} characters.");
+        return Err(ApiError::invalid_request(message));
+    }
+    Ok(name)
+}
+
+/// An id of the customer's own.
+fn own_id(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ApiError> {
+    let id = text(body, key)?;
+    let Some(own) = &id else { return Ok(None) };
+    if own.chars().count() > MAX_ID_CHARS {
+        let message = format!("{key} must be 1 to {MAX_ID_CHARS} characters.");
+        return Err(ApiError::invalid_request(message));
+    }
+    if [AGENT_PREFIX, AGENCY_PREFIX]
+        .iter()
+        .any(|prefix| own.starts_with(prefix))
+    {
+        let message = format!("{key} must not begin with {AGENT_PREFIX} or {AGENCY_PREFIX}.");
+        return Err(ApiError::invalid_request(message));
+    }
+    Ok(id)
+}
+
+fn npn(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
+    let npn = text(body, "npn")?;
+    let is_npn = |npn: &String| {
+        NPN_DIGITS.contains(&npn.len()) && npn.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    match npn {
+        Some(npn) if !is_npn(&npn) => Err(ApiError::invalid_request("npn must be 4 to 10 digits.")),
+        npn => Ok(npn),
+    }
+}
+
+/// The contract does not say what an address is; what has no name or no host is none.
+fn email(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
+    let email = text(body, "email")?.map(|email| email.trim().to_owned());
+    let is_address = |email: &String| {
+        let parts = email.rsplit_once('@');
+        parts.is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+    };
+    match email {
+        Some(email) if !is_address(&email) => Err(ApiError::invalid_request(
+            "email must be an e-mail address.",
+        )),
+        email => Ok(email),
+    }
+}
+
+async fn find_agents(
+    State(vendor): State<SharedVendor>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    admit(&vendor, Endpoint::Agents, &headers).await?;
+    let memory = vendor.memory();
+    let (mut handle, mut agency_id) = (None, None);
+    let (mut limit, mut after) = (super::api::DEFAULT_LIMIT, None);
+    for (key, value) in pairs(&query.unwrap_or_default()) {
+        match &*key {
+            "agencyId" => agency_id = Some(value.into_owned()),
+            "limit" => limit = parse_limit(&value)?,
+            "cursor" => after = Some(Place::from_cursor(&value, memory.seed, List::Agents)?),
+            _ => {
+                let Some(named) = Handle::parse(&key, &value) else {
+                    continue;
+                };
+                if handle.replace(named).is_some() {
+                    return Err(ApiError::invalid_request(
+                        "At most one of agentId, platformAgentId, npn and email may be given.",
+                    ));
+                }
+            }
+        }
+    }
+
+    let directory = &memory.directory;
+    let named = handle.map(|handle| directory.agent(&handle).map(|agent| agent.id.clone()));
+    let mut found = directory
+        .agents_after(after.map(|place| place.number))
+        .filter(|(_, agent)| {
+            named
+                .as_ref()
+                .is_none_or(|id| id.as_ref() == Some(&agent.id))
+        })
+        .filter(|(_, agent)| agency_id.as_ref().is_none_or(|id| *id == agent.agency_id));
+    let page: Vec<_> = found.by_ref().take(limit).collect();
+    let next = match (page.last(), found.next()) {
+        (Some((number, _)), Some(_)) => Some(Place::nth(*number)),
+        _ => None,
+    };
+    let agents = page.iter().map(|(_, agent)| {
+        let mut row = json!(agent);
+        if let Value::Object(row) = &mut row {
+            memory.faults.surprise(row);
+        }
+        row
+    });
+    let next_cursor = next.map(|place| place.to_cursor(memory.seed, List::Agents));
+    let answer = json!({ "data": agents.collect::<Value>(), "nextCursor": next_cursor });
+    Ok(Json(answer).into_response())
+}
