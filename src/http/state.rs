@@ -9,8 +9,9 @@ use tokio_util::task::TaskTracker;
 use super::auth::Authenticator;
 use super::rate_limit::MintLimit;
 use crate::athos;
-use crate::athos::signature::Verifier;
 use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::in_force::InForce;
 use crate::store::SharedStore;
 use crate::worker::Worker;
 
@@ -26,10 +27,10 @@ pub struct Shared {
     pub athos: Arc<athos::Client>,
     /// The time.
     pub clock: Clock,
-    /// Judges webhooks.
-    pub verifier: Verifier,
+    /// What we share with Athos; judges webhooks.
+    pub credentials: Arc<Credentials>,
     /// Knows callers.
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<InForce<Authenticator>>,
     /// Session tokens a rep may ask for.
     pub mint_limit: MintLimit,
     /// For its gate and its heartbeat.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, Scope, Source, Timestamp,
 };
 
 pub use inspect::{
@@ -467,6 +467,12 @@ pub trait Store: Send + Sync {
 
     /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Records how secrets and keys fare; what is on record and later stays.
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+
+    /// Every secret and key that was ever noted.
+    async fn credentials(&self) -> StoreResult<Vec<Credential>>;
 
     /// How much work lies in the inbox.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;
