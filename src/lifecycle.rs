@@ -11,6 +11,7 @@ use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{Credentials, Replaced};
 use crate::http::{
-    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, MintLimit, Page, Shared,
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
 };
 use crate::in_force::InForce;
 use crate::store::{SharedStore, SqliteStore};
@@ -31,7 +32,7 @@ use crate::worker::reconcile::Reconciler;
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 /// Connections to the metrics: a few scrapers'.
-const ADMIN_CONNECTIONS: u32 = 64;
+const ADMIN_CONNECTIONS: usize = 64;
 /// How often gauges are set and idle memory is given back.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -97,6 +98,7 @@ impl Service {
             clock.clone(),
         );
         let credentials = Arc::new(credentials.await?);
+        let connections = config.max_connections.get() as usize;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let worker = Arc::new(Worker::new(
@@ -125,23 +127,26 @@ impl Service {
             credentials: Arc::clone(&credentials),
             authenticator: Arc::clone(&authenticator),
             mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
+            log_limit: LogLimit::default(),
+            // The other half of the connections is for requests, which end.
+            streams: Arc::new(Semaphore::new((connections / 2).max(1))),
+            deadlines: options.deadlines,
             worker: Arc::clone(&worker),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
         tokio::spawn(keep_house(state.clone(), metrics.clone()));
-        let page = Page::new(config, options.demo.is_some());
-        let router = http::router(state, &config.cors_origins, page, options.demo);
-        let serve = |name, listener, router, connections: u32| {
+        let router = http::router(state, config, options.demo);
+        let serve = |name, listener, router, connections| {
             let limits = Limits {
                 listener: name,
-                connections: connections as usize,
+                connections,
                 deadlines: options.deadlines,
             };
             tokio::spawn(http::serve(listener, router, limits, shutdown.clone()))
         };
         let servers = vec![
-            serve("public", listener, router, config.max_connections.get()),
+            serve("public", listener, router, connections),
             serve(
                 "admin",
                 admin_listener,
@@ -266,6 +271,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         if let Err(error) = state.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fare could not be written");
         }
+        state.log_limit.sum_up();
         let paused = state.worker.gate().hold().is_some();
         metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
         match state.store.queue_depth().await {

@@ -84,6 +84,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
         compliance_percent: None,
         has_recording: false,
         raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
+        purged: false,
     }))
 }
 
@@ -733,14 +734,14 @@ async fn credentials_keep_their_latest(store: &SharedStore) {
         store.credentials().await.unwrap()
     };
     let new = Credential::new(CredentialKind::ApiKey, "ab12cd34".to_owned(), after(5));
-    assert_eq!(note(&new).await, [new.clone()]);
+    assert_eq!(note(&new).await, std::slice::from_ref(&new));
     let used = Credential {
         last_used_at: Some(after(20)),
         last_refused_at: Some(after(10)),
         last_code: Some("API_KEY_REVOKED".to_owned()),
         ..new.clone()
     };
-    assert_eq!(note(&used).await, [used.clone()]);
+    assert_eq!(note(&used).await, std::slice::from_ref(&used));
     // Somebody who knows less, or had it longer, takes nothing away.
     let elsewhere = Credential {
         first_seen_at: NOW,
@@ -751,7 +752,7 @@ async fn credentials_keep_their_latest(store: &SharedStore) {
         first_seen_at: NOW,
         ..used
     };
-    assert_eq!(note(&elsewhere).await, [both.clone()]);
+    assert_eq!(note(&elsewhere).await, std::slice::from_ref(&both));
     let secret = Credential::new(CredentialKind::WebhookSecret, "ab12cd34".to_owned(), NOW);
     assert_eq!(note(&secret).await, [both, secret.clone()]);
 }
