@@ -1,6 +1,7 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod credentials;
 mod inbox;
 mod inspect;
 mod mints;
@@ -30,7 +31,7 @@ use super::{
     Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
-use crate::model::{PlatformId, Scope, Source, Timestamp};
+use crate::model::{Credential, PlatformId, Scope, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -293,6 +294,14 @@ impl Store for SqliteStore {
             self.writer.arrivals().notify_one();
         }
         Ok(ids)
+    }
+
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
+        self.writer.write(credentials::Note(credentials)).await
+    }
+
+    async fn credentials(&self) -> StoreResult<Vec<Credential>> {
+        credentials::list(&self.readers).await
     }
 
     async fn erase(
