@@ -16,7 +16,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::athos::contract::LearntContract;
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, RepId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, RepId, Scope, Source,
+    Timestamp,
 };
 
 pub use erasure::ErasedRows;
@@ -495,6 +496,12 @@ pub trait Store: Send + Sync {
 
     /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Records how secrets and keys fare; what is on record and later stays.
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+
+    /// Every secret and key that was ever noted.
+    async fn credentials(&self) -> StoreResult<Vec<Credential>>;
 
     /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
     /// before `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].

@@ -2,6 +2,7 @@
 
 mod calls;
 mod contract;
+mod credentials;
 mod identities;
 mod inbox;
 mod inspect;
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::athos::contract::LearntContract;
 use crate::config::Misconfigured;
-use crate::model::{PlatformId, RepId, Scope, Source, Timestamp};
+use crate::model::{Credential, PlatformId, RepId, Scope, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -316,6 +317,14 @@ impl Store for SqliteStore {
             self.writer.arrivals().notify_one();
         }
         Ok(ids)
+    }
+
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
+        self.writer.write(credentials::Note(credentials)).await
+    }
+
+    async fn credentials(&self) -> StoreResult<Vec<Credential>> {
+        credentials::list(&self.readers).await
     }
 
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
