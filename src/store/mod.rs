@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, Scope, Source, Timestamp,
 };
 
 pub use erasure::ErasedRows;
@@ -430,6 +430,12 @@ pub trait Store: Send + Sync {
 
     /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Records how secrets and keys fare; what is on record and later stays.
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+
+    /// Every secret and key that was ever noted.
+    async fn credentials(&self) -> StoreResult<Vec<Credential>>;
 
     /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
     /// before `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].

@@ -1,6 +1,7 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod credentials;
 mod inbox;
 mod inspect;
 mod mints;
@@ -29,7 +30,7 @@ use super::{
     NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd,
     Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
-use crate::model::{PlatformId, Scope, Source, Timestamp};
+use crate::model::{Credential, PlatformId, Scope, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -267,6 +268,14 @@ impl Store for SqliteStore {
         Ok(ids)
     }
 
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
+        self.writer.write(credentials::Note(credentials)).await
+    }
+
+    async fn credentials(&self) -> StoreResult<Vec<Credential>> {
+        self.noting(credentials::list(&self.readers).await)
+    }
+
     async fn erase(
         &self,
         rep: &PlatformId,
@@ -285,7 +294,7 @@ impl Store for SqliteStore {
     }
 
     async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows> {
-        erase::would_erase(&self.readers, rep.as_str(), now).await
+        self.noting(erase::would_erase(&self.readers, rep.as_str(), now).await)
     }
 
     async fn resume_erasures(&self) -> StoreResult<usize> {
