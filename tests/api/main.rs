@@ -26,6 +26,7 @@ mod reconcile;
 mod refusals;
 mod schedule;
 mod scores;
+mod time;
 mod tokens;
 mod webhooks;
 mod worker;
