@@ -24,6 +24,7 @@ mod reads;
 mod real_calls;
 mod reconcile;
 mod refusals;
+mod rotation;
 mod schedule;
 mod scores;
 mod time;
