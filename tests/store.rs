@@ -149,6 +149,7 @@ async fn keeps_the_contract(store: SharedStore) {
     mints_are_recorded(&store).await;
     identities::ids_of_both_families_meet(&store).await;
     listed_calls_come_in_once(&store).await;
+    a_clock_that_is_set_back_makes_no_wait_longer(&store).await;
     operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
     credentials_keep_their_latest(&store).await;
@@ -525,8 +526,13 @@ fn listed(call: &str, scored_at: Timestamp) -> ListedCall {
 
 /// Ignores everything that waits.
 async fn clear_inbox(store: &SharedStore) {
+    clear_waiting(store, after(2000)).await;
+}
+
+/// Ignores everything that is due then.
+async fn clear_waiting(store: &SharedStore, then: Timestamp) {
     loop {
-        let claimed = claim(store, after(2000)).await;
+        let claimed = claim(store, then).await;
         if claimed.is_empty() {
             return;
         }
@@ -718,6 +724,7 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
             seen: 2,
             repaired: 0,
             error: error.map(str::to_owned),
+            until: None,
         };
         store.finish_run(id, end).await.unwrap();
     };
@@ -739,6 +746,19 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     end(begin(true, after(3)).await, None).await;
     assert_eq!(until().await, Some(after(3)));
 
+    // The list ended before the window did.
+    let end_at = RunEnd {
+        finished_at: after(500),
+        pages: 1,
+        seen: 2,
+        repaired: 0,
+        error: None,
+        until: Some(after(5)),
+    };
+    let id = begin(true, after(90)).await;
+    store.finish_run(id, end_at).await.unwrap();
+    assert_eq!(until().await, Some(after(5)));
+
     let of_real_calls = async || store.reconciled_until(Source::RealCall).await.unwrap();
     assert_eq!(of_real_calls().await, None, "each source goes by itself");
     let run = NewRun {
@@ -750,7 +770,69 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     };
     end(store.begin_run(run).await.unwrap(), None).await;
     assert_eq!(of_real_calls().await, Some(after(7)));
-    assert_eq!(until().await, Some(after(3)));
+    assert_eq!(until().await, Some(after(5)));
+}
+
+async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
+    clear_inbox(store).await;
+    let far = after(2500);
+    let waits = [0, 1, 5].map(Duration::from_secs);
+    let of_then = |webhook: &str| NewEvent {
+        received_at: far,
+        ..delivery(webhook, Ok(said("call_then", "rep_1", "agency_1")))
+    };
+    let retry = |at| Settlement::Retry {
+        at,
+        reason: "r".to_owned(),
+        spent: true,
+        failure: None,
+    };
+    let due = async || store.next_due().await.unwrap().unwrap();
+    // One that failed long after now, and one that Athos asked us to leave alone.
+    for (webhook, failed_at, expected) in [("wh_failed", far, after(1501)), ("wh_asked", NOW, far)]
+    {
+        store.accept_event(of_then(webhook)).await.unwrap();
+        let [event] = claim(store, far).await.try_into().unwrap();
+        store
+            .settle(event.lease, retry(far), failed_at)
+            .await
+            .unwrap();
+        let shortened = store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap();
+        assert_eq!(shortened, u64::from(expected != far), "{webhook}");
+        assert_eq!(due().await, expected, "{webhook}");
+        clear_waiting(store, far).await;
+    }
+    // One that is leased, and one that has only come.
+    store.accept_event(of_then("wh_leased")).await.unwrap();
+    assert_eq!(claim(store, far).await.len(), 1);
+    assert_eq!(
+        store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(due().await, after(1500).plus(LEASE));
+    store.accept_event(of_then("wh_come")).await.unwrap();
+    assert_eq!(
+        store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(due().await, after(1500));
+    assert_eq!(
+        store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap(),
+        0
+    );
+    clear_waiting(store, far).await;
 }
 
 async fn credentials_keep_their_latest(store: &SharedStore) {

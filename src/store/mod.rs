@@ -345,6 +345,15 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Settled>;
 
+    /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
+    /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64>;
+
     /// When the next event is due, if any is waiting.
     async fn next_due(&self) -> StoreResult<Option<Timestamp>>;
 

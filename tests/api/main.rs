@@ -27,6 +27,7 @@ mod refusals;
 mod rotation;
 mod schedule;
 mod scores;
+mod time;
 mod tokens;
 mod webhooks;
 mod worker;

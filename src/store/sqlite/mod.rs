@@ -153,6 +153,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64> {
+        self.writer
+            .write(inbox::ShortenWaits {
+                now,
+                lease,
+                waits: waits.to_vec(),
+            })
+            .await
+    }
+
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
         self.noting(inbox::next_due(&self.readers).await)
     }
