@@ -181,6 +181,7 @@ impl Service {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        self.worker.record_drift().await;
         self.store.close().await;
         tracing::info!("stopped");
     }
@@ -223,6 +224,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        state.worker.record_drift().await;
         let paused = state.worker.gate().hold().is_some();
         metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
         match state.store.queue_depth().await {

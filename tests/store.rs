@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
-    CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, EventState, Identity, PlatformId,
-    Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallHeader, CallStatus, Drift, DriftKind, EventOutcome, EventState,
+    Identity, PlatformId, Scope, SeenDrift, Source, Timestamp,
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
@@ -128,6 +128,7 @@ async fn keeps_the_contract(store: SharedStore) {
     listed_calls_come_in_once(&store).await;
     operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
+    what_is_new_is_counted_by_name_and_there_is_an_end_to_it(&store).await;
     a_closed_store_refuses(&store).await;
 }
 
@@ -723,6 +724,42 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     end(store.begin_run(run).await.unwrap(), None).await;
     assert_eq!(of_real_calls().await, Some(after(7)));
     assert_eq!(until().await, Some(after(3)));
+}
+
+async fn what_is_new_is_counted_by_name_and_there_is_an_end_to_it(store: &SharedStore) {
+    let drift = |place: &str, name: &str| Drift {
+        kind: DriftKind::Field,
+        place: place.to_owned(),
+        name: name.to_owned(),
+    };
+    let (call, score) = (drift("call", "mood"), drift("score", "mood"));
+    let first = vec![(call.clone(), 2)];
+    let new = store.note_drift(first, after(1)).await.unwrap();
+    assert_eq!(new, std::slice::from_ref(&call));
+    let second = vec![(call.clone(), 3), (score.clone(), 1)];
+    let new = store.note_drift(second, after(2)).await.unwrap();
+    assert_eq!(new, std::slice::from_ref(&score));
+    let seen = |drift, count, first, last| SeenDrift {
+        drift,
+        count,
+        first_seen_at: after(first),
+        last_seen_at: after(last),
+    };
+    assert_eq!(
+        store.list_drift().await.unwrap(),
+        [seen(score, 1, 2, 2), seen(call.clone(), 5, 1, 2)]
+    );
+    let many = (0..1200).map(|n| (drift("call", &format!("f{n}")), 1));
+    let new = store.note_drift(many.collect(), after(3)).await.unwrap();
+    assert_eq!(new.len(), 998);
+    assert_eq!(store.list_drift().await.unwrap().len(), 1000);
+    // What is known is counted on.
+    store
+        .note_drift(vec![(call.clone(), 1)], after(4))
+        .await
+        .unwrap();
+    let all = store.list_drift().await.unwrap();
+    assert!(all.contains(&seen(call, 6, 1, 4)));
 }
 
 async fn a_closed_store_refuses(store: &SharedStore) {

@@ -2,6 +2,7 @@
 //! field name, and nothing here knows about our own routes or store.
 
 mod client;
+mod drift;
 mod error;
 mod keys;
 mod roster;
@@ -9,5 +10,6 @@ pub mod signature;
 pub mod types;
 
 pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
+pub use drift::DriftWatch;
 pub use error::{Class, Error, Refusal};
 pub use roster::{AgencyWas, AgentPage};

@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Drift, PlatformId, Scope, SeenDrift, Source,
+    Timestamp,
 };
 
 pub use inspect::{
@@ -467,6 +468,17 @@ pub trait Store: Send + Sync {
 
     /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
+    /// are kept.
+    async fn note_drift(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>>;
+
+    /// What Athos sends that no document mentions, the latest to appear first.
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
 
     /// How much work lies in the inbox.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;

@@ -1,6 +1,7 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod drift;
 mod inbox;
 mod inspect;
 mod mints;
@@ -29,7 +30,7 @@ use super::{
     Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
-use crate::model::{Scope, Source, Timestamp};
+use crate::model::{Drift, Scope, SeenDrift, Source, Timestamp};
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -283,6 +284,18 @@ impl Store for SqliteStore {
             self.writer.arrivals().notify_one();
         }
         Ok(ids)
+    }
+
+    async fn note_drift(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>> {
+        self.writer.write(drift::Note { counted, now }).await
+    }
+
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>> {
+        drift::list(&self.readers).await
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
