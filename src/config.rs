@@ -4,11 +4,12 @@
 mod checks;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches, ValueEnum};
+use ipnet::IpNet;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use url::Url;
@@ -148,6 +149,11 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "2048")]
     pub max_connections: NonZeroU32,
 
+    /// Proxies in front of the service, addresses or ranges, comma-separated: their `X-Forwarded-For` says who the client
+    /// is, and only they may send `AUTH_PROXY_…` headers
+    #[arg(long, env, value_delimiter = ',', value_parser = ip_range, value_name = "IP")]
+    pub trusted_proxies: Vec<IpNet>,
+
     /// Session tokens a rep may ask for in a minute
     #[arg(long, env, value_name = "COUNT", default_value = "10")]
     pub mint_limit_per_rep: NonZeroU32,
@@ -209,6 +215,14 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
 pub(crate) fn source(text: &str) -> Result<Source, String> {
     let source = text.trim().parse();
     source.map_err(|_| "neither roleplay nor real_call".to_owned())
+}
+
+fn ip_range(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let one = || text.parse().map(|address: IpAddr| address.into());
+    text.parse()
+        .or_else(|_| one())
+        .map_err(|_| "not an IP address, and not a range such as 10.0.0.0/8".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use crate::athos::signature::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{
-    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, MintLimit, Page, Shared,
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
 };
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
@@ -30,7 +31,7 @@ use crate::worker::reconcile::Reconciler;
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 /// Connections to the metrics: a few scrapers'.
-const ADMIN_CONNECTIONS: u32 = 64;
+const ADMIN_CONNECTIONS: usize = 64;
 /// How often gauges are set and idle memory is given back.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -85,6 +86,7 @@ impl Service {
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
         let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
 
+        let connections = config.max_connections.get() as usize;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let worker = Arc::new(Worker::new(
@@ -113,23 +115,26 @@ impl Service {
             verifier: Verifier::new(&config.athos_whsec),
             authenticator,
             mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
+            log_limit: LogLimit::default(),
+            // The other half of the connections is for requests, which end.
+            streams: Arc::new(Semaphore::new((connections / 2).max(1))),
+            deadlines: options.deadlines,
             worker: Arc::clone(&worker),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
         tokio::spawn(keep_house(state.clone(), metrics.clone()));
-        let page = Page::new(config, options.demo.is_some());
-        let router = http::router(state, &config.cors_origins, page, options.demo);
-        let serve = |name, listener, router, connections: u32| {
+        let router = http::router(state, config, options.demo);
+        let serve = |name, listener, router, connections| {
             let limits = Limits {
                 listener: name,
-                connections: connections as usize,
+                connections,
                 deadlines: options.deadlines,
             };
             tokio::spawn(http::serve(listener, router, limits, shutdown.clone()))
         };
         let servers = vec![
-            serve("public", listener, router, config.max_connections.get()),
+            serve("public", listener, router, connections),
             serve(
                 "admin",
                 admin_listener,
@@ -225,6 +230,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
         state.worker.record_drift().await;
+        state.log_limit.sum_up();
         let paused = state.worker.gate().hold().is_some();
         metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
         match state.store.queue_depth().await {

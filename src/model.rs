@@ -303,6 +303,8 @@ pub struct CallDetail {
     pub has_recording: bool,
     /// Athos's JSON, without the recording's link.
     pub raw: String,
+    /// Whether the words that were spoken have been left out of it.
+    pub purged: bool,
 }
 
 impl fmt::Debug for CallDetail {

@@ -84,6 +84,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
         compliance_percent: None,
         has_recording: false,
         raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
+        purged: false,
     }))
 }
 

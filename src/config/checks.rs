@@ -280,6 +280,16 @@ impl Config {
                 "an entry of SERVICE_TOKENS is shorter than {STRONG_SECRET_BYTES} bytes and can be guessed"
             ));
         }
+        if self
+            .trusted_proxies
+            .iter()
+            .any(|range| range.prefix_len() == 0)
+        {
+            warnings.push(
+                "TRUSTED_PROXIES has a range of all addresses: anyone may say who they are in X-Forwarded-For"
+                    .to_owned(),
+            );
+        }
         if self.auth_jwks_url.is_some() && self.auth_audience.is_none() {
             warnings.push(
                 "AUTH_AUDIENCE is not set: tokens that your identity provider made for other applications are \

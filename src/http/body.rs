@@ -1,36 +1,40 @@
-//! Request bodies: read whole, up to one limit, whatever the Content-Type says.
+//! Request bodies: read whole, up to the route's limit and within one deadline, whatever the Content-Type says.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::error::ApiError;
+use super::state::AppState;
 
-/// Largest body any route takes, in bytes. The root router enforces it.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Largest body of a delivery, in bytes.
+pub const MAX_WEBHOOK_BYTES: usize = 64 * 1024;
+/// Largest body of any other request, in bytes: a few ids and times.
+pub const MAX_BODY_BYTES: usize = 8 * 1024;
 
-/// A request's body, byte for byte.
-pub(super) struct RawBody(pub Bytes);
+/// A request's body of at most `LIMIT` bytes, byte for byte.
+pub(super) struct RawBody<const LIMIT: usize = MAX_BODY_BYTES>(pub Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for RawBody {
+impl<const LIMIT: usize> FromRequest<AppState> for RawBody<LIMIT> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Bytes::from_request(request, state).await {
+    async fn from_request(mut request: Request, state: &AppState) -> Result<Self, ApiError> {
+        DefaultBodyLimit::max(LIMIT).apply(&mut request);
+        let arrived = timeout(state.deadlines.body, Bytes::from_request(request, state)).await;
+        match arrived.map_err(|_| ApiError::RequestTimeout)? {
             Ok(bytes) => Ok(Self(bytes)),
             Err(rejection) => Err(match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge {
-                    limit: MAX_BODY_BYTES,
-                },
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { limit: LIMIT },
                 _ => ApiError::InvalidRequest("the body broke off".to_owned()),
             }),
         }
     }
 }
 
-impl RawBody {
+impl<const LIMIT: usize> RawBody<LIMIT> {
     /// Reads it as JSON; people who type curl by hand send no Content-Type.
     ///
     /// # Errors

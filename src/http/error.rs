@@ -71,6 +71,9 @@ pub enum ApiError {
         /// When there will be one again.
         retry_after: Duration,
     },
+    /// Every place for a live stream is taken.
+    #[error("too many live streams are open; try again, or ask for the list")]
+    TooManyStreams,
     /// A delivery whose signature does not hold.
     #[error("{0}")]
     BadSignature(Verdict),
@@ -122,6 +125,8 @@ impl Told {
             StatusCode::NOT_FOUND => ApiError::NoRoute,
             StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed,
             StatusCode::REQUEST_TIMEOUT => ApiError::RequestTimeout,
+            // A write that took too long.
+            StatusCode::SERVICE_UNAVAILABLE => ApiError::StoreUnavailable(StoreError::TimedOut),
             status if status.is_client_error() => {
                 ApiError::InvalidRequest("the request cannot be understood".to_owned())
             }
@@ -166,6 +171,7 @@ impl ApiError {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+            Self::TooManyStreams => (StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_STREAMS"),
             Self::BadSignature(verdict) => (StatusCode::UNAUTHORIZED, signature_code(verdict)),
             Self::StoreUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             Self::Upstream(error) => upstream(error),
@@ -176,7 +182,9 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::StoreUnavailable(_) | Self::NoVerifyingKeys => Some(Duration::from_secs(5)),
+            Self::StoreUnavailable(_) | Self::NoVerifyingKeys | Self::TooManyStreams => {
+                Some(Duration::from_secs(5))
+            }
             Self::Upstream(athos::Error::Refused(refusal)) => match upstream_status(refusal) {
                 StatusCode::SERVICE_UNAVAILABLE => {
                     Some(refusal.retry_after.unwrap_or(Duration::from_secs(5)))

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -11,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -59,6 +60,7 @@ struct CallChanged {
     responses(
         (status = 200, body = CallChanged, content_type = "text/event-stream"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 503, body = ErrorEnvelope, description = "TOO_MANY_STREAMS: half of MAX_CONNECTIONS"),
     ),
     security(("bearer" = [])),
 )]
@@ -67,6 +69,9 @@ async fn stream_changes(
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
+    let place = Arc::clone(&state.streams)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::TooManyStreams)?;
     // Subscribed before the revision is read: a change in between still wakes the stream.
     let wakeups = state.store.changes();
     let latest = state.store.latest_rev().await?;
@@ -80,6 +85,7 @@ async fn stream_changes(
         rev: resumed.unwrap_or(latest).min(latest),
         wakeups,
         unsent: VecDeque::new(),
+        _place: place,
         state,
     };
     let hello = stream::iter([Ok(Event::default().retry(RECONNECT).comment("connected"))]);
@@ -108,6 +114,7 @@ struct Watcher {
     rev: i64,
     wakeups: watch::Receiver<u64>,
     unsent: VecDeque<CallChange>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Watcher {

@@ -6,12 +6,14 @@ mod calls;
 mod demo;
 mod error;
 mod events;
+mod headers;
 mod health;
 mod live;
 mod me;
 mod observe;
 mod overview;
 mod pages;
+mod peer;
 mod progress;
 mod query;
 mod rate_limit;
@@ -25,37 +27,32 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::config::Config;
+
 pub use auth::Authenticator;
-pub use body::MAX_BODY_BYTES;
+pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
 use observe::Observer;
 pub use observe::REQUEST_ID;
-pub use pages::Page;
-pub use rate_limit::MintLimit;
+use pages::Page;
+pub use rate_limit::{LogLimit, MintLimit};
 pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
 
 /// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
 /// goes on in its body, which this does not limit.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
-
-/// For everything but the page, which has a policy of its own: nothing here is a document to look at.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -101,42 +98,27 @@ pub fn openapi() -> serde_json::Result<String> {
 }
 
 /// The whole service. Layers run from the bottom of this function up.
-pub fn router(
-    state: AppState,
-    cors_origins: &[String],
-    page: Page,
-    demo: Option<DemoSecret>,
-) -> Router {
+pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Router {
     let (routes, document) = api();
     // Handlers are cloned with every connection: what they hold must be cheap to clone.
     let document = (
         [(header::CONTENT_TYPE, "application/json")],
         to_bytes(&document),
     );
+    let page = Page::new(config, demo.is_some());
     let demo = demo.map_or_else(Router::new, demo::router);
-    let observer = Observer::new(state.clock.clone());
+    let observer = Observer::new(state.clone(), &config.trusted_proxies);
     let routes = routes
         .merge(pages::router(page))
         .merge(demo)
         .route("/openapi.json", get(async move || document))
         .fallback(async || ApiError::NoRoute)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             REQUEST_DEADLINE,
-        ));
-    let routes = match cors(cors_origins) {
-        Some(cors) => routes.layer(cors),
-        None => routes,
-    };
-    routes
-        .layer(CatchPanicLayer::custom(told_panic))
-        .layer(default_header(
-            header::CONTENT_SECURITY_POLICY,
-            CONTENT_SECURITY_POLICY,
         ))
-        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(CatchPanicLayer::custom(told_panic));
+    headers::protect(routes, config)
         .layer(from_fn_with_state(observer, observe::observe))
         .with_state(state)
 }
@@ -144,32 +126,6 @@ pub fn router(
 fn to_bytes(document: &utoipa::openapi::OpenApi) -> Bytes {
     // It is made of strings and maps of strings; there is nothing in it that cannot be written.
     serde_json::to_vec(document).unwrap_or_default().into()
-}
-
-fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-}
-
-/// Pages of exactly these origins may call with credentials; without any, no page of another origin may.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let origins = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::try_from(origin).ok());
-    let layer = CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            live::LAST_EVENT_ID,
-        ])
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
-        .max_age(Duration::from_secs(600));
-    Some(layer)
 }
 
 /// A panic in one request is that request's 500; the process goes on.

@@ -1,6 +1,7 @@
 //! The outermost layer: gives each request its id, measures it, logs it, and writes the envelope of every error.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -9,10 +10,14 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::Instrument;
 
 use super::error::Told;
+use super::peer::Proxies;
+use super::rate_limit::LogLimit;
+use super::state::AppState;
 use crate::clock::Clock;
 
 /// The header that carries the request's id, both ways.
@@ -33,7 +38,8 @@ impl std::fmt::Display for RequestId {
 /// What the layer needs.
 #[derive(Clone)]
 pub(super) struct Observer {
-    clock: Clock,
+    app: AppState,
+    proxies: Arc<Proxies>,
     /// Few routes, methods and statuses exist, so their series are looked up once and kept.
     series: Arc<RwLock<HashMap<String, Vec<Series>>>>,
 }
@@ -48,9 +54,10 @@ struct Series {
 }
 
 impl Observer {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(app: AppState, trusted_proxies: &[IpNet]) -> Self {
         Self {
-            clock,
+            app,
+            proxies: Arc::new(Proxies::new(trusted_proxies)),
             series: Arc::default(),
         }
     }
@@ -89,21 +96,30 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let id = RequestId(request_id(&request, &observer.clock));
+    let id = RequestId(request_id(&request, &observer.app.clock));
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_name(request.method());
+    let client = observer
+        .proxies
+        .client(request.extensions(), request.headers());
     request.extensions_mut().insert(id.clone());
     // At `debug`: a span for each webhook would cost more than its signature.
     let span = tracing::debug_span!("request", %id, method, route);
     let response = next.run(request).instrument(span).await;
 
-    let response = tell(response, &id);
+    let asked = Asked {
+        id,
+        method,
+        route,
+        client,
+    };
+    let response = tell(response, &asked, &observer.app.log_limit);
     let series = observer.series(route, method, response.status());
     series.requests.increment(1);
     series.seconds.record(started.elapsed());
     let status = response.status().as_u16();
-    tracing::debug!(request = %id, method, route, status, "answered");
+    tracing::debug!(request = %asked.id, method, route, status, "answered");
     response
 }
 
@@ -134,13 +150,24 @@ fn request_id(request: &Request, clock: &Clock) -> HeaderValue {
     })
 }
 
-fn tell(mut response: Response, id: &RequestId) -> Response {
+/// What the log says of a request.
+struct Asked<'r> {
+    id: RequestId,
+    method: &'static str,
+    route: &'r str,
+    client: Option<IpAddr>,
+}
+
+fn tell(mut response: Response, asked: &Asked<'_>, log_limit: &LogLimit) -> Response {
+    let id = &asked.id;
     let status = response.status();
     let told = response.extensions_mut().remove::<Told>();
     let failed = status.is_client_error() || status.is_server_error();
     if failed && (told.is_some() || !has_json(&response)) {
         let told = told.unwrap_or_else(|| Told::of_status(status));
-        log(status, &told, id);
+        if log_limit.admits(asked.client) {
+            log(status, &told, asked);
+        }
         let body = told.into_body(&id.to_string()).into_response();
         let (mut parts, _) = response.into_parts();
         let (body_parts, body) = body.into_parts();
@@ -161,11 +188,18 @@ fn has_json(response: &Response) -> bool {
 }
 
 /// Logs a failure, once, where the request's id is at hand.
-fn log(status: StatusCode, told: &Told, request: &RequestId) {
+fn log(status: StatusCode, told: &Told, asked: &Asked<'_>) {
     let (status, code, cause) = (status.as_u16(), told.code(), told.cause.as_deref());
+    let Asked {
+        id,
+        method,
+        route,
+        client,
+    } = asked;
+    let client = client.map(tracing::field::display);
     if status >= 500 {
-        tracing::error!(%request, status, code, cause, "request failed");
+        tracing::error!(request = %id, client, method, route, status, code, cause, "request failed");
     } else {
-        tracing::info!(%request, status, code, cause, "request refused");
+        tracing::info!(request = %id, client, method, route, status, code, cause, "request refused");
     }
 }

@@ -39,7 +39,7 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 struct Static;
 
 /// The page as configured.
-pub struct Page {
+pub(super) struct Page {
     settings: Settings,
     policy: HeaderValue,
 }
@@ -59,7 +59,7 @@ struct Settings {
 impl Page {
     /// The page for a configuration.
     #[must_use]
-    pub fn new(config: &Config, demo: bool) -> Self {
+    pub(super) fn new(config: &Config, demo: bool) -> Self {
         let settings = Settings::new(config, demo, Static::get(VENDORED_SDK).is_some());
         let policy = content_security_policy(&settings, &config.frame_ancestors);
         // Made of origins and fixed words, both of which are header text.
@@ -112,7 +112,9 @@ pub(super) fn router(page: Page) -> Router<AppState> {
             (CONTENT_SECURITY_POLICY, policy),
             (
                 PERMISSIONS_POLICY,
-                HeaderValue::from_static("microphone=(self)"),
+                HeaderValue::from_static(
+                    "microphone=(self), camera=(), geolocation=(), payment=()",
+                ),
             ),
         ];
         (own, serve("index.html", &headers))

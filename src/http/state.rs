@@ -3,11 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Authenticator;
-use super::rate_limit::MintLimit;
+use super::rate_limit::{LogLimit, MintLimit};
+use super::server::Deadlines;
 use crate::athos;
 use crate::athos::signature::Verifier;
 use crate::clock::Clock;
@@ -32,6 +34,12 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Session tokens a rep may ask for.
     pub mint_limit: MintLimit,
+    /// Refusals that are logged.
+    pub log_limit: LogLimit,
+    /// Places for live streams.
+    pub streams: Arc<Semaphore>,
+    /// How long clients may keep us waiting.
+    pub deadlines: Deadlines,
     /// For its gate and its heartbeat.
     pub worker: Arc<Worker>,
     /// Work that outlives its request, finished before the store closes.

@@ -75,6 +75,8 @@ struct Rep {
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "TENANT_QUOTA_EXCEEDED, CROSS_SITE_REQUEST"),
         (status = 404, body = ErrorEnvelope, description = "AGENT_NOT_FOUND"),
+        (status = 408, body = ErrorEnvelope, description = "REQUEST_TIMEOUT: the body did not come"),
+        (status = 413, body = ErrorEnvelope, description = "PAYLOAD_TOO_LARGE"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED"),
         (status = 502, body = ErrorEnvelope, description = "Athos refused, in its own words"),
         (status = 503, body = ErrorEnvelope, description = "Athos or our store is not available"),

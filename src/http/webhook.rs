@@ -1,17 +1,20 @@
 //! `POST /athos/webhook`: a signed delivery becomes a row on disk, and only then a 200. What it means for the call
 //! is found out later, by the worker.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tower_http::timeout::TimeoutLayer;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::RawBody;
+use super::body::{MAX_WEBHOOK_BYTES, RawBody};
 use super::error::{ApiError, ErrorEnvelope};
 use super::observe::RequestId;
 use super::state::AppState;
@@ -20,8 +23,16 @@ use crate::athos::types;
 use crate::model::MAX_ID_CHARS;
 use crate::store::{Accepted, NewEvent};
 
+/// Longest a delivery may take, body and all. Athos gives it up after 10 s, and sends it again when it is told so before.
+const ACK_DEADLINE: Duration = Duration::from_secs(9);
+
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(receive_webhook))
+    OpenApiRouter::new()
+        .routes(routes!(receive_webhook))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ACK_DEADLINE,
+        ))
 }
 
 /// A delivery that Athos signed. The only way to have one is to verify it.
@@ -34,7 +45,7 @@ impl FromRequest<AppState> for SignedWebhook {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let signature = signature_header(request.headers()).map_err(refuse)?;
         let webhook_id = webhook_id(request.headers());
-        let RawBody(body) = RawBody::from_request(request, state).await?;
+        let RawBody(body) = RawBody::<MAX_WEBHOOK_BYTES>::from_request(request, state).await?;
         let now = state.clock.now();
         let (signed_at_secs, secret) = match state.verifier.verify(Some(&signature), &body, now) {
             Verdict::Valid {
@@ -92,7 +103,7 @@ struct Receipt {
     status: ReceiptStatus,
 }
 
-/// What became of a delivery. All three are kept on disk.
+/// What became of a delivery. It is kept on disk, unless it is about what was erased.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ReceiptStatus {
@@ -100,7 +111,7 @@ enum ReceiptStatus {
     Accepted,
     /// It was here before.
     Duplicate,
-    /// Signed, but nothing we understand; kept, and left alone.
+    /// Signed, but nothing we understand: kept, and left alone. Or about what was erased: not kept.
     Ignored,
 }
 
@@ -117,6 +128,7 @@ enum ReceiptStatus {
     responses(
         (status = 200, body = Receipt),
         (status = 401, body = ErrorEnvelope, description = "MISSING_SIGNATURE, MALFORMED_SIGNATURE, STALE_SIGNATURE, SIGNATURE_MISMATCH"),
+        (status = 408, body = ErrorEnvelope, description = "REQUEST_TIMEOUT: the body did not come"),
         (status = 413, body = ErrorEnvelope, description = "PAYLOAD_TOO_LARGE"),
         (status = 503, body = ErrorEnvelope, description = "STORE_UNAVAILABLE: the event could not be kept; deliver it again"),
     ),
@@ -138,6 +150,11 @@ async fn receive_webhook(
             count("duplicate");
             tracing::debug!(%request, call, "duplicate delivery");
             ReceiptStatus::Duplicate
+        }
+        (Accepted::Erased, _) => {
+            count("erased");
+            tracing::info!(%request, "a delivery about what was erased; nothing of it is kept");
+            ReceiptStatus::Ignored
         }
         (Accepted::New, Some(reason)) => {
             count("ignored");

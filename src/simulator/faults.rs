@@ -10,13 +10,16 @@ const MAX_DELAY_MS: u64 = 600_000;
 const MAX_COPIES: usize = 100;
 
 /// Every fault's name, as `GET /_simulator/faults` lists them.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 17] = [
     "slow",
     "500-then-ok",
     "429",
     "down",
     "key-revoked",
     "quota",
+    "tenant-inactive",
+    "ip-not-allowed",
+    "agent-not-found",
     "not-found-then-ok",
     "duplicate",
     "reorder",

@@ -204,6 +204,17 @@ pub enum Actor {
     Command,
 }
 
+impl Actor {
+    /// What kind of caller it is, and who, for the record.
+    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::User(rep) => ("user", Some(rep.as_str())),
+            Self::Service => ("service", None),
+            Self::Command => ("command", None),
+        }
+    }
+}
+
 /// Which events to replay. Those that are waiting already are never among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {

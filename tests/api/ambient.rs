@@ -159,6 +159,29 @@ async fn the_proxys_headers_count_only_with_its_secret() {
 }
 
 #[tokio::test]
+async fn where_proxies_are_named_only_they_may_name_a_user() {
+    let secret = unique("proxy");
+    let named = async |proxies: &str| {
+        let app = Setup::new()
+            .flag("auth-proxy-user-header", "X-User")
+            .flag("auth-proxy-secret", &secret)
+            .flag("trusted-proxies", proxies)
+            .start()
+            .await;
+        let ask = app
+            .request(Method::GET, "/athos/me")
+            .header("x-user", "rep_1")
+            .header("x-auth-proxy-secret", &secret)
+            // Whoever it says it was asked by, it is the peer that counts.
+            .header("x-forwarded-for", "10.0.0.1");
+        app.send(ask).await
+    };
+    let known = named("10.0.0.0/8,127.0.0.1").await.expect(200);
+    assert_eq!(known.json()["rep"], "rep_1");
+    named("10.0.0.0/8").await.refused(401, "INVALID_TOKEN");
+}
+
+#[tokio::test]
 async fn the_demos_sign_in_makes_a_cookie_that_goes_the_usual_way() {
     let app = Setup::new().with_demo().start().await;
     let body = json!({ "user": "rep_1", "agency": "agency_1", "role": "manager", "name": "Ada" });

@@ -224,6 +224,7 @@ impl TestApp {
             total.dead += did.dead;
             total.ignored += did.ignored;
             total.lease_lost += did.lease_lost;
+            total.erased += did.erased;
             total.held |= did.held;
             let rest = Outcome { held: false, ..did };
             if rest == Outcome::default() {

@@ -154,9 +154,28 @@ async fn every_answer_has_the_headers_that_protect_a_browser() {
             assert!(policy.contains(part), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        let resources = answer.header("cross-origin-resource-policy");
+        assert_eq!(resources, "same-origin", "{path}");
+        let opener = answer.header("cross-origin-opener-policy");
+        assert_eq!(opener, "same-origin", "{path}");
+        // Only what holds nobody's data may be kept, and then asked for again.
+        let kept = answer.header("cache-control");
+        assert_eq!(kept == "no-cache", path == "/", "{path}: {kept}");
+        assert!(kept.contains("no-"), "{path}: {kept}");
+        assert_eq!(answer.header("strict-transport-security"), "", "{path}");
     }
     let page = anyone(&app, "/").await.expect(200);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let policy = page.header("permissions-policy");
+    assert!(policy.contains("microphone=(self)"), "{policy}");
+
+    let by_tls = Setup::new().flag("public-url", "https://practice.example.com");
+    let by_tls = by_tls.start().await;
+    for path in ["/", "/nothing"] {
+        let answer = anyone(&by_tls, path).await;
+        let policy = answer.header("strict-transport-security");
+        assert!(policy.starts_with("max-age="), "{path}: {policy}");
+    }
 }
 
 #[tokio::test]
@@ -172,6 +191,18 @@ async fn only_pages_of_configured_origins_may_read_answers() {
     };
     for origin in origins.split(',') {
         assert_eq!(allowed(origin).await, origin);
+        // Errors, too: the page must be able to say what is wrong.
+        for (method, path) in [
+            (Method::GET, "/nothing"),
+            (Method::GET, "/athos/me"),
+            (Method::DELETE, "/athos/token"),
+        ] {
+            let refused = app.request(method, path).header("origin", origin);
+            let refused = app.send(refused).await;
+            assert!(refused.status >= 400);
+            assert_eq!(refused.header("access-control-allow-origin"), origin);
+            assert_ne!(refused.header("access-control-expose-headers"), "");
+        }
         let preflight = app
             .request(Method::OPTIONS, "/athos/token")
             .header("origin", origin)
@@ -199,6 +230,12 @@ async fn only_pages_of_configured_origins_may_read_answers() {
     ] {
         assert_eq!(allowed(origin).await, "", "{origin}");
     }
+    let preflight = app
+        .request(Method::OPTIONS, "/athos/token")
+        .header("origin", "https://evil.example")
+        .header("access-control-request-method", "POST");
+    let preflight = app.send(preflight).await;
+    assert_eq!(preflight.header("access-control-allow-origin"), "");
     let none = TestApp::start().await;
     let request = none
         .request(Method::GET, "/healthz")

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use athos_backend::athos::signature::sign;
-use athos_backend::http::MAX_BODY_BYTES;
+use athos_backend::http::MAX_WEBHOOK_BYTES;
 use athos_backend::model::Timestamp;
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -146,11 +146,11 @@ async fn a_body_may_have_64_kib_and_not_a_byte_more() {
         event.0["pad"] = json!("x".repeat(bytes - empty));
         event
     };
-    let full = app.event("wh_full", &sized(MAX_BODY_BYTES));
+    let full = app.event("wh_full", &sized(MAX_WEBHOOK_BYTES));
     full.send(&app).await.receipt("accepted");
-    let more = app.event("wh_more", &sized(MAX_BODY_BYTES + 1));
+    let more = app.event("wh_more", &sized(MAX_WEBHOOK_BYTES + 1));
     more.send(&app).await.refused(413, "PAYLOAD_TOO_LARGE");
-    let much_more = app.event("wh_much_more", &sized(4 * MAX_BODY_BYTES));
+    let much_more = app.event("wh_much_more", &sized(4 * MAX_WEBHOOK_BYTES));
     much_more.send(&app).await.refused(413, "PAYLOAD_TOO_LARGE");
     assert_eq!(app.count(EVENTS).await, 1);
     app.leaves(Left {

@@ -47,6 +47,7 @@ pub(in crate::athos) fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<C
         header,
         has_recording,
         raw: text,
+        purged: false,
     })
 }
 

@@ -9,12 +9,13 @@ mod proxy;
 mod service_tokens;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use super::error::ApiError;
+use super::peer::Proxies;
 use super::state::AppState;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -113,6 +114,7 @@ pub struct Authenticator {
     jwt: Option<JwtVerifier>,
     cookie: Option<String>,
     proxy: Option<TrustedProxy>,
+    proxies: Proxies,
     same_site: SameSite,
 }
 
@@ -127,11 +129,13 @@ impl Authenticator {
             jwt: JwtVerifier::from_config(config, clock)?,
             cookie: config.auth_cookie.clone(),
             proxy: TrustedProxy::from_config(config),
+            proxies: Proxies::new(&config.trusted_proxies),
             same_site: SameSite::new(&config.cors_origins, config.public_url.as_ref()),
         })
     }
 
-    async fn authenticate(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    async fn authenticate(&self, request: &Parts) -> Result<Caller, ApiError> {
+        let headers = &request.headers;
         if let Some(header) = headers.get(AUTHORIZATION) {
             let token =
                 header
@@ -153,6 +157,11 @@ impl Authenticator {
         let ambient = if let Some(proxy) = &self.proxy
             && let Some(user) = proxy.user(headers)?
         {
+            if self.proxies.are_named() && !self.proxies.sent(&request.extensions) {
+                return Err(ApiError::InvalidCredentials(
+                    "headers name a user, but the request does not come from one of TRUSTED_PROXIES",
+                ));
+            }
             user
         } else if let (Some(jwt), Some(name)) = (&self.jwt, &self.cookie)
             && let Some(token) = cookie(headers, name)
@@ -161,7 +170,7 @@ impl Authenticator {
         } else {
             return Err(ApiError::Unauthenticated);
         };
-        if !method.is_safe() && !self.same_site.allows(headers) {
+        if !request.method.is_safe() && !self.same_site.allows(headers) {
             return Err(ApiError::CrossSite);
         }
         Ok(Caller::User(ambient))
@@ -189,9 +198,6 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        state
-            .authenticator
-            .authenticate(&parts.method, &parts.headers)
-            .await
+        state.authenticator.authenticate(parts).await
     }
 }

@@ -23,6 +23,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::peer::Peer;
 use connection::Connection;
 pub use connection::Deadlines;
 use stream::{Arriving, Leaving, Watched};
@@ -81,13 +82,14 @@ pub async fn serve(
             Some(()) = open.ended() => {}
             () = tokio::time::sleep_until(pause), if paused_until.is_some() => paused_until = None,
             accepted = listener.accept(), if paused_until.is_none() && open.has_room() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     open.make_room();
                     let connection = Arc::new(Connection::new());
                     let served = serve_connection(
                         http.clone(),
                         service.clone(),
                         stream,
+                        Peer(peer.ip()),
                         Arc::clone(&connection),
                         shutdown.clone(),
                     );
@@ -135,6 +137,7 @@ async fn serve_connection(
     http: http1::Builder,
     router: TowerToHyperService<Router>,
     stream: TcpStream,
+    peer: Peer,
     connection: Arc<Connection>,
     shutdown: CancellationToken,
 ) {
@@ -143,8 +146,9 @@ async fn serve_connection(
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let working = connection.take_up_request(!request.body().is_end_stream());
+        request.extensions_mut().insert(peer);
         let request = request.map(|body| Arriving::new(body, Arc::clone(&connection)));
         let answer = router.call(request);
         async move {

@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::calls::{self, word};
 use super::mints;
 use super::writer::Operation;
-use crate::model::{EventState, PlatformId, Timestamp};
+use crate::model::{EventState, Timestamp};
 use crate::store::{
     Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Replay,
     Settlement, StoreResult, StoredEvent,
@@ -260,11 +260,7 @@ impl Operation for ReplayBy {
     type Output = Vec<i64>;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<i64>> {
-        let (caller, rep) = match &self.actor {
-            Actor::User(rep) => ("user", Some(PlatformId::as_str(rep))),
-            Actor::Service => ("service", None),
-            Actor::Command => ("command", None),
-        };
+        let (caller, rep) = self.actor.columns();
         let mut sql = QueryBuilder::<Sqlite>::new(
             "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) SELECT ",
         );

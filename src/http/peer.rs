@@ -1,0 +1,128 @@
+//! Where a request comes from: the address at the other end of the connection and, when that is a proxy of ours, the
+//! address the proxy says. `Forwarded` is never read: a proxy that does not write it passes on what callers wrote.
+
+use std::net::IpAddr;
+
+use axum::http::{Extensions, HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address at the other end of the connection that a request came through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// The proxies whose word counts.
+pub(super) struct Proxies(Vec<IpNet>);
+
+impl Proxies {
+    pub(super) fn new(trusted: &[IpNet]) -> Self {
+        Self(trusted.to_vec())
+    }
+
+    pub(super) fn are_named(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Whether the request came straight from one of them.
+    pub(super) fn sent(&self, request: &Extensions) -> bool {
+        peer(request).is_some_and(|peer| self.trust(peer))
+    }
+
+    /// Who made the request: each proxy adds the address it was asked from, and the first that is not a proxy of ours
+    /// is the client. What stands before it, the client may have made up.
+    pub(super) fn client(&self, request: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut address = peer(request)?;
+        let mut hops = headers
+            .get_all(X_FORWARDED_FOR)
+            .iter()
+            .rev()
+            .flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
+        while self.trust(address) {
+            match hops.next().and_then(read_address) {
+                Some(before) => address = before,
+                None => break,
+            }
+        }
+        Some(address)
+    }
+
+    fn trust(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|range| range.contains(&address))
+    }
+}
+
+/// A socket that takes both families shows IPv4 addresses in IPv6 clothes.
+fn peer(request: &Extensions) -> Option<IpAddr> {
+    request
+        .get::<Peer>()
+        .map(|Peer(address)| address.to_canonical())
+}
+
+/// Some proxies add the port.
+fn read_address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let address = hop.parse().ok().or_else(|| {
+        let with_port: std::net::SocketAddr = hop.parse().ok()?;
+        Some(with_port.ip())
+    });
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &[&str], peer: &str, forwarded_for: &[&str]) -> String {
+        let trusted: Vec<_> = trusted.iter().map(|range| range.parse().unwrap()).collect();
+        let mut request = Extensions::new();
+        request.insert(Peer(peer.parse().unwrap()));
+        let headers = forwarded_for
+            .iter()
+            .map(|value| (X_FORWARDED_FOR, value.parse().unwrap()))
+            .collect();
+        let client = Proxies::new(&trusted).client(&request, &headers);
+        client.unwrap().to_string()
+    }
+
+    #[test]
+    fn without_proxies_of_ours_the_peer_is_the_client_whatever_it_says() {
+        assert_eq!(client(&[], "203.0.113.7", &["1.1.1.1"]), "203.0.113.7");
+        assert_eq!(
+            client(&["10.0.0.0/8"], "203.0.113.7", &["10.0.0.1"]),
+            "203.0.113.7"
+        );
+    }
+
+    #[test]
+    fn the_client_is_the_first_address_from_the_right_that_is_no_proxy_of_ours() {
+        let ours = &["10.0.0.0/8", "fd00::/8"];
+        assert_eq!(client(ours, "10.0.0.1", &["198.51.100.9"]), "198.51.100.9");
+        // What the client itself wrote stands further left.
+        assert_eq!(
+            client(ours, "10.0.0.1", &["1.1.1.1, 198.51.100.9"]),
+            "198.51.100.9"
+        );
+        assert_eq!(
+            client(ours, "10.0.0.1", &["1.1.1.1", "198.51.100.9,10.2.0.1"]),
+            "198.51.100.9"
+        );
+        assert_eq!(
+            client(ours, "fd00::1", &["[2001:db8::5]:4711"]),
+            "2001:db8::5"
+        );
+        assert_eq!(
+            client(ours, "::ffff:10.0.0.1", &["198.51.100.9:80"]),
+            "198.51.100.9"
+        );
+    }
+
+    #[test]
+    fn nonsense_from_a_proxy_leaves_us_with_the_proxy() {
+        let ours = &["10.0.0.0/8"];
+        assert_eq!(client(ours, "10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client(ours, "10.0.0.1", &["unknown"]), "10.0.0.1");
+        assert_eq!(client(ours, "10.0.0.1", &["1.1.1.1, _hidden"]), "10.0.0.1");
+        assert_eq!(client(ours, "10.0.0.1", &[""]), "10.0.0.1");
+    }
+}
