@@ -1,6 +1,7 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
 //! no vendor field names (those live in `athos/types/`).
 
+mod credential;
 mod drift;
 mod number;
 mod source;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use credential::{Credential, CredentialKind, KeyState, idle_secrets};
 pub use drift::{Drift, DriftKind, SeenDrift};
 pub(crate) use number::plain;
 pub use source::Source;

@@ -5,7 +5,9 @@ mod client;
 mod drift;
 mod error;
 mod keys;
+mod record;
 mod roster;
+mod secrets;
 pub mod signature;
 pub mod types;
 
@@ -13,3 +15,4 @@ pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, htt
 pub use drift::DriftWatch;
 pub use error::{Class, Error, Refusal};
 pub use roster::{AgencyWas, AgentPage};
+pub use secrets::WebhookSecrets;

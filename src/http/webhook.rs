@@ -47,7 +47,8 @@ impl FromRequest<AppState> for SignedWebhook {
         let webhook_id = webhook_id(request.headers());
         let RawBody(body) = RawBody::<MAX_WEBHOOK_BYTES>::from_request(request, state).await?;
         let now = state.clock.now();
-        let (signed_at_secs, secret) = match state.verifier.verify(Some(&signature), &body, now) {
+        let secrets = &state.credentials.secrets;
+        let (signed_at_secs, secret) = match secrets.verify(Some(&signature), &body, now) {
             Verdict::Valid {
                 signed_at_secs,
                 secret,

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, Drift, PlatformId, Scope, SeenDrift, Source,
-    Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, Drift, PlatformId, Scope, SeenDrift,
+    Source, Timestamp,
 };
 
 pub use erasure::ErasedRows;
@@ -487,6 +487,12 @@ pub trait Store: Send + Sync {
 
     /// What Athos sends that no document mentions, the latest to appear first.
     async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
+
+    /// Records how secrets and keys fare; what is on record and later stays.
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+
+    /// Every secret and key that was ever noted.
+    async fn credentials(&self) -> StoreResult<Vec<Credential>>;
 
     /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
     /// before `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].

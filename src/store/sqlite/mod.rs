@@ -1,6 +1,7 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod credentials;
 mod drift;
 mod inbox;
 mod inspect;
@@ -31,7 +32,7 @@ use super::{
     Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
-use crate::model::{Drift, PlatformId, Scope, SeenDrift, Source, Timestamp};
+use crate::model::{Credential, Drift, PlatformId, Scope, SeenDrift, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -306,6 +307,14 @@ impl Store for SqliteStore {
 
     async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>> {
         drift::list(&self.readers).await
+    }
+
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
+        self.writer.write(credentials::Note(credentials)).await
+    }
+
+    async fn credentials(&self) -> StoreResult<Vec<Credential>> {
+        credentials::list(&self.readers).await
     }
 
     async fn erase(
