@@ -17,6 +17,7 @@ use crate::config::{Config, LogFormat, Misconfigured, Problems};
 use crate::demo;
 use crate::http::{self, Deadlines};
 use crate::lifecycle::{Options, Service, asked_to_stop};
+use crate::process;
 use crate::simulator;
 use crate::telemetry;
 
@@ -117,10 +118,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     {
         Command::Serve(config) => {
             telemetry::start_logging(config.log_format)?;
+            process::keep_memory_private();
+            process::make_room_for(config.max_connections.get());
             runtime.block_on(serve(&config, clock))?;
         }
         Command::Demo(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
+            process::keep_memory_private();
             runtime.block_on(demo::run(args, clock))?;
         }
         Command::Simulate(options) => {
@@ -165,9 +169,9 @@ async fn serve(config: &Config, clock: Clock) -> anyhow::Result<()> {
         deadlines: Deadlines::default(),
     };
     let service = Service::start(config, options).await?;
-    asked_to_stop().await?;
+    let ended = service.run().await;
     service.stop().await;
-    Ok(())
+    ended
 }
 
 async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<()> {

@@ -61,6 +61,11 @@ impl Running {
         Self { process, out }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limits(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap()
+    }
+
     /// SIGTERM, as a container's runtime sends it; what was logged.
     pub(crate) fn terminate(mut self) -> (i32, String) {
         let pid = self.process.id().to_string();
