@@ -2,6 +2,7 @@
 
 mod events;
 mod reconcile;
+mod serve;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -13,10 +14,10 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, Misconfigured, Problems};
+use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems};
 use crate::demo;
-use crate::http::{self, Deadlines};
-use crate::lifecycle::{Options, Service, asked_to_stop};
+use crate::http;
+use crate::lifecycle::asked_to_stop;
 use crate::process;
 use crate::simulator;
 use crate::telemetry;
@@ -105,7 +106,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 ///
 /// # Errors
 /// Whatever keeps it from doing what it was asked.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,7 +121,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             telemetry::start_logging(config.log_format)?;
             process::keep_memory_private();
             process::make_room_for(config.max_connections.get());
-            runtime.block_on(serve(&config, clock))?;
+            runtime.block_on(serve::run(&config, clock, env_file))?;
         }
         Command::Demo(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
@@ -156,22 +157,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(args) => runtime.block_on(healthcheck(&args))?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn serve(config: &Config, clock: Clock) -> anyhow::Result<()> {
-    for warning in config.check()? {
-        tracing::warn!("{warning}");
-    }
-    let options = Options {
-        clock,
-        demo: None,
-        run_worker: true,
-        deadlines: Deadlines::default(),
-    };
-    let service = Service::start(config, options).await?;
-    let ended = service.run().await;
-    service.stop().await;
-    ended
 }
 
 async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<()> {

@@ -2,22 +2,25 @@
 //! table. What one field alone cannot tell is checked across fields in `checks`.
 
 mod checks;
+mod env_file;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use ipnet::IpNet;
 use reqwest::header::HeaderName;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::model::Source;
 use crate::worker::reconcile::Reading;
 
 pub use checks::{Problems, Warning};
+pub use env_file::EnvFile;
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -260,6 +263,46 @@ impl Config {
         let command = Self::augment_args(Command::new("athos-backend").no_binary_name(true))
             .mut_args(|arg| arg.env(None::<&str>));
         Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+
+    /// The configuration of a running process, with `.env` as it is now: flags win over the environment that the process
+    /// was started with, and that over the file.
+    ///
+    /// # Errors
+    /// When a value cannot be understood.
+    pub fn read_again(flags: &[OsString], file: &EnvFile) -> Result<Self, Misconfigured> {
+        let refused = |error: clap::Error| {
+            let told = error.to_string();
+            Misconfigured(told.lines().next().unwrap_or_default().to_owned())
+        };
+        let command = || Self::augment_args(Command::new("athos-backend").no_binary_name(true));
+        let alone = command().mut_args(|arg| arg.env(None::<&str>));
+        let alone = alone.try_get_matches_from(flags).map_err(refused)?;
+        let mut flags = flags.to_vec();
+        let command = command().mut_args(|arg| {
+            let name = arg
+                .get_env()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let is_flag =
+                alone.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+            if let (Some(value), Some(long), false) = (file.value(name), arg.get_long(), is_flag) {
+                flags.push(format!("--{long}={}", value.expose_secret()).into());
+            }
+            // What the file said at the start is in the environment too; that is over.
+            let is_set = file.is_set_elsewhere(name)
+                && std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            if is_set { arg } else { arg.env(None::<&str>) }
+        });
+        let matches = command.try_get_matches_from(flags).map_err(refused)?;
+        Self::from_arg_matches(&matches).map_err(refused)
+    }
+
+    /// Whether a running service takes over this variable when it is told to read `.env` again.
+    #[must_use]
+    pub fn is_reloaded(variable: &str) -> bool {
+        matches!(variable, "ATHOS_API_KEY" | "ATHOS_WHSEC" | "SERVICE_TOKENS")
+            || variable.starts_with("AUTH_")
     }
 }
 

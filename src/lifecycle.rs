@@ -17,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::athos;
-use crate::athos::signature::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::credentials::{Credentials, Replaced};
 use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
 };
+use crate::in_force::InForce;
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -61,6 +62,10 @@ pub struct Service {
     pub worker: Arc<Worker>,
     /// What finds calls whose webhook never came: one for each source.
     pub reconcilers: Vec<Arc<Reconciler>>,
+    /// What it shares with Athos.
+    pub credentials: Arc<Credentials>,
+    authenticator: Arc<InForce<Authenticator>>,
+    clock: Clock,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     servers: Vec<JoinHandle<()>>,
@@ -83,13 +88,20 @@ impl Service {
                     "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
                 )?,
         );
-        let authenticator = Authenticator::new(config, &clock)?;
+        let authenticator = Arc::new(InForce::new(Authenticator::new(config, &clock)?));
         // Bound before the database is touched: of two services by mistake, the second fails here.
         let listener = bind(config.bind_addr, "BIND_ADDR").await?;
         let admin_listener = bind(config.admin_addr, "ADMIN_ADDR").await?;
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
         let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
 
+        let credentials = Credentials::start(
+            &config.athos_whsec,
+            Arc::clone(&athos),
+            Arc::clone(&store),
+            clock.clone(),
+        );
+        let credentials = Arc::new(credentials.await?);
         let connections = config.max_connections.get() as usize;
         let shutdown = CancellationToken::new();
         let deaf = CancellationToken::new();
@@ -116,9 +128,9 @@ impl Service {
         let state = AppState::new(Shared {
             store: Arc::clone(&store),
             athos,
-            clock,
-            verifier: Verifier::new(&config.athos_whsec),
-            authenticator,
+            clock: clock.clone(),
+            credentials: Arc::clone(&credentials),
+            authenticator: Arc::clone(&authenticator),
             mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
             log_limit: LogLimit::default(),
             // The other half of the connections is for requests, which end.
@@ -178,6 +190,9 @@ impl Service {
             store,
             worker,
             reconcilers,
+            credentials,
+            authenticator,
+            clock,
             shutdown,
             tasks,
             servers,
@@ -197,6 +212,28 @@ impl Service {
             () = self.store.failed() => anyhow::bail!("the database's writer has failed; start the service again"),
             () = self.deaf.cancelled() => anyhow::bail!("a listener has failed; start the service again"),
         }
+    }
+
+    /// Puts the credentials of another configuration in force: Athos's keys and secrets, and the ways to know callers. What
+    /// is under way goes on with those it began with. Every other setting stays as it was at the start.
+    ///
+    /// # Errors
+    /// When the configuration does not work; then nothing has changed.
+    pub async fn reload(&self, config: &Config) -> anyhow::Result<Replaced> {
+        for warning in config.check()? {
+            tracing::warn!("{warning}");
+        }
+        let authenticator = self.authenticator.get().renewed(config, &self.clock)?;
+        let replaced = self
+            .credentials
+            .replace(&config.athos_whsec, &config.athos_api_key)?;
+        self.authenticator.replace(authenticator);
+        if let Err(error) = self.credentials.remember().await {
+            tracing::warn!(%error, "how secrets and keys fared before cannot be read");
+        }
+        self.worker.gate().try_now(self.clock.now());
+        self.store.arrivals().notify_one();
+        Ok(replaced)
     }
 
     /// Stops: no new connections, open requests and attempts finish, queued writes are synced, files are closed.
@@ -221,6 +258,9 @@ impl Service {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        if let Err(error) = self.credentials.note().await {
+            tracing::warn!(%error, "how secrets and keys fared could not be written");
+        }
         self.store.close().await;
         tracing::info!("stopped");
     }
@@ -277,6 +317,9 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        if let Err(error) = state.credentials.note().await {
+            tracing::warn!(%error, "how secrets and keys fare could not be written");
+        }
         state.log_limit.sum_up();
         let paused = state.worker.gate().hold().is_some();
         metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));

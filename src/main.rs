@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use athos_backend::cli::{self, Cli};
-use athos_backend::config::Misconfigured;
+use athos_backend::config::EnvFile;
 
 fn main() -> ExitCode {
-    let ended = load_env_file().and_then(|()| cli::run(Cli::from_process()));
+    let ended = EnvFile::load()
+        .map_err(Into::into)
+        .and_then(|env_file| cli::run(Cli::from_process(), env_file));
     match ended {
         Ok(code) => code,
         Err(error) => {
@@ -14,34 +16,5 @@ fn main() -> ExitCode {
             eprintln!("athos-backend: {error:#}");
             cli::exit_code(&error)
         }
-    }
-}
-
-/// Variables of the environment win over those of the file.
-fn load_env_file() -> anyhow::Result<()> {
-    match dotenvy::dotenv() {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        Err(error) => {
-            let why = without_values(&error);
-            Err(Misconfigured(format!("the file .env cannot be read: {why}")).into())
-        }
-    }
-}
-
-/// The library quotes the line that it cannot read, which may hold a secret.
-fn without_values(error: &dotenvy::Error) -> String {
-    let dotenvy::Error::LineParse(line, _) = error else {
-        return error.to_string();
-    };
-    let is_name = |name: &&str| {
-        let mut chars = name.chars();
-        chars.all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-    };
-    match line.split_once('=').map(|(name, _)| name).filter(is_name) {
-        Some(name) => format!(
-            "the value of {name} is not one; put it in quotes when it has spaces, quotes or #"
-        ),
-        None => "one of its lines is not NAME=value".to_owned(),
     }
 }

@@ -1,6 +1,7 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
 //! no vendor field names (those live in `athos/types/`).
 
+mod credential;
 mod number;
 mod source;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use credential::{Credential, CredentialKind, KeyState, idle_secrets};
 pub(crate) use number::plain;
 pub use source::Source;
 
@@ -301,6 +303,8 @@ pub struct CallDetail {
     pub has_recording: bool,
     /// Athos's JSON, without the recording's link.
     pub raw: String,
+    /// Whether the words that were spoken have been left out of it.
+    pub purged: bool,
 }
 
 impl fmt::Debug for CallDetail {

@@ -117,6 +117,19 @@ fn describe() {
         Unit::Seconds,
         "Time from a transaction's first write to its sync"
     );
+    describe_counter!(
+        "athos_credential_uses_total",
+        "Webhooks that a secret signed, requests that an API key was good for; by fingerprint"
+    );
+    describe_counter!(
+        "athos_credential_refusals_total",
+        "Requests with an API key that Athos refused; by fingerprint"
+    );
+    describe_gauge!(
+        "athos_credential_last_used_timestamp_seconds",
+        Unit::Seconds,
+        "When each secret and API key was last used, in unix seconds; 0 is never"
+    );
     describe_gauge!("athos_queue_waiting", "Events pending or leased");
     describe_gauge!(
         "athos_queue_oldest_age_seconds",

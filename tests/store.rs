@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
-    CallDetail, CallEvent, CallHeader, CallStatus, EventOutcome, EventState, Identity, PlatformId,
-    Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallHeader, CallStatus, Credential, CredentialKind, EventOutcome,
+    EventState, Identity, PlatformId, Scope, Source, Timestamp,
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
@@ -84,6 +84,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
         compliance_percent: None,
         has_recording: false,
         raw: format!("{{\"id\":\"{call}\",\"score\":{{\"overallScore\":{score}}}}}"),
+        purged: false,
     }))
 }
 
@@ -128,6 +129,7 @@ async fn keeps_the_contract(store: SharedStore) {
     listed_calls_come_in_once(&store).await;
     operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
+    credentials_keep_their_latest(&store).await;
     a_closed_store_refuses(&store).await;
 }
 
@@ -723,6 +725,36 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     end(store.begin_run(run).await.unwrap(), None).await;
     assert_eq!(of_real_calls().await, Some(after(7)));
     assert_eq!(until().await, Some(after(3)));
+}
+
+async fn credentials_keep_their_latest(store: &SharedStore) {
+    let note = async |credential: &Credential| {
+        let noted = store.note_credentials(vec![credential.clone()]).await;
+        noted.unwrap();
+        store.credentials().await.unwrap()
+    };
+    let new = Credential::new(CredentialKind::ApiKey, "ab12cd34".to_owned(), after(5));
+    assert_eq!(note(&new).await, std::slice::from_ref(&new));
+    let used = Credential {
+        last_used_at: Some(after(20)),
+        last_refused_at: Some(after(10)),
+        last_code: Some("API_KEY_REVOKED".to_owned()),
+        ..new.clone()
+    };
+    assert_eq!(note(&used).await, std::slice::from_ref(&used));
+    // Somebody who knows less, or had it longer, takes nothing away.
+    let elsewhere = Credential {
+        first_seen_at: NOW,
+        last_used_at: Some(after(15)),
+        ..new
+    };
+    let both = Credential {
+        first_seen_at: NOW,
+        ..used
+    };
+    assert_eq!(note(&elsewhere).await, std::slice::from_ref(&both));
+    let secret = Credential::new(CredentialKind::WebhookSecret, "ab12cd34".to_owned(), NOW);
+    assert_eq!(note(&secret).await, [both, secret.clone()]);
 }
 
 async fn a_closed_store_refuses(store: &SharedStore) {

@@ -14,7 +14,7 @@ use super::error::{Error, Refusal};
 use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, SessionToken};
 use crate::clock::Clock;
-use crate::model::{CallDetail, CallHeader, PlatformId, Source, Timestamp};
+use crate::model::{CallDetail, CallHeader, Credential, KeyState, PlatformId, Source, Timestamp};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -94,6 +94,24 @@ impl Client {
             http: http_client(base, ANSWER_DEADLINE)?,
             base: base.clone(),
         })
+    }
+
+    /// Puts other keys in force; requests under way go on with those they began with. Refusals are forgotten.
+    ///
+    /// # Errors
+    /// When a key has bytes that no header can carry; then nothing has changed.
+    pub fn replace_keys(&self, keys: &[SecretString]) -> anyhow::Result<()> {
+        self.keys.replace(keys)
+    }
+
+    /// The keys in force, in the order of the configuration, and what Athos says to each.
+    pub fn keys(&self) -> Vec<(Credential, KeyState)> {
+        self.keys.list()
+    }
+
+    /// Takes over what is known of the keys from before.
+    pub fn remember_keys(&self, before: &[Credential]) {
+        self.keys.remember(before);
     }
 
     /// Mints a session token for a rep (contract, `POST /session`, generation `external`).

@@ -8,16 +8,18 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::{Class, Error, Refusal};
+use super::record::Record;
 use super::signature::fingerprint;
 use crate::clock::Clock;
-use crate::model::Timestamp;
+use crate::in_force::InForce;
+use crate::model::{Credential, CredentialKind, KeyState};
 
 /// The code of a refusal that has nothing to do with the key.
 const QUOTA: &str = "TENANT_QUOTA_EXCEEDED";
 
-/// The API keys in force, in the order of the configuration.
+/// The API keys in force, in the order of the configuration. They can be replaced while requests are under way.
 pub(super) struct KeyRing {
-    keys: Vec<Arc<ApiKey>>,
+    keys: InForce<Vec<Arc<ApiKey>>>,
     clock: Clock,
 }
 
@@ -26,21 +28,14 @@ pub(super) struct ApiKey {
     secret: SecretString,
     authorization: HeaderValue,
     fingerprint: String,
-    standing: Mutex<Standing>,
-}
-
-/// What Athos last said to a key.
-#[derive(Clone, Debug, Default)]
-struct Standing {
-    last_used_at: Option<Timestamp>,
-    /// The code of the last answer, when it refused the key.
-    refused: Option<String>,
+    state: Mutex<KeyState>,
+    record: Record,
 }
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.keys.iter().map(|key| &key.fingerprint))
+            .entries(self.keys.get().iter().map(|key| &key.fingerprint))
             .finish()
     }
 }
@@ -51,26 +46,63 @@ impl KeyRing {
     /// # Errors
     /// When a key has bytes that no header can carry.
     pub(super) fn new(secrets: &[SecretString], clock: Clock) -> anyhow::Result<Self> {
-        let keys = secrets
-            .iter()
-            .map(|secret| Ok(Arc::new(ApiKey::new(secret)?)));
-        let keys = keys.collect::<anyhow::Result<_>>()?;
-        Ok(Self { keys, clock })
+        let ring = Self {
+            keys: InForce::new(Vec::new()),
+            clock,
+        };
+        ring.replace(secrets)?;
+        Ok(ring)
+    }
+
+    /// Puts `secrets` in force instead, and forgets refusals: all are worth a try again. A request under way goes on with
+    /// the keys it began with.
+    ///
+    /// # Errors
+    /// When a key has bytes that no header can carry; the ring is as it was.
+    pub(super) fn replace(&self, secrets: &[SecretString]) -> anyhow::Result<()> {
+        let known: Vec<_> = self.list().into_iter().map(|(key, _)| key).collect();
+        let mut keys: Vec<Arc<ApiKey>> = Vec::new();
+        for secret in secrets {
+            let key = ApiKey::new(secret, &self.clock)?;
+            if keys
+                .iter()
+                .all(|other| other.fingerprint != key.fingerprint)
+            {
+                key.record.remember(&known);
+                keys.push(Arc::new(key));
+            }
+        }
+        self.keys.replace(keys);
+        Ok(())
     }
 
     /// The keys in the order to try them: as configured, those that Athos refuses last. A key that was revoked is left
     /// alone while another one works, and is tried again when none does.
     pub(super) fn in_order(&self) -> Vec<Arc<ApiKey>> {
-        let mut keys = self.keys.clone();
-        keys.sort_by_key(|key| key.standing().refused.is_some());
+        let mut keys = self.keys.get().to_vec();
+        keys.sort_by_key(|key| *key.state() == KeyState::Refused);
         keys
+    }
+
+    /// The keys in force, in the order of the configuration, and what Athos says to each.
+    pub(super) fn list(&self) -> Vec<(Credential, KeyState)> {
+        let keys = self.keys.get();
+        keys.iter()
+            .map(|key| (key.record.now(), *key.state()))
+            .collect()
+    }
+
+    /// Takes over what is known of them from before.
+    pub(super) fn remember(&self, before: &[Credential]) {
+        for key in &*self.keys.get() {
+            key.record.remember(before);
+        }
     }
 
     /// Takes note of an answer that shows the key to be good.
     pub(super) fn accepted(&self, key: &ApiKey) {
-        let mut standing = key.standing();
-        standing.last_used_at = Some(self.clock.now());
-        if standing.refused.take().is_some() {
+        key.record.used(self.clock.now());
+        if std::mem::replace(&mut *key.state(), KeyState::Ok) == KeyState::Refused {
             tracing::info!(key = key.fingerprint, "Athos accepts an API key again");
         }
     }
@@ -81,9 +113,10 @@ impl KeyRing {
             // It says nothing about the key.
             Class::Transient { .. } => {}
             Class::KeyFault if refusal.code != QUOTA => {
-                let known = key.standing().refused.replace(refusal.code.clone());
+                key.record.refused(self.clock.now(), &refusal.code);
+                let before = std::mem::replace(&mut *key.state(), KeyState::Refused);
                 // Once, not with every request.
-                if known.as_ref() != Some(&refusal.code) {
+                if before != KeyState::Refused {
                     tracing::warn!(
                         key = key.fingerprint,
                         code = refusal.code,
@@ -99,16 +132,18 @@ impl KeyRing {
 }
 
 impl ApiKey {
-    fn new(secret: &SecretString) -> anyhow::Result<Self> {
+    fn new(secret: &SecretString, clock: &Clock) -> anyhow::Result<Self> {
         let bearer = format!("Bearer {}", secret.expose_secret());
         let mut authorization = HeaderValue::try_from(bearer)
             .map_err(|_| anyhow::anyhow!("ATHOS_API_KEY holds a character no header can carry"))?;
         authorization.set_sensitive(true);
+        let fingerprint = fingerprint(secret);
         Ok(Self {
             secret: secret.clone(),
             authorization,
-            fingerprint: fingerprint(secret),
-            standing: Mutex::default(),
+            record: Record::new(CredentialKind::ApiKey, fingerprint.clone(), clock.now()),
+            fingerprint,
+            state: Mutex::default(),
         })
     }
 
@@ -121,7 +156,7 @@ impl ApiKey {
         text.replace(self.secret.expose_secret(), "[redacted]")
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, KeyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

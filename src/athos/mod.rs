@@ -4,10 +4,13 @@
 mod client;
 mod error;
 mod keys;
+mod record;
 mod roster;
+mod secrets;
 pub mod signature;
 pub mod types;
 
 pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
 pub use error::{Class, Error, Refusal};
 pub use roster::{AgencyWas, AgentPage};
+pub use secrets::WebhookSecrets;

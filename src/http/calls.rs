@@ -70,8 +70,11 @@ struct CallView {
     /// Athos's score object, every key of it; `null` until the call is scored.
     #[schema(value_type = Option<Object>)]
     score: Option<serde_json::Value>,
-    /// The turns, in order; `null` until the call is scored.
+    /// The turns, in order; `null` until the call is scored, empty when they are not kept.
     transcript: Option<Vec<Turn>>,
+    /// When the transcript was removed (`RETENTION_DAYS`), or left out in the first place (`STORE_TRANSCRIPTS=false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript_purged_at: Option<Timestamp>,
     /// Why the call could not be scored; a machine code.
     reason: Option<String>,
     /// The same for people.
@@ -156,6 +159,7 @@ async fn show_call(
         row: call.row,
         score,
         transcript,
+        transcript_purged_at: call.purged_at,
         reason: call.reason,
         reason_message: call.reason_message,
         has_recording: call.has_recording,

@@ -11,8 +11,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::auth::Caller;
+use super::error::ApiError;
 use super::state::AppState;
-use crate::model::Timestamp;
+use crate::credentials::Credentials;
+use crate::model::{Credential, KeyState, Scope, Timestamp};
 use crate::worker::gate::Hold;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -44,6 +47,9 @@ struct Readiness {
     worker_beat: Timestamp,
     /// Whether scores can be fetched from Athos.
     athos: Athos,
+    /// The secrets and keys in force. Only for admins and other backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials: Option<CredentialDetail>,
 }
 
 /// Whether this instance should get traffic.
@@ -80,6 +86,57 @@ struct Athos {
     paused: Option<Hold>,
 }
 
+/// The secrets and keys in force, by fingerprint, in the order of the configuration. A fingerprint tells a secret of
+/// Athos's making from another and nothing else; to one that people made up it is a way to check guesses, so it is not
+/// shown to everyone.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CredentialDetail {
+    webhook_secrets: Vec<WebhookSecretDetail>,
+    api_keys: Vec<ApiKeyDetail>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct WebhookSecretDetail {
+    #[schema(example = "ab12cd34")]
+    fingerprint: String,
+    /// When a delivery was last signed with it; null before the first.
+    last_used_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApiKeyDetail {
+    #[schema(example = "ab12cd34")]
+    fingerprint: String,
+    /// When Athos last accepted it; null before the first time.
+    last_used_at: Option<Timestamp>,
+    state: KeyState,
+    /// Athos's code, while it refuses the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+}
+
+impl CredentialDetail {
+    fn of(credentials: &Credentials) -> Self {
+        let secret = |secret: Credential| WebhookSecretDetail {
+            fingerprint: secret.fingerprint,
+            last_used_at: secret.last_used_at,
+        };
+        let key = |(key, state): (Credential, KeyState)| ApiKeyDetail {
+            fingerprint: key.fingerprint,
+            last_used_at: key.last_used_at,
+            state,
+            code: key.last_code.filter(|_| state == KeyState::Refused),
+        };
+        Self {
+            webhook_secrets: credentials.secrets.list().into_iter().map(secret).collect(),
+            api_keys: credentials.keys().into_iter().map(key).collect(),
+        }
+    }
+}
+
 /// Is the process alive
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
 async fn show_health() -> impl IntoResponse {
@@ -92,12 +149,17 @@ async fn show_health() -> impl IntoResponse {
 
 /// Can the service do its work
 ///
-/// 503 when webhooks cannot be kept; 200 with `degraded` when only Athos is the trouble.
+/// 503 when webhooks cannot be kept; 200 with `degraded` when only Athos is the trouble. Needs no credentials; with those
+/// of an admin or another backend it also tells how each secret and key fares.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
-async fn show_readiness(State(state): State<AppState>) -> impl IntoResponse {
+async fn show_readiness(
+    State(state): State<AppState>,
+    caller: Result<Caller, ApiError>,
+) -> impl IntoResponse {
+    let is_operator = caller.is_ok_and(|caller| caller.scope() == Scope::All);
     let store = state.store.check().await;
     if let Err(error) = &store {
         tracing::warn!(%error, "not ready: the store is failing");
@@ -123,6 +185,7 @@ async fn show_readiness(State(state): State<AppState>) -> impl IntoResponse {
             status: paused.is_none().into(),
             paused,
         },
+        credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };
     (code, [(CACHE_CONTROL, "no-store")], Json(readiness))
 }

@@ -13,6 +13,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) struct Peer(pub(super) IpAddr);
 
 /// The proxies whose word counts.
+#[derive(Clone)]
 pub(super) struct Proxies(Vec<IpNet>);
 
 impl Proxies {

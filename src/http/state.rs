@@ -11,8 +11,9 @@ use super::auth::Authenticator;
 use super::rate_limit::{LogLimit, MintLimit};
 use super::server::Deadlines;
 use crate::athos;
-use crate::athos::signature::Verifier;
 use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::in_force::InForce;
 use crate::store::SharedStore;
 use crate::worker::Worker;
 
@@ -28,10 +29,10 @@ pub struct Shared {
     pub athos: Arc<athos::Client>,
     /// The time.
     pub clock: Clock,
-    /// Judges webhooks.
-    pub verifier: Verifier,
+    /// What we share with Athos; judges webhooks.
+    pub credentials: Arc<Credentials>,
     /// Knows callers.
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<InForce<Authenticator>>,
     /// Session tokens a rep may ask for.
     pub mint_limit: MintLimit,
     /// Refusals that are logged.

@@ -47,7 +47,8 @@ impl FromRequest<AppState> for SignedWebhook {
         let webhook_id = webhook_id(request.headers());
         let RawBody(body) = RawBody::<MAX_WEBHOOK_BYTES>::from_request(request, state).await?;
         let now = state.clock.now();
-        let (signed_at_secs, secret) = match state.verifier.verify(Some(&signature), &body, now) {
+        let secrets = &state.credentials.secrets;
+        let (signed_at_secs, secret) = match secrets.verify(Some(&signature), &body, now) {
             Verdict::Valid {
                 signed_at_secs,
                 secret,
@@ -103,7 +104,7 @@ struct Receipt {
     status: ReceiptStatus,
 }
 
-/// What became of a delivery. All three are kept on disk.
+/// What became of a delivery. It is kept on disk, unless it is about what was erased.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ReceiptStatus {
@@ -111,7 +112,7 @@ enum ReceiptStatus {
     Accepted,
     /// It was here before.
     Duplicate,
-    /// Signed, but nothing we understand; kept, and left alone.
+    /// Signed, but nothing we understand: kept, and left alone. Or about what was erased: not kept.
     Ignored,
 }
 
@@ -150,6 +151,11 @@ async fn receive_webhook(
             count("duplicate");
             tracing::debug!(%request, call, "duplicate delivery");
             ReceiptStatus::Duplicate
+        }
+        (Accepted::Erased, _) => {
+            count("erased");
+            tracing::info!(%request, "a delivery about what was erased; nothing of it is kept");
+            ReceiptStatus::Ignored
         }
         (Accepted::New, Some(reason)) => {
             count("ignored");

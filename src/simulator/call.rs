@@ -23,6 +23,7 @@ pub(super) struct Call {
     pub(super) compliance: Option<Compliance>,
     pub(super) started_at: Timestamp,
     pub(super) ended: Option<Ended>,
+    pub(super) can_be_scored: bool,
     pub(super) scored: Option<(Timestamp, Scoring)>,
     /// How often its detail was asked for.
     pub(super) fetches: u32,

@@ -1,5 +1,5 @@
 //! The control plane: what tests, the page and people with curl do to the vendor that no vendor allows.
-//! End calls, see deliveries and wait for them, put faults, count requests.
+//! End calls, see deliveries and wait for them, switch generations, put faults, count requests.
 
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use axum::http::{Method, header};
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use rand::RngExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -19,29 +18,27 @@ use url::Url;
 
 use super::active::Active;
 use super::api::json_object;
-use super::call::{Drill, NewCall};
 use super::directory::Handle;
 use super::error::ApiError;
 use super::faults::Faults;
 use super::options::Contract;
-use super::scenario::{self, Difficulty};
 use super::state::Memory;
 use super::vendor::SharedVendor;
-use super::{deliver, seam};
+use super::{bulk, deliver, seam};
 
-const MAX_BURST: u64 = 100_000;
-const MAX_DURATION_SECS: u64 = 2 * 60 * 60;
+pub(super) const MAX_DURATION_SECS: u64 = 2 * 60 * 60;
 const DEFAULT_WAIT_MS: u64 = 10_000;
 const MAX_WAIT_MS: u64 = 120_000;
 
-type Answer = Result<Json<Value>, ApiError>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Answer = Result<Json<Value>, ApiError>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 /// What only tests and people at a terminal call.
 pub(super) fn router() -> Router<SharedVendor> {
     Router::new()
         .route("/_simulator/calls", get(list_everything))
-        .route("/_simulator/burst", post(burst))
+        .route("/_simulator/burst", post(bulk::burst))
+        .route("/_simulator/real-calls", post(bulk::make_real_calls))
         .route("/_simulator/deliveries", get(list_deliveries))
         .route("/_simulator/requests", get(count_requests))
         .route("/_simulator/agents/{id}", delete(remove_agent))
@@ -81,7 +78,7 @@ async fn end_call(
     } else {
         parameters(json_object(Ok(body))?)?
     };
-    check_duration(end.duration_sec)?;
+    check_duration(end.duration_sec, MAX_DURATION_SECS)?;
     let now = vendor.now();
     let (ended, is_first) = vendor.change(|memory| memory.end_call(&id, end.duration_sec, now))?;
     if is_first {
@@ -101,68 +98,6 @@ async fn list_everything(State(vendor): State<SharedVendor>) -> Json<Value> {
     let memory = vendor.memory();
     let calls: Vec<Value> = memory.calls().iter().map(|call| call.report()).collect();
     Json(json!({ "calls": calls }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Burst {
-    calls: u64,
-    reps: Option<Vec<String>>,
-    agency: Option<String>,
-    drill_key: Option<String>,
-    duration_sec: Option<u64>,
-}
-
-async fn burst(State(vendor): State<SharedVendor>, body: Body) -> Answer {
-    let burst: Burst = parameters(json_object(body)?)?;
-    if !(1..=MAX_BURST).contains(&burst.calls) {
-        return Err(ApiError::invalid_request(format!(
-            "calls must be 1 to {MAX_BURST}."
-        )));
-    }
-    check_duration(burst.duration_sec)?;
-    let reps = burst
-        .reps
-        .unwrap_or_else(|| (1..=5).map(|n| format!("rep_{n}")).collect());
-    if reps.is_empty() || reps.iter().any(|rep| rep.trim().is_empty()) {
-        return Err(ApiError::invalid_request(
-            "reps must name at least one rep, none blank.",
-        ));
-    }
-    let drill_key = burst.drill_key.unwrap_or_else(|| "ma-full-sale".into());
-    let family =
-        scenario::family_of(&drill_key).ok_or_else(|| ApiError::drill_not_found(&drill_key))?;
-
-    let now = vendor.now();
-    let one = |memory: &mut Memory, rep: &str| {
-        let (seed, agency) = (memory.seed, burst.agency.as_deref());
-        let new = NewCall {
-            rep: memory.directory.adopt(rep, agency, seed, now),
-            drill: Some(Drill {
-                key: drill_key.clone(),
-                difficulty: Difficulty::Advanced,
-            }),
-            family,
-            state: None,
-        };
-        let (id, number) = {
-            let call = memory.begin_call(new, now);
-            (call.id.clone(), call.number)
-        };
-        let drawn = memory.seed.rng("duration", number).random_range(45..=900);
-        memory.end_call(&id, Some(burst.duration_sec.unwrap_or(drawn)), now)?;
-        Ok(id)
-    };
-    let ids = vendor.change(|memory| {
-        let reps = reps.iter().cycle();
-        let wanted = usize::try_from(burst.calls).unwrap_or(usize::MAX);
-        reps.take(wanted)
-            .map(|rep| one(memory, rep))
-            .collect::<Result<Vec<String>, ApiError>>()
-    })?;
-    tracing::info!(calls = ids.len(), "simulator ended a burst of calls");
-    deliver::score_later(&vendor, ids.clone());
-    Ok(Json(json!({ "callIds": ids })))
 }
 
 #[derive(Deserialize)]
@@ -296,16 +231,16 @@ async fn put_webhook_url(State(vendor): State<SharedVendor>, body: Body) -> Answ
     Ok(Json(json!({ "url": url })))
 }
 
-fn check_duration(duration_secs: Option<u64>) -> Result<(), ApiError> {
-    match duration_secs {
-        Some(secs) if secs > MAX_DURATION_SECS => Err(ApiError::invalid_request(format!(
-            "durationSec must be at most {MAX_DURATION_SECS}: no call is longer."
+pub(super) fn check_duration(given_secs: Option<u64>, max_secs: u64) -> Result<(), ApiError> {
+    match given_secs {
+        Some(secs) if secs > max_secs => Err(ApiError::invalid_request(format!(
+            "durationSec must be at most {max_secs}: no call is longer."
         ))),
         _ => Ok(()),
     }
 }
 
-fn parameters<T: DeserializeOwned>(body: Map<String, Value>) -> Result<T, ApiError> {
+pub(super) fn parameters<T: DeserializeOwned>(body: Map<String, Value>) -> Result<T, ApiError> {
     serde_json::from_value(Value::Object(body))
         .map_err(|why| ApiError::invalid_request(why.to_string()))
 }

@@ -9,6 +9,7 @@
 mod active;
 mod api;
 mod both;
+mod bulk;
 mod call;
 mod compliance;
 mod contract;

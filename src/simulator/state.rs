@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -200,6 +201,7 @@ impl Memory {
             compliance: compliance::draw(&mut self.seed.rng("compliance", number)),
             started_at,
             ended: None,
+            can_be_scored: true,
             scored: None,
             fetches: 0,
         };
@@ -227,11 +229,31 @@ impl Memory {
             duration_secs: duration_secs.unwrap_or(lasted),
         };
         if duration_secs.is_some() || now < call.started_at {
-            call.started_at = now.minus(std::time::Duration::from_secs(ended.duration_secs));
+            call.started_at = now.minus(Duration::from_secs(ended.duration_secs));
         }
         call.ended = Some(ended);
         self.scoring += 1;
         Ok((ended, true))
+    }
+
+    /// Ends a real call after so long, and says what will come of scoring it.
+    pub(super) fn hear_call(
+        &mut self,
+        id: &str,
+        duration_secs: u64,
+        can_be_scored: bool,
+        overall_score: Option<u8>,
+    ) {
+        let Some(call) = self.call_mut(id) else {
+            return;
+        };
+        call.ended = Some(Ended {
+            at: call.started_at.plus(Duration::from_secs(duration_secs)),
+            duration_secs,
+        });
+        call.can_be_scored = can_be_scored;
+        call.score.overall = overall_score.unwrap_or(call.score.overall);
+        self.scoring += 1;
     }
 
     /// Scores an ended call, once, and makes the webhook that says so, if it can be said in this generation.
@@ -241,7 +263,11 @@ impl Memory {
         if call.ended.is_none() || call.scored.is_some() {
             return None;
         }
-        let scoring = self.faults.fails_scoring().unwrap_or(Scoring::Scored);
+        let scoring = match self.faults.fails_scoring() {
+            Some(failed) => failed,
+            None if call.can_be_scored => Scoring::Scored,
+            None => Scoring::incomplete(),
+        };
         if scoring == Scoring::Scored {
             let place = Place {
                 at_ms: call.listed_at()?.as_millis(),

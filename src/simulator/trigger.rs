@@ -374,6 +374,25 @@ mod tests {
         assert_eq!(receiver.received().len(), 1, "nothing was sent");
     }
 
+    #[tokio::test]
+    async fn a_sample_may_have_the_newer_shape_and_its_members_can_be_set() {
+        let receiver = Receiver::start(&[]).await;
+        let more = ["--contract", "roster", "--rep", "r", "--agency", "a"];
+        let set = [
+            "--set",
+            "agentId=athos_agent_1",
+            "--set",
+            "source=real_call",
+        ];
+        run(&receiver, &[&more[..], &set].concat()).await.unwrap();
+        let body = receiver.received()[0].json();
+        assert_eq!(body["agentId"], "athos_agent_1");
+        assert_eq!(body["platformAgentId"], "r");
+        assert_eq!(body["platformAgencyId"], "a");
+        assert_eq!(body["source"], "real_call");
+        assert!(body.get("externalUserId").is_none());
+    }
+
     #[test]
     fn nested_members_have_dotted_paths() {
         let mut body = json!({ "a": { "b": 1 }, "c": 2 });

@@ -102,6 +102,9 @@ pub struct EventRow {
     pub deliveries: u32,
     /// In words: why the last attempt failed, why it is ignored or dead.
     pub reason: Option<String>,
+    /// Athos's code at the last attempt, or our word for what went wrong; `null` when nothing did.
+    #[schema(example = "CALL_NOT_FOUND")]
+    pub last_code: Option<String>,
     /// When it was dealt with.
     pub settled_at: Option<Timestamp>,
 }
@@ -202,6 +205,17 @@ pub enum Actor {
     Service,
     /// Somebody at a terminal of this machine.
     Command,
+}
+
+impl Actor {
+    /// What kind of caller it is, and who, for the record.
+    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::User(rep) => ("user", Some(rep.as_str())),
+            Self::Service => ("service", None),
+            Self::Command => ("command", None),
+        }
+    }
 }
 
 /// Which events to replay. Those that are waiting already are never among them.

@@ -1,6 +1,7 @@
 //! What the service remembers, as a trait in the domain's verbs: the inbox of events, the calls, the mints.
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
+mod erasure;
 mod inspect;
 mod mints;
 mod reconcile;
@@ -13,9 +14,10 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, Scope, Source, Timestamp,
 };
 
+pub use erasure::ErasedRows;
 pub use inspect::{
     Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
@@ -98,13 +100,15 @@ pub struct NewEvent {
     pub said: Result<CallEvent, String>,
 }
 
-/// Whether a delivery was new. Either way its row is on disk.
+/// Whether a delivery was new. Its row is on disk, unless it must not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// The first with this key.
     New,
     /// There was one before.
     Duplicate,
+    /// It is about what was erased: nothing of it is kept.
+    Erased,
 }
 
 /// The right to settle an event, until it expires.
@@ -186,6 +190,8 @@ pub enum Settled {
     Yes,
     /// The lease had expired and somebody else has the event; nothing was changed.
     LeaseLost,
+    /// What was fetched is of a rep whose data was erased: nothing of it is kept, and the event is gone.
+    Erased,
 }
 
 /// A request for a session token.
@@ -266,6 +272,8 @@ pub struct StoredCall {
     pub reason_message: Option<String>,
     /// Whether there is a recording to ask for.
     pub has_recording: bool,
+    /// When the words that were spoken were removed, or left out in the first place.
+    pub purged_at: Option<Timestamp>,
     /// Athos's JSON, once it is here.
     pub raw: Option<String>,
 }
@@ -467,6 +475,30 @@ pub trait Store: Send + Sync {
 
     /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Records how secrets and keys fare; what is on record and later stays.
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+
+    /// Every secret and key that was ever noted.
+    async fn credentials(&self) -> StoreResult<Vec<Credential>>;
+
+    /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
+    /// before `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].
+    async fn erase(
+        &self,
+        rep: &PlatformId,
+        actor: Actor,
+        now: Timestamp,
+    ) -> StoreResult<ErasedRows>;
+
+    /// How many rows [`Store::erase`] would remove. Writes nothing.
+    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows>;
+
+    /// Finishes the erasures that were begun and broke off; how many there were.
+    async fn resume_erasures(&self) -> StoreResult<usize>;
+
+    /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
+    async fn empty_log(&self) -> StoreResult<bool>;
 
     /// How much work lies in the inbox.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;

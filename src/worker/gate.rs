@@ -105,6 +105,14 @@ impl Gate {
         }
     }
 
+    /// Something has changed, a key perhaps: one request may go at once.
+    pub fn try_now(&self, now: Timestamp) {
+        if let Some(held) = &mut self.state().held {
+            held.probing = false;
+            held.hold.until = now;
+        }
+    }
+
     /// Athos answered as it should: open.
     pub fn succeeded(&self) {
         let mut state = self.state();

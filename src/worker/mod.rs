@@ -41,6 +41,8 @@ pub struct Outcome {
     pub ignored: usize,
     /// Attempts whose lease had gone to somebody else.
     pub lease_lost: usize,
+    /// Attempts at calls of reps whose data was erased.
+    pub erased: usize,
     /// The gate let nothing through.
     pub held: bool,
 }
@@ -54,6 +56,7 @@ impl Outcome {
             Ending::Dead => self.dead += 1,
             Ending::Ignored => self.ignored += 1,
             Ending::LeaseLost => self.lease_lost += 1,
+            Ending::Erased => self.erased += 1,
         }
     }
 }
@@ -66,6 +69,7 @@ enum Ending {
     Dead,
     Ignored,
     LeaseLost,
+    Erased,
 }
 
 /// Turns events into calls.
@@ -254,6 +258,14 @@ impl Worker {
                     "an attempt outlived its lease"
                 );
                 Ok(Ending::LeaseLost)
+            }
+            Settled::Erased => {
+                let event = claimed.lease.event_id;
+                tracing::info!(
+                    event,
+                    "the call is of a rep whose data was erased; nothing is kept"
+                );
+                Ok(Ending::Erased)
             }
         }
     }

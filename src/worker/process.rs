@@ -40,8 +40,8 @@ pub(super) async fn attempt(
         }
         Err(error) => {
             let now = clock.now();
-            let held_until = gate.failed(&error, now);
-            after_failure(claimed, &error, held_until, now, jitter)
+            let is_held = gate.failed(&error, now).is_some();
+            after_failure(claimed, &error, is_held, now, jitter)
         }
     }
 }
@@ -49,16 +49,17 @@ pub(super) async fn attempt(
 fn after_failure(
     claimed: &ClaimedEvent,
     error: &athos::Error,
-    held_until: Option<Timestamp>,
+    is_held: bool,
     now: Timestamp,
     jitter: f64,
 ) -> Settlement {
     let reason = error.to_string();
     let failure = Some(as_failure(error));
-    // A refused key is our fault, not the event's: it waits, and spends nothing.
-    if let (athos::Class::KeyFault, Some(at)) = (error.class(), held_until) {
+    // A refused key is our fault, not the event's: it spends nothing, and waits for the gate alone, which may open at any
+    // time.
+    if error.class() == athos::Class::KeyFault && is_held {
         return Settlement::Retry {
-            at,
+            at: now,
             reason,
             spent: false,
             failure,

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
 use athos_backend::clock::Clock;
@@ -66,18 +66,22 @@ impl Running {
         std::fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap()
     }
 
+    /// What it logs.
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.process.stderr.take().unwrap()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.process.id().to_string());
+        let sent = Command::new("kill").args([signal, pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// SIGTERM, as a container's runtime sends it; what was logged.
     pub(crate) fn terminate(mut self) -> (i32, String) {
-        let pid = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         let mut log = String::new();
-        self.process
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
+        self.stderr().read_to_string(&mut log).unwrap();
         (self.process.wait().unwrap().code().unwrap(), log)
     }
 }
@@ -234,7 +238,7 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_the_retry_is_stored() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut service = Running::start(command);
-    let mut log = BufReader::new(service.process.stderr.take().unwrap()).lines();
+    let mut log = BufReader::new(service.stderr()).lines();
     let listening = log
         .by_ref()
         .map(Result::unwrap)

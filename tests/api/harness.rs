@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use athos_backend::clock::ManualClock;
-use athos_backend::http::DemoSecret;
+use athos_backend::config::Config;
+use athos_backend::http::{Deadlines, DemoSecret};
 use athos_backend::lifecycle::{Options, Service};
 use athos_backend::model::Timestamp;
 use athos_backend::simulator::{self, Running};
@@ -59,6 +60,8 @@ pub(crate) struct TestApp {
     pub(crate) clock: ManualClock,
     pub(crate) secrets: Secrets,
     pub(crate) simulator: Running,
+    /// What the service was started with.
+    pub(crate) config: Config,
     service: Option<Service>,
     origin: String,
     admin: String,
@@ -114,6 +117,7 @@ impl TestApp {
             clock,
             secrets: setup.secrets,
             simulator,
+            config,
             service: Some(service),
             origin,
             admin,
@@ -136,6 +140,22 @@ impl TestApp {
     /// Stops the service as SIGTERM would.
     pub(crate) fn stop(&mut self) -> impl Future<Output = ()> + use<> {
         self.service.take().unwrap().stop()
+    }
+
+    /// Starts it again on the same database, at another address.
+    pub(crate) async fn start_again(&mut self) {
+        let options = Options {
+            clock: self.clock.clock(),
+            demo: None,
+            run_worker: false,
+            deadlines: Deadlines::default(),
+        };
+        let service = Service::start(&self.config, options).await.unwrap();
+        self.origin = format!("http://{}", service.addr);
+        self.admin = format!("http://{}", service.admin_addr);
+        let webhook = format!("{}/athos/webhook", self.origin);
+        self.simulator.set_webhook_url(webhook.parse().unwrap());
+        self.service = Some(service);
     }
 
     /// Declares work that is still there when the test ends.
@@ -224,6 +244,7 @@ impl TestApp {
             total.dead += did.dead;
             total.ignored += did.ignored;
             total.lease_lost += did.lease_lost;
+            total.erased += did.erased;
             total.held |= did.held;
             let rest = Outcome { held: false, ..did };
             if rest == Outcome::default() {

@@ -25,6 +25,7 @@ mod reads;
 mod real_calls;
 mod reconcile;
 mod refusals;
+mod rotation;
 mod schedule;
 mod scores;
 mod tokens;

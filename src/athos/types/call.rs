@@ -46,6 +46,7 @@ pub(in crate::athos) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
         header,
         has_recording,
         raw: text,
+        purged: false,
     })
 }
 

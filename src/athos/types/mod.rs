@@ -6,6 +6,7 @@ mod event;
 mod mint;
 mod refusal;
 mod roster;
+mod words;
 
 use serde_json::error::Category;
 use serde_json::{Map, Value};
@@ -22,6 +23,7 @@ pub use roster::{
     Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, NewAgent, Registration,
 };
 pub(super) use roster::{AgencyBody, read_agency, read_agents, read_registration};
+pub use words::without_words;
 
 /// A JSON object of Athos's. A field that is not of the type we expect reads as absent: the contract may change, and
 /// one odd field must not cost us the rest.

@@ -6,6 +6,7 @@ use axum::http::header::{HOST, ORIGIN};
 use url::Url;
 
 /// Which origins' pages may act with ambient credentials.
+#[derive(Clone)]
 pub(super) struct SameSite {
     trusted: Vec<String>,
 }

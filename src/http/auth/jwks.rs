@@ -50,6 +50,10 @@ impl JwksCache {
         })
     }
 
+    pub(super) fn is_of(&self, url: &Url) -> bool {
+        self.url == *url
+    }
+
     /// The key named `kid`; without a name, the only key there is.
     ///
     /// # Errors

@@ -74,7 +74,12 @@ impl VerifyingKey {
 }
 
 impl JwtVerifier {
-    pub(super) fn from_config(config: &Config, clock: &Clock) -> anyhow::Result<Option<Self>> {
+    /// The way to verify JWTs that `config` sets up, if any; published keys may be taken over from `before`.
+    pub(super) fn from_config(
+        config: &Config,
+        clock: &Clock,
+        before: Option<&Self>,
+    ) -> anyhow::Result<Option<Self>> {
         let keys = if let Some(secret) = &config.auth_jwt_secret {
             Keys::Fixed(VerifyingKey {
                 key: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
@@ -88,7 +93,10 @@ impl JwtVerifier {
                 )
             })?)
         } else if let Some(url) = &config.auth_jwks_url {
-            Keys::Published(Arc::new(JwksCache::new(url, clock)?))
+            Keys::Published(match before.map(|before| &before.keys) {
+                Some(Keys::Published(cache)) if cache.is_of(url) => Arc::clone(cache),
+                _ => Arc::new(JwksCache::new(url, clock)?),
+            })
         } else {
             return Ok(None);
         };

@@ -124,9 +124,27 @@ impl Authenticator {
     /// # Errors
     /// A public key that is none, or an HTTP client that cannot be made for the JWKS.
     pub fn new(config: &Config, clock: &Clock) -> anyhow::Result<Self> {
+        Self::build(config, clock, None)
+    }
+
+    /// The same for another configuration. Published keys that were fetched stay, when they are published at the same
+    /// place: the issuer may be out of reach right now.
+    ///
+    /// # Errors
+    /// As [`Authenticator::new`].
+    pub fn renewed(&self, config: &Config, clock: &Clock) -> anyhow::Result<Self> {
+        Ok(Self {
+            // These go with settings that others hold too, and stay as they were at the start.
+            same_site: self.same_site.clone(),
+            proxies: self.proxies.clone(),
+            ..Self::build(config, clock, self.jwt.as_ref())?
+        })
+    }
+
+    fn build(config: &Config, clock: &Clock, before: Option<&JwtVerifier>) -> anyhow::Result<Self> {
         Ok(Self {
             service_tokens: ServiceTokens::new(&config.service_tokens),
-            jwt: JwtVerifier::from_config(config, clock)?,
+            jwt: JwtVerifier::from_config(config, clock, before)?,
             cookie: config.auth_cookie.clone(),
             proxy: TrustedProxy::from_config(config),
             proxies: Proxies::new(&config.trusted_proxies),
@@ -198,6 +216,6 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        state.authenticator.authenticate(parts).await
+        state.authenticator.get().authenticate(parts).await
     }
 }

@@ -284,3 +284,28 @@ async fn unknown_fields_turn_up_in_webhook_detail_and_list() {
     let list = sim.list(LIST).await.body;
     assert!(list["futureField"].is_string() && list["data"][0]["futureField"].is_string());
 }
+
+#[tokio::test]
+async fn unknown_fields_may_come_with_unknown_sources_events_and_codes() {
+    let receiver = Receiver::start(&[]).await;
+    let sim = Sim::delivering_to(&receiver).await;
+    let fault = json!({ "source": "video_call", "event": "call.archived", "code": "ON_LEAVE" });
+    sim.put_faults(json!({ "unknown-fields": fault })).await;
+    let id = sim.scored_call("r").await;
+    let webhook = receiver.received()[0].json();
+    assert_eq!(webhook["source"], "video_call");
+    assert_eq!(webhook["event"], "call.archived");
+    let detail = sim.detail(&id).await.body;
+    assert_eq!(detail["source"], "video_call");
+    assert!(detail.get("event").is_none());
+    let list = sim.list(LIST).await.body;
+    assert_eq!(list["data"][0]["source"], "video_call");
+    let refused = sim.detail("x").await;
+    assert_eq!((refused.status, refused.code()), (404, "ON_LEAVE"));
+    let control = sim.end_call("x").await;
+    assert_eq!(
+        control.code(),
+        "CALL_NOT_FOUND",
+        "the control plane says what it means"
+    );
+}

@@ -6,6 +6,7 @@ mod deliveries;
 mod faults;
 mod generations;
 mod lifecycle;
+mod real_calls;
 mod roster;
 mod tokens;
 

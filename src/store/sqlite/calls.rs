@@ -12,7 +12,8 @@ use crate::store::{
     StoredCall,
 };
 
-// `rev` is unique and grows with every change; there is one writer, so none is given twice. It may have gaps.
+// `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
+// had it is erased. It may have gaps.
 
 /// Adds to `sql` the statement that gives each event's call its row, unless it has one.
 pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, Timestamp)]) {
@@ -31,7 +32,7 @@ pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, T
             .push_bind(event.identity.athos_rep.as_deref())
             .push_bind(event.identity.athos_agency.as_deref())
             .push_bind(event.occurred_at.unwrap_or(*received_at).as_millis())
-            .push("(SELECT coalesce(max(rev), 0) FROM calls) + ")
+            .push("(SELECT rev FROM latest_rev) + ")
             .push_bind_unseparated(offset);
     });
     sql.push(" ON CONFLICT (id) DO NOTHING");
@@ -58,9 +59,9 @@ pub(super) async fn store_detail(
     let seq: i64 = sqlx::query_scalar(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
-          duration_sec, scored_at, overall_score, compliance_percent, sort_at, rev) \
-         VALUES (?, 'scored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-                 (SELECT coalesce(max(rev), 0) + 1 FROM calls)) \
+          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
+         VALUES (?, 'scored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                 (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
            status = excluded.status, source = excluded.source, \
            rep = coalesce(excluded.rep, rep), agency = coalesce(excluded.agency, agency), \
@@ -70,7 +71,8 @@ pub(super) async fn store_detail(
            ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
            scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
            compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
-           sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev \
+           sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev, \
+           purged_at = iif(excluded.purged_at IS NULL, NULL, coalesce(purged_at, excluded.purged_at)) \
          RETURNING seq",
     )
     .bind(&*call.id)
@@ -87,6 +89,7 @@ pub(super) async fn store_detail(
     .bind(detail.overall_score)
     .bind(detail.compliance_percent)
     .bind(best_time.as_millis())
+    .bind(detail.purged.then(|| now.as_millis()))
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
@@ -117,7 +120,7 @@ pub(super) async fn store_unscored(
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
           sort_at, rev) \
          VALUES (?, 'unscored', ?, ?, ?, ?, ?, ?, ?, ?, \
-                 (SELECT coalesce(max(rev), 0) + 1 FROM calls)) \
+                 (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
            status = excluded.status, rep = coalesce(excluded.rep, rep), \
            agency = coalesce(excluded.agency, agency), \
@@ -227,7 +230,7 @@ pub(super) async fn find(
 ) -> StoreResult<Option<StoredCall>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(
-        ", reason, reason_message, raw, coalesce(has_recording, 0) AS has_recording FROM calls LEFT JOIN call_details ON call_seq = seq \
+        ", reason, reason_message, raw, purged_at, coalesce(has_recording, 0) AS has_recording FROM calls LEFT JOIN call_details ON call_seq = seq \
          WHERE id = ",
     )
     .push_bind(id);
@@ -239,6 +242,9 @@ pub(super) async fn find(
             reason: row.get("reason"),
             reason_message: row.get("reason_message"),
             has_recording: row.get("has_recording"),
+            purged_at: row
+                .get::<Option<i64>, _>("purged_at")
+                .map(Timestamp::from_millis),
             raw: row.get("raw"),
         })
     })
@@ -306,7 +312,7 @@ pub(super) async fn changes_since(
 }
 
 pub(super) async fn latest_rev(readers: &SqlitePool) -> StoreResult<i64> {
-    let rev = sqlx::query_scalar("SELECT coalesce(max(rev), 0) FROM calls")
+    let rev = sqlx::query_scalar("SELECT rev FROM latest_rev")
         .fetch_one(readers)
         .await?;
     Ok(rev)

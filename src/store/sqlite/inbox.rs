@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::privacy::erase;
+use super::privacy::erased::{self, Incoming};
 use super::writer::Operation;
 use super::{calls, inspect, transaction};
 use crate::model::{EventState, Timestamp};
@@ -27,6 +29,10 @@ pub(super) async fn accept(
     connection: &mut SqliteConnection,
     events: &[NewEvent],
 ) -> StoreResult<Acceptance> {
+    // Another process may erase between this look and the insert: it looks through the inbox after that.
+    if erased::is_any(connection).await? {
+        return transaction::run(connection, async |tx| accept_within(tx, events).await).await;
+    }
     let mut sql = QueryBuilder::<Sqlite>::new("BEGIN IMMEDIATE; ");
     push_inserts(&mut sql, events);
     sql.push("; COMMIT");
@@ -45,11 +51,55 @@ pub(super) async fn accept(
     Ok(counts.into_acceptance(accepted))
 }
 
-/// Accepts events in a transaction that somebody else commits.
+/// Accepts events in a transaction that somebody else commits; of those about what was erased, nothing is kept.
 pub(super) async fn accept_within(
     tx: &mut SqliteConnection,
     events: &[NewEvent],
 ) -> StoreResult<Acceptance> {
+    let stopped = stopped(tx, events, "webhook").await?;
+    if !stopped.contains(&true) {
+        return insert_within(tx, events).await;
+    }
+    let kept = events
+        .iter()
+        .zip(&stopped)
+        .filter(|(_, stopped)| !**stopped);
+    let kept: Vec<_> = kept.map(|(event, _)| event.clone()).collect();
+    let mut acceptance = insert_within(tx, &kept).await?;
+    let mut accepted = acceptance.accepted.into_iter();
+    acceptance.accepted = stopped
+        .into_iter()
+        .filter_map(|stopped| match stopped {
+            true => Some(Accepted::Erased),
+            false => accepted.next(),
+        })
+        .collect();
+    Ok(acceptance)
+}
+
+/// For each of these events, whether it is about what was erased.
+pub(super) async fn stopped<'e>(
+    tx: &mut SqliteConnection,
+    events: impl IntoIterator<Item = &'e NewEvent> + Clone,
+    by: &'static str,
+) -> StoreResult<Vec<bool>> {
+    let understood = events.clone().into_iter().filter_map(|event| {
+        let said = event.said.as_ref().ok()?;
+        Some(Incoming {
+            call_id: &said.call_id,
+            identity: &said.identity,
+            at: said.occurred_at.unwrap_or(event.received_at),
+        })
+    });
+    let understood: Vec<_> = understood.collect();
+    let mut stops = erased::stops(tx, &understood, by).await?.into_iter();
+    Ok(events
+        .into_iter()
+        .map(|event| event.said.is_ok() && stops.next() == Some(true))
+        .collect())
+}
+
+async fn insert_within(tx: &mut SqliteConnection, events: &[NewEvent]) -> StoreResult<Acceptance> {
     if events.is_empty() {
         return Ok(Insertion::read(&[]).into_acceptance(Vec::new()));
     }
@@ -223,6 +273,32 @@ pub(super) struct Settle {
     pub(super) now: Timestamp,
 }
 
+impl Settle {
+    /// The call that would be written.
+    fn result(&self) -> Option<Incoming<'_>> {
+        match &self.settlement {
+            Settlement::Scored(detail) => {
+                let call = &detail.header;
+                Some(Incoming {
+                    call_id: &call.id,
+                    identity: &call.identity,
+                    at: call
+                        .started_at
+                        .or(call.ended_at)
+                        .or(call.scored_at)
+                        .unwrap_or(self.now),
+                })
+            }
+            Settlement::Unscored(said) => Some(Incoming {
+                call_id: &said.call_id,
+                identity: &said.identity,
+                at: said.occurred_at.unwrap_or(self.now),
+            }),
+            _ => None,
+        }
+    }
+}
+
 #[async_trait]
 impl Operation for Settle {
     type Output = Settled;
@@ -253,6 +329,12 @@ impl Operation for Settle {
         .await?;
         if settled.rows_affected() == 0 {
             return Ok(Settled::LeaseLost);
+        }
+        if let Some(call) = self.result()
+            && erased::stops(tx, &[call], "attempt").await? == [true]
+        {
+            erase::forget_event(tx, self.lease.event_id).await?;
+            return Ok(Settled::Erased);
         }
         inspect::record_attempt(tx, self.lease, &self.settlement, self.now).await?;
         match &self.settlement {

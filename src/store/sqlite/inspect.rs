@@ -7,14 +7,16 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::calls::{self, word};
 use super::mints;
 use super::writer::Operation;
-use crate::model::{EventState, PlatformId, Timestamp};
+use crate::model::{EventState, Timestamp};
 use crate::store::{
     Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Replay,
     Settlement, StoreResult, StoredEvent,
 };
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
-                   attempts, deliveries, reason, settled_at";
+                   attempts, deliveries, reason, settled_at, \
+                   (SELECT code FROM attempts WHERE event_id = events.id \
+                    ORDER BY number DESC LIMIT 1) AS last_code";
 
 /// Most tokens and other events to show with an event.
 const MINTS: u32 = 5;
@@ -156,6 +158,7 @@ fn event_row(row: &SqliteRow) -> StoreResult<EventRow> {
         attempts: row.get("attempts"),
         deliveries: row.get("deliveries"),
         reason: row.get("reason"),
+        last_code: row.get("last_code"),
         settled_at: time("settled_at"),
     })
 }
@@ -260,11 +263,7 @@ impl Operation for ReplayBy {
     type Output = Vec<i64>;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<i64>> {
-        let (caller, rep) = match &self.actor {
-            Actor::User(rep) => ("user", Some(PlatformId::as_str(rep))),
-            Actor::Service => ("service", None),
-            Actor::Command => ("command", None),
-        };
+        let (caller, rep) = self.actor.columns();
         let mut sql = QueryBuilder::<Sqlite>::new(
             "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) SELECT ",
         );

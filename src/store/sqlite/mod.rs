@@ -1,9 +1,11 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod credentials;
 mod inbox;
 mod inspect;
 mod mints;
+mod privacy;
 mod progress;
 mod reconcile;
 mod transaction;
@@ -20,16 +22,17 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::{
-    Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, EventFilter,
-    EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent, NewMint, NewRun,
-    PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd, Settled,
-    Settlement, Store, StoreResult, StoredCall, StoredEvent,
+    Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
+    EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
+    NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd,
+    Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::config::Misconfigured;
-use crate::model::{Scope, Source, Timestamp};
+use crate::model::{Credential, PlatformId, Scope, Source, Timestamp};
+use privacy::erase;
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -48,6 +51,10 @@ const WRITER_CACHE_KIB: &str = "-16384";
 pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
+    /// How to open one more connection.
+    options: SqliteConnectOptions,
+    /// One erasure at a time.
+    erasing: Mutex<()>,
 }
 
 impl SqliteStore {
@@ -68,6 +75,8 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             // Where the root is read-only there is no place for temporary files.
             .pragma("temp_store", "MEMORY")
+            // What is deleted is overwritten.
+            .pragma("secure_delete", "ON")
             .disable_statement_logging();
         let writing = options
             .clone()
@@ -86,10 +95,12 @@ impl SqliteStore {
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
-            .connect_lazy_with(options.pragma("query_only", "ON"));
+            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
         Ok(Self {
             writer: Writer::start(connection),
             readers,
+            options,
+            erasing: Mutex::new(()),
         })
     }
 }
@@ -283,6 +294,48 @@ impl Store for SqliteStore {
             self.writer.arrivals().notify_one();
         }
         Ok(ids)
+    }
+
+    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
+        self.writer.write(credentials::Note(credentials)).await
+    }
+
+    async fn credentials(&self) -> StoreResult<Vec<Credential>> {
+        credentials::list(&self.readers).await
+    }
+
+    async fn erase(
+        &self,
+        rep: &PlatformId,
+        actor: Actor,
+        now: Timestamp,
+    ) -> StoreResult<ErasedRows> {
+        let _turn = self.erasing.lock().await;
+        let begin = erase::Begin {
+            asked_for: rep.clone(),
+            person: erase::Person::find(&self.readers, rep.as_str()).await?,
+            actor,
+            now,
+        };
+        let id = self.writer.write(begin).await?;
+        erase::carry_out(&self.readers, &self.writer, id).await
+    }
+
+    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows> {
+        erase::would_erase(&self.readers, rep.as_str(), now).await
+    }
+
+    async fn resume_erasures(&self) -> StoreResult<usize> {
+        let _turn = self.erasing.lock().await;
+        let ids = erase::unfinished(&self.readers).await?;
+        for id in &ids {
+            erase::carry_out(&self.readers, &self.writer, *id).await?;
+        }
+        Ok(ids.len())
+    }
+
+    async fn empty_log(&self) -> StoreResult<bool> {
+        privacy::empty_log(&self.options).await
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {

@@ -62,16 +62,23 @@ async fn find_missing<'c>(
         &mut sql,
         lacking.iter().map(|(call, _)| &*call.event.webhook_id),
     );
-    let brought_in: Vec<String> = sql.build_query_scalar().fetch_all(connection).await?;
+    let brought_in: Vec<String> = sql.build_query_scalar().fetch_all(&mut *connection).await?;
     let (in_flight, brought_in) = (
         HashSet::<_>::from_iter(in_flight),
         HashSet::<_>::from_iter(brought_in),
     );
-    Ok(lacking
+    let lacking: Vec<_> = lacking
         .into_iter()
         .filter(|(call, _)| {
             !in_flight.contains(&call.id) && !brought_in.contains(&call.event.webhook_id)
         })
+        .collect();
+    let events: Vec<_> = lacking.iter().map(|(call, _)| &call.event).collect();
+    let stopped = inbox::stopped(connection, events, "reconciliation").await?;
+    Ok(lacking
+        .into_iter()
+        .zip(stopped)
+        .filter_map(|(lacking, stopped)| (!stopped).then_some(lacking))
         .collect())
 }
 

@@ -1,0 +1,79 @@
+//! `athos-backend serve`: the service until it is asked to stop. On SIGHUP it reads `.env` again and takes over what can
+//! change while it runs; a file that does not work is refused, and the service goes on as it was.
+
+use std::ffi::OsString;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::config::{Config, EnvFile};
+use crate::http::Deadlines;
+use crate::lifecycle::{Options, Service};
+
+/// Serves.
+pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> anyhow::Result<()> {
+    // Before anything else: a signal that nobody waits for ends the process.
+    let mut hang_ups = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    for warning in config.check()? {
+        tracing::warn!("{warning}");
+    }
+    let options = Options {
+        clock,
+        demo: None,
+        run_worker: true,
+        deadlines: Deadlines::default(),
+    };
+    let service = Service::start(config, options).await?;
+    let mut in_force = env_file;
+    let ended = {
+        let mut running = std::pin::pin!(service.run());
+        loop {
+            tokio::select! {
+                ended = &mut running => break ended,
+                _ = hang_ups.recv() => match reload(&service, &in_force).await {
+                    Ok(file) => in_force = file,
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "not reloaded; what was in force stays in force"
+                    ),
+                },
+            }
+        }
+    };
+    service.stop().await;
+    ended
+}
+
+/// Reads the settings again and hands them to the service; the file that is in force now.
+async fn reload(service: &Service, before: &EnvFile) -> anyhow::Result<EnvFile> {
+    let file = before.read_again()?;
+    let config = Config::read_again(&serve_flags(), &file)?;
+    let replaced = service.reload(&config).await?;
+    tracing::info!(
+        added = replaced.added.join(", "),
+        removed = replaced.removed.join(", "),
+        "reloaded"
+    );
+    for name in before.differences(&file) {
+        if file.is_set_elsewhere(&name) {
+            tracing::warn!(
+                "{name} has changed in .env, but is set in the environment, which wins until a restart"
+            );
+        } else if Config::is_reloaded(&name) {
+            tracing::info!("{name} has changed in .env and was read again");
+        } else {
+            tracing::warn!("{name} has changed in .env and takes effect with a restart");
+        }
+    }
+    Ok(file)
+}
+
+/// The flags that `serve` was started with.
+fn serve_flags() -> Vec<OsString> {
+    let mut flags: Vec<_> = std::env::args_os().skip(1).collect();
+    if flags.first().is_some_and(|command| command == "serve") {
+        flags.remove(0);
+    }
+    flags
+}

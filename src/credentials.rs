@@ -1,0 +1,156 @@
+//! The credentials we share with Athos, while the service runs: which are in force, how they fare, and when the store is
+//! told of it. It knows them by fingerprint; what they are is known in `athos/` only.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::gauge;
+use secrecy::SecretString;
+
+use crate::athos::{self, WebhookSecrets};
+use crate::clock::Clock;
+use crate::model::{Credential, KeyState, idle_secrets};
+use crate::store::{SharedStore, StoreResult};
+
+/// Webhook secrets and API keys.
+pub struct Credentials {
+    /// What webhooks are judged by.
+    pub secrets: WebhookSecrets,
+    athos: Arc<athos::Client>,
+    store: SharedStore,
+    clock: Clock,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Default)]
+struct Noted {
+    /// What the store knows.
+    written: Vec<Credential>,
+    /// The secrets that somebody was told to remove.
+    told_idle: HashSet<String>,
+}
+
+/// Which credentials came and which went, by fingerprint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Those that were not in force before.
+    pub added: Vec<String>,
+    /// Those that are not any more.
+    pub removed: Vec<String>,
+}
+
+impl Credentials {
+    /// Puts `secrets` in force, beside the keys of `athos`, and looks up how all of them fared before.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn start(
+        secrets: &[SecretString],
+        athos: Arc<athos::Client>,
+        store: SharedStore,
+        clock: Clock,
+    ) -> StoreResult<Self> {
+        let credentials = Self {
+            secrets: WebhookSecrets::new(secrets, clock.clone()),
+            athos,
+            store,
+            clock,
+            noted: Mutex::default(),
+        };
+        credentials.remember().await?;
+        Ok(credentials)
+    }
+
+    /// The API keys in force, and what Athos says to each.
+    pub fn keys(&self) -> Vec<(Credential, KeyState)> {
+        self.athos.keys()
+    }
+
+    /// All that are in force.
+    pub fn list(&self) -> Vec<Credential> {
+        let keys = self.keys().into_iter().map(|(key, _)| key);
+        self.secrets.list().into_iter().chain(keys).collect()
+    }
+
+    /// Puts others in force. What is under way goes on with those it began with.
+    ///
+    /// # Errors
+    /// When a key has bytes that no header can carry; then nothing has changed.
+    pub fn replace(
+        &self,
+        secrets: &[SecretString],
+        keys: &[SecretString],
+    ) -> anyhow::Result<Replaced> {
+        let before = self.list();
+        self.athos.replace_keys(keys)?;
+        self.secrets.replace(secrets);
+        let now = self.list();
+        Ok(Replaced {
+            added: missing_from(&before, &now),
+            removed: missing_from(&now, &before),
+        })
+    }
+
+    /// Takes over what the store knows of them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn remember(&self) -> StoreResult<()> {
+        let known = self.store.credentials().await?;
+        self.secrets.remember(&known);
+        self.athos.remember_keys(&known);
+        Ok(())
+    }
+
+    /// Tells the store how they fare, if there is news, and the log which of them nobody uses.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn note(&self) -> StoreResult<()> {
+        let all = self.list();
+        for one in &all {
+            let labels = [
+                ("kind", one.kind.as_str().to_owned()),
+                ("fingerprint", one.fingerprint.clone()),
+            ];
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            let last_used = one.last_used_at.map_or(0.0, |at| at.as_secs() as f64);
+            gauge!("athos_credential_last_used_timestamp_seconds", &labels).set(last_used);
+        }
+        self.tell_idle(&all);
+        if self.noted().written != all {
+            self.store.note_credentials(all.clone()).await?;
+            self.noted().written = all;
+        }
+        Ok(())
+    }
+
+    fn tell_idle(&self, all: &[Credential]) {
+        for (secret, idle) in idle_secrets(all, self.clock.now()) {
+            if self.noted().told_idle.insert(secret.fingerprint.clone()) {
+                let days = idle.as_secs() / 86_400;
+                tracing::warn!(
+                    secret = secret.fingerprint,
+                    days,
+                    "a webhook secret has not been used for days while another is: it can be removed from ATHOS_WHSEC"
+                );
+            }
+        }
+    }
+
+    fn noted(&self) -> std::sync::MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn missing_from(these: &[Credential], those: &[Credential]) -> Vec<String> {
+    let is_here = |that: &&Credential| {
+        these
+            .iter()
+            .any(|this| this.kind == that.kind && this.fingerprint == that.fingerprint)
+    };
+    let missing = those.iter().filter(|that| !is_here(that));
+    missing
+        .map(|that| format!("{} {}", that.kind.as_str(), that.fingerprint))
+        .collect()
+}

@@ -1,0 +1,614 @@
+//! The erasure of a rep, in steps that each hold the writer for moments. First it is written down, with what must not
+//! come back; then rows go batch by batch. Whoever finds one that has begun, after a crash or hours later, goes on.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::super::writer::{Operation, Writer};
+use super::erased::{self, Hash};
+use crate::athos::types;
+use crate::model::{PlatformId, Timestamp};
+use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
+
+/// Calls of one batch; each may have pages of transcript, which are overwritten.
+const CALLS: usize = 100;
+/// Events looked through at a time.
+const EVENTS: u32 = 500;
+/// Mints of one batch.
+const MINTS: u32 = 500;
+
+/// All ids of one person.
+pub(in crate::store::sqlite) struct Person {
+    reps: Vec<String>,
+    athos_reps: Vec<String>,
+}
+
+impl Person {
+    /// Everyone's ids that belong to `id`, which is ours or Athos's.
+    pub(in crate::store::sqlite) async fn find(
+        readers: &SqlitePool,
+        id: &str,
+    ) -> StoreResult<Self> {
+        let mut reps: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT rep FROM calls WHERE athos_rep = ? AND rep IS NOT NULL",
+        )
+        .bind(id)
+        .fetch_all(readers)
+        .await?;
+        reps.push(id.to_owned());
+        let mut athos_reps: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT athos_rep FROM calls \
+             WHERE rep IN (SELECT value FROM json_each(?)) AND athos_rep IS NOT NULL",
+        )
+        .bind(to_json(&reps))
+        .fetch_all(readers)
+        .await?;
+        athos_reps.push(id.to_owned());
+        Ok(Self { reps, athos_reps })
+    }
+
+    fn ids(&self) -> HashSet<&str> {
+        let all = self.reps.iter().chain(&self.athos_reps);
+        all.map(String::as_str).collect()
+    }
+}
+
+fn to_json(ids: &[String]) -> String {
+    Value::from(ids).to_string()
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
+    serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+/// What an act calls a person who was erased.
+fn alias(id: &str) -> String {
+    let hash = erased::hash_of_rep(id);
+    format!("erased:{}", base16ct::lower::encode_string(&hash))
+}
+
+/// An erasure that has begun.
+struct Erasure {
+    id: i64,
+    at: i64,
+    person: Person,
+    looked_through: i64,
+}
+
+impl Erasure {
+    async fn load(readers: &SqlitePool, id: i64) -> StoreResult<Option<Self>> {
+        let row =
+            sqlx::query("SELECT id, at, reps, athos_reps, event_id FROM erasures WHERE id = ?")
+                .bind(id)
+                .fetch_optional(readers)
+                .await?;
+        row.map(|row| {
+            Ok(Self {
+                id: row.get("id"),
+                at: row.get("at"),
+                person: Person {
+                    reps: from_json(row.get("reps"))?,
+                    athos_reps: from_json(row.get("athos_reps"))?,
+                },
+                looked_through: row.get("event_id"),
+            })
+        })
+        .transpose()
+    }
+}
+
+/// Writes down that a rep is to be erased, and keeps late calls away from now on.
+pub(in crate::store::sqlite) struct Begin {
+    pub(in crate::store::sqlite) asked_for: PlatformId,
+    pub(in crate::store::sqlite) person: Person,
+    pub(in crate::store::sqlite) actor: Actor,
+    pub(in crate::store::sqlite) now: Timestamp,
+}
+
+#[async_trait]
+impl Operation for Begin {
+    type Output = i64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
+        let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO erased (hash, before) ");
+        sql.push_values(self.person.ids(), |mut row, id| {
+            row.push_bind(erased::hash_of_rep(id).to_vec())
+                .push_bind(self.now.as_millis());
+        });
+        sql.push(" ON CONFLICT (hash) DO UPDATE SET before = max(before, excluded.before)");
+        sql.build().execute(&mut *tx).await?;
+        let (caller, actor) = self.actor.columns();
+        let actor = actor.map(|actor| match self.person.ids().contains(actor) {
+            true => alias(actor),
+            false => actor.to_owned(),
+        });
+        let id = sqlx::query_scalar(
+            "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
+             VALUES (?, ?, ?, ?, ?, ?, '{}') RETURNING id",
+        )
+        .bind(self.now.as_millis())
+        .bind(caller)
+        .bind(actor)
+        .bind(alias(self.asked_for.as_str()))
+        .bind(to_json(&self.person.reps))
+        .bind(to_json(&self.person.athos_reps))
+        .fetch_one(tx)
+        .await?;
+        Ok(id)
+    }
+}
+
+/// Adds to what an erasure has removed so far.
+async fn count(tx: &mut SqliteConnection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
+    let so_far: Option<String> = sqlx::query_scalar("SELECT result FROM erasures WHERE id = ?")
+        .bind(erasure)
+        .fetch_optional(&mut *tx)
+        .await?;
+    // Another process has finished it.
+    let Some(so_far) = so_far else {
+        return Ok(());
+    };
+    let total = from_json::<ErasedRows>(&so_far)?.plus(more);
+    let total =
+        serde_json::to_string(&total).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    sqlx::query("UPDATE erasures SET result = ? WHERE id = ?")
+        .bind(total)
+        .bind(erasure)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+struct EraseCalls {
+    erasure: i64,
+    seqs: Vec<i64>,
+}
+
+#[async_trait]
+impl Operation for EraseCalls {
+    type Output = ();
+    const CHANGES_CALLS: bool = true;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        let gone = remove_calls(tx, &self.seqs).await?;
+        count(tx, self.erasure, gone).await
+    }
+}
+
+/// Removes calls with their details; from now on they are kept away.
+async fn remove_calls(tx: &mut SqliteConnection, seqs: &[i64]) -> StoreResult<ErasedRows> {
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM calls WHERE seq IN ");
+    push_ids(&mut sql, seqs);
+    let ids: Vec<String> = sql.build_query_scalar().fetch_all(&mut *tx).await?;
+    if ids.is_empty() {
+        return Ok(ErasedRows::default());
+    }
+    erased::remember_calls(tx, ids.iter().map(String::as_str)).await?;
+    sqlx::query("UPDATE rev_floor SET rev = (SELECT rev FROM latest_rev)")
+        .execute(&mut *tx)
+        .await?;
+    let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM call_details WHERE call_seq IN ");
+    push_ids(&mut sql, seqs);
+    let details = sql.build().execute(&mut *tx).await?.rows_affected();
+    let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM calls WHERE seq IN ");
+    push_ids(&mut sql, seqs);
+    let calls = sql.build().execute(&mut *tx).await?.rows_affected();
+    Ok(ErasedRows {
+        calls,
+        details,
+        ..ErasedRows::default()
+    })
+}
+
+struct EraseEvents {
+    erasure: i64,
+    ids: Vec<i64>,
+    /// Events up to this one have been looked through.
+    up_to: i64,
+}
+
+#[async_trait]
+impl Operation for EraseEvents {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        let gone = remove_events(tx, &self.ids).await?;
+        sqlx::query("UPDATE erasures SET event_id = ? WHERE id = ?")
+            .bind(self.up_to)
+            .bind(self.erasure)
+            .execute(&mut *tx)
+            .await?;
+        count(tx, self.erasure, gone).await
+    }
+}
+
+async fn remove_events(tx: &mut SqliteConnection, ids: &[i64]) -> StoreResult<ErasedRows> {
+    let mut counts = [0; 3];
+    let tables = [
+        "DELETE FROM attempts WHERE event_id IN ",
+        "DELETE FROM acts WHERE event_id IN ",
+        "DELETE FROM events WHERE id IN ",
+    ];
+    for (count, statement) in counts.iter_mut().zip(tables) {
+        let mut sql = QueryBuilder::<Sqlite>::new(statement);
+        push_ids(&mut sql, ids);
+        *count = sql.build().execute(&mut *tx).await?.rows_affected();
+    }
+    let [attempts, acts, events] = counts;
+    Ok(ErasedRows {
+        events,
+        attempts,
+        acts,
+        ..ErasedRows::default()
+    })
+}
+
+/// Removes an event whose call turned out to be of a rep who was erased, and the call.
+pub(in crate::store::sqlite) async fn forget_event(
+    tx: &mut SqliteConnection,
+    event: i64,
+) -> StoreResult<()> {
+    let seqs: Vec<i64> = sqlx::query_scalar(
+        "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?)",
+    )
+    .bind(event)
+    .fetch_all(&mut *tx)
+    .await?;
+    remove_calls(tx, &seqs).await?;
+    remove_events(tx, &[event]).await?;
+    Ok(())
+}
+
+fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
+    sql.push("(");
+    let mut list = sql.separated(", ");
+    for id in ids {
+        list.push_bind(*id);
+    }
+    sql.push(")");
+}
+
+struct EraseMints {
+    erasure: i64,
+    reps: String,
+    before: i64,
+}
+
+#[async_trait]
+impl Operation for EraseMints {
+    type Output = u64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
+        let mints = sqlx::query(
+            "DELETE FROM mints WHERE id IN (SELECT id FROM mints \
+             WHERE rep IN (SELECT value FROM json_each(?)) AND requested_at < ? LIMIT ?)",
+        )
+        .bind(&self.reps)
+        .bind(self.before)
+        .bind(MINTS)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let gone = ErasedRows {
+            mints,
+            ..ErasedRows::default()
+        };
+        count(tx, self.erasure, gone).await?;
+        Ok(mints)
+    }
+}
+
+/// Puts the act on record in place of the erasure, which named the rep.
+struct Finish {
+    erasure: i64,
+    names: Vec<String>,
+}
+
+#[async_trait]
+impl Operation for Finish {
+    type Output = ErasedRows;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<ErasedRows> {
+        for name in &self.names {
+            sqlx::query("UPDATE acts SET rep = ? WHERE rep = ?")
+                .bind(alias(name))
+                .bind(name)
+                .execute(&mut *tx)
+                .await?;
+        }
+        let result: Option<String> = sqlx::query_scalar(
+            "INSERT INTO acts (at, caller, rep, act, subject, result) \
+             SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ? \
+             RETURNING result",
+        )
+        .bind(self.erasure)
+        .fetch_optional(&mut *tx)
+        .await?;
+        sqlx::query("DELETE FROM erasures WHERE id = ?")
+            .bind(self.erasure)
+            .execute(tx)
+            .await?;
+        // Another process may have been faster, and then it knows what went.
+        result.map_or_else(|| Ok(ErasedRows::default()), |result| from_json(&result))
+    }
+}
+
+/// Erasures that have begun and are not finished.
+pub(in crate::store::sqlite) async fn unfinished(readers: &SqlitePool) -> StoreResult<Vec<i64>> {
+    let ids = sqlx::query_scalar("SELECT id FROM erasures ORDER BY id")
+        .fetch_all(readers)
+        .await?;
+    Ok(ids)
+}
+
+/// Carries an erasure out, from wherever it stands; what it removed in all.
+pub(in crate::store::sqlite) async fn carry_out(
+    readers: &SqlitePool,
+    writer: &Writer,
+    id: i64,
+) -> StoreResult<ErasedRows> {
+    let Some(mut erasure) = Erasure::load(readers, id).await? else {
+        return Ok(ErasedRows::default());
+    };
+    let seqs = find_calls(readers, &erasure.person, erasure.at).await?;
+    for seqs in seqs.chunks(CALLS) {
+        let (erasure, seqs) = (erasure.id, seqs.iter().map(|(seq, _)| *seq).collect());
+        writer.write(EraseCalls { erasure, seqs }).await?;
+    }
+    loop {
+        let page = Page::read(readers, erasure.looked_through).await?;
+        let Some(up_to) = page.last() else { break };
+        let hashes = page.erased(readers).await?;
+        let ids = page.concerning(&erasure.person, erasure.at, &hashes);
+        let step = EraseEvents {
+            erasure: erasure.id,
+            ids,
+            up_to,
+        };
+        writer.write(step).await?;
+        erasure.looked_through = up_to;
+    }
+    let names: Vec<String> = erasure
+        .person
+        .ids()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    loop {
+        let step = EraseMints {
+            erasure: erasure.id,
+            reps: to_json(&names),
+            before: erasure.at,
+        };
+        if writer.write(step).await? == 0 {
+            break;
+        }
+    }
+    let erasure = erasure.id;
+    writer.write(Finish { erasure, names }).await
+}
+
+/// How many rows an erasure would remove. Writes nothing.
+pub(in crate::store::sqlite) async fn would_erase(
+    readers: &SqlitePool,
+    id: &str,
+    now: Timestamp,
+) -> StoreResult<ErasedRows> {
+    let person = Person::find(readers, id).await?;
+    let now = now.as_millis();
+    let calls = find_calls(readers, &person, now).await?;
+    let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
+    let hashes = calls
+        .iter()
+        .map(|(_, id)| erased::hash_of_call(id))
+        .collect();
+    let mut rows = ErasedRows {
+        calls: calls.len() as u64,
+        ..ErasedRows::default()
+    };
+    for seqs in seqs.chunks(CALLS) {
+        rows.details += count_rows(
+            readers,
+            "SELECT count(*) FROM call_details WHERE call_seq IN ",
+            seqs,
+        )
+        .await?;
+    }
+    let mut looked_through = 0;
+    loop {
+        let page = Page::read(readers, looked_through).await?;
+        let Some(up_to) = page.last() else { break };
+        let ids = page.concerning(&person, now, &hashes);
+        rows.events += ids.len() as u64;
+        rows.attempts += count_rows(
+            readers,
+            "SELECT count(*) FROM attempts WHERE event_id IN ",
+            &ids,
+        )
+        .await?;
+        rows.acts += count_rows(
+            readers,
+            "SELECT count(*) FROM acts WHERE event_id IN ",
+            &ids,
+        )
+        .await?;
+        looked_through = up_to;
+    }
+    let names: Vec<String> = person.ids().into_iter().map(str::to_owned).collect();
+    let mints: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM mints WHERE rep IN (SELECT value FROM json_each(?)) AND requested_at < ?",
+    )
+    .bind(to_json(&names))
+    .bind(now)
+    .fetch_one(readers)
+    .await?;
+    rows.mints = mints.unsigned_abs();
+    Ok(rows)
+}
+
+async fn count_rows(readers: &SqlitePool, sql: &'static str, ids: &[i64]) -> StoreResult<u64> {
+    let mut sql = QueryBuilder::<Sqlite>::new(sql);
+    push_ids(&mut sql, ids);
+    let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
+    Ok(count.unsigned_abs())
+}
+
+/// The calls of a person that began before: our id decides whose a call is where there is one.
+async fn find_calls(
+    readers: &SqlitePool,
+    person: &Person,
+    before: i64,
+) -> StoreResult<Vec<(i64, String)>> {
+    let calls = sqlx::query_as(
+        "SELECT seq, id FROM calls \
+         WHERE (rep IN (SELECT value FROM json_each(?)) \
+                OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?)))) \
+           AND coalesce(started_at, sort_at) < ?",
+    )
+    .bind(to_json(&person.reps))
+    .bind(to_json(&person.athos_reps))
+    .bind(before)
+    .fetch_all(readers)
+    .await?;
+    Ok(calls)
+}
+
+struct Event {
+    id: i64,
+    call_id: Option<String>,
+    received_at: i64,
+    body: Vec<u8>,
+}
+
+/// Some events, to be looked through.
+struct Page(Vec<Event>);
+
+impl Page {
+    async fn read(readers: &SqlitePool, after: i64) -> StoreResult<Self> {
+        let rows = sqlx::query(
+            "SELECT id, call_id, received_at, body FROM events WHERE id > ? ORDER BY id LIMIT ?",
+        )
+        .bind(after)
+        .bind(EVENTS)
+        .fetch_all(readers)
+        .await?;
+        let events = rows.iter().map(|row| Event {
+            id: row.get("id"),
+            call_id: row.get("call_id"),
+            received_at: row.get("received_at"),
+            body: row.get("body"),
+        });
+        Ok(Self(events.collect()))
+    }
+
+    fn last(&self) -> Option<i64> {
+        Some(self.0.last()?.id)
+    }
+
+    /// Of the calls that these events are about, those that were erased.
+    async fn erased(&self, readers: &SqlitePool) -> StoreResult<HashSet<Hash>> {
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash FROM erased WHERE hash IN (");
+        let mut list = sql.separated(", ");
+        for id in self.0.iter().filter_map(|event| event.call_id.as_deref()) {
+            list.push_bind(erased::hash_of_call(id).to_vec());
+        }
+        sql.push(")");
+        let found: Vec<Vec<u8>> = sql.build_query_scalar().fetch_all(readers).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|hash| hash.try_into().ok())
+            .collect())
+    }
+
+    /// Those about a call of `calls`, or that name the person and came in before.
+    fn concerning(&self, person: &Person, before: i64, calls: &HashSet<Hash>) -> Vec<i64> {
+        let concerns = |event: &&Event| {
+            let call = event.call_id.as_deref().map(erased::hash_of_call);
+            call.is_some_and(|call| calls.contains(&call))
+                || (event.received_at < before && names(&event.body, person))
+        };
+        self.0
+            .iter()
+            .filter(concerns)
+            .map(|event| event.id)
+            .collect()
+    }
+}
+
+/// Whether a body names one of these ids: as whose call it is, or, where it is nothing we understand, as a word anywhere.
+fn names(body: &[u8], person: &Person) -> bool {
+    if let Ok(said) = types::read_event(body) {
+        return match (said.identity.rep, said.identity.athos_rep) {
+            (Some(rep), _) => person.reps.contains(&rep),
+            (None, Some(athos_rep)) => person.athos_reps.contains(&athos_rep),
+            (None, None) => false,
+        };
+    }
+    let ids = person.ids();
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) => is_word_within(&value, &ids),
+        Err(_) => is_word(&String::from_utf8_lossy(body), &ids),
+    }
+}
+
+fn is_word_within(value: &Value, ids: &HashSet<&str>) -> bool {
+    match value {
+        Value::String(text) => is_word(text, ids),
+        Value::Array(items) => items.iter().any(|item| is_word_within(item, ids)),
+        Value::Object(fields) => fields.values().any(|value| is_word_within(value, ids)),
+        Value::Number(number) => ids.contains(&*number.to_string()),
+        _ => false,
+    }
+}
+
+fn is_word(text: &str, ids: &HashSet<&str>) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    ids.iter().any(|id| {
+        text.match_indices(id).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + id.len()..].chars().next();
+            !before.is_some_and(is_part) && !after.is_some_and(is_part)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_names_whose_call_it_is_or_an_id_as_a_word() {
+        let person = Person {
+            reps: vec!["rep_1".to_owned(), "roleplay".to_owned()],
+            athos_reps: vec!["athos_agent_x".to_owned()],
+        };
+        let scored = |ids: &str| {
+            format!(
+                r#"{{"event":"call.scored","success":true,"callId":"c","source":"roleplay",{ids}}}"#
+            )
+        };
+        for body in [
+            scored(r#""externalUserId":"rep_1""#),
+            scored(r#""platformAgentId":"\u0072ep_1","agentId":"athos_agent_y""#),
+            scored(r#""platformAgentId":null,"agentId":"athos_agent_x""#),
+            r#"{"event":"call.other","deep":[{"agentId":"athos_agent_x"}]}"#.to_owned(),
+            r#"{"note":"about rep_1."}"#.to_owned(),
+            "not JSON, of rep_1.".to_owned(),
+        ] {
+            assert!(names(body.as_bytes(), &person), "{body}");
+        }
+        for body in [
+            scored(r#""externalUserId":"rep_12""#),
+            scored(r#""platformAgentId":"rep_2","agentId":"athos_agent_x""#),
+            r#"{"externalUserId":"rep_12"}"#.to_owned(),
+            "not JSON, of rep_12 and my-rep_1".to_owned(),
+            String::new(),
+        ] {
+            assert!(!names(body.as_bytes(), &person), "{body}");
+        }
+    }
+}
