@@ -2,6 +2,7 @@
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
 mod erasure;
+mod error;
 mod inspect;
 mod mints;
 mod reconcile;
@@ -18,6 +19,7 @@ use crate::model::{
 };
 
 pub use erasure::ErasedRows;
+pub use error::StoreError;
 pub use inspect::{
     Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
@@ -32,53 +34,6 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// A store, shared.
 pub type SharedStore = Arc<dyn Store>;
-
-/// Why the store did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing was changed; the same may succeed later (a full disk, a locked file).
-    #[error("the database refused: {0}")]
-    Refused(Arc<sqlx::Error>),
-    /// What was read is not what was ever written.
-    #[error("the database holds something unreadable: {0}")]
-    Unreadable(String),
-    /// The store is shutting down, or its writer is gone.
-    #[error("the store is closed")]
-    Closed,
-    /// It took longer than whoever asked could wait; it may still happen.
-    #[error("the database did not answer in time")]
-    TimedOut,
-}
-
-impl StoreError {
-    /// Whether every other write would fail for the same reason now: the file is locked, or full, or gone.
-    fn concerns_all_writes(&self) -> bool {
-        const BUSY: u32 = 5;
-        const LOCKED: u32 = 6;
-        const READONLY: u32 = 8;
-        const IOERR: u32 = 10;
-        const FULL: u32 = 13;
-        const CANTOPEN: u32 = 14;
-        let Self::Refused(error) = self else {
-            return true;
-        };
-        let code = error.as_database_error().and_then(|error| error.code());
-        // The low byte is the primary result code.
-        let code = code
-            .and_then(|code| code.parse::<u32>().ok())
-            .map(|code| code & 0xff);
-        matches!(
-            code,
-            Some(BUSY | LOCKED | READONLY | IOERR | FULL | CANTOPEN)
-        )
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Refused(Arc::new(error))
-    }
-}
 
 /// What the store answers.
 pub type StoreResult<T> = Result<T, StoreError>;

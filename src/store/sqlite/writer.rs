@@ -89,8 +89,31 @@ struct Shared {
     changes: watch::Sender<u64>,
     /// The task has ended, in whatever way.
     ended: CancellationToken,
-    /// Why the last batch failed, until one succeeds.
+    /// Why the last batch failed, until one succeeds; damage stays.
     trouble: Mutex<Option<StoreError>>,
+}
+
+impl Shared {
+    fn begin_trouble(&self, error: &StoreError) {
+        let mut trouble = lock(&self.trouble);
+        if !matches!(*trouble, Some(StoreError::Damaged(_))) {
+            *trouble = Some(error.clone());
+        }
+    }
+
+    /// A damaged file does not mend because another page of it could be written.
+    fn end_trouble(&self) {
+        let mut trouble = lock(&self.trouble);
+        if !matches!(*trouble, Some(StoreError::Damaged(_))) {
+            *trouble = None;
+        }
+    }
+
+    fn note(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged(_)) {
+            self.begin_trouble(error);
+        }
+    }
 }
 
 impl Writer {
@@ -146,17 +169,23 @@ impl Writer {
         self.shared.changes.subscribe()
     }
 
+    /// Takes note of an error that somebody else came upon, when it will not pass by itself.
+    pub(super) fn note(&self, error: &StoreError) {
+        self.shared.note(error);
+    }
+
     /// Whether the last write succeeded; if it did not, whether one does now. A service that nobody sends traffic to,
     /// because it is not ready, has no other way to find out.
     pub(super) async fn check(&self) -> StoreResult<()> {
         if self.shared.ended.is_cancelled() {
             return Err(StoreError::Closed);
         }
-        let in_trouble = lock(&self.shared.trouble).is_some();
-        if in_trouble {
-            self.write(Probe).await?;
+        let trouble = lock(&self.shared.trouble).clone();
+        match trouble {
+            None => Ok(()),
+            Some(damage @ StoreError::Damaged(_)) => Err(damage),
+            Some(_) => self.write(Probe).await,
         }
-        Ok(())
     }
 
     pub(super) async fn ended(&self) {
@@ -268,7 +297,7 @@ async fn commit(
 ) -> Option<Batch> {
     match transact(connection, &mut batch).await {
         Ok(written) => {
-            *lock(&shared.trouble) = None;
+            shared.end_trouble();
             if written.accepted.contains(&Accepted::New) {
                 shared.arrivals.notify_one();
             }
@@ -288,7 +317,7 @@ async fn commit(
             if batch.has_neighbours() && !error.concerns_all_writes() {
                 return Some(batch);
             }
-            *lock(&shared.trouble) = Some(error.clone());
+            shared.begin_trouble(&error);
             for reply in batch.replies {
                 let _ = reply.send(Err(error.clone()));
             }
