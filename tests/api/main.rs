@@ -28,6 +28,7 @@ mod refusals;
 mod rotation;
 mod schedule;
 mod scores;
+mod time;
 mod tokens;
 mod webhooks;
 mod worker;

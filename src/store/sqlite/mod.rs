@@ -1,7 +1,9 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod contract;
 mod credentials;
+mod identities;
 mod inbox;
 mod inspect;
 mod mints;
@@ -27,10 +29,11 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
-    NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd,
-    Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
+    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
+    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
-use crate::model::{Credential, PlatformId, Scope, Source, Timestamp};
+use crate::athos::contract::LearntContract;
+use crate::model::{Credential, PlatformId, RepId, Scope, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -150,6 +153,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64> {
+        self.writer
+            .write(inbox::ShortenWaits {
+                now,
+                lease,
+                waits: waits.to_vec(),
+            })
+            .await
+    }
+
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
         self.noting(inbox::next_due(&self.readers).await)
     }
@@ -165,6 +183,26 @@ impl Store for SqliteStore {
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()> {
         let id = id.to_owned();
         self.writer.write(mints::Finish { id, outcome }).await
+    }
+
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>> {
+        self.writer.write(identities::Learn { pairings, now }).await
+    }
+
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+        self.noting(identities::of_rep(&self.readers, rep).await)
+    }
+
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
+        self.writer.write(contract::Learn(learnt)).await
+    }
+
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>> {
+        self.noting(contract::learnt(&self.readers).await)
     }
 
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
@@ -276,12 +314,7 @@ impl Store for SqliteStore {
         self.noting(credentials::list(&self.readers).await)
     }
 
-    async fn erase(
-        &self,
-        rep: &PlatformId,
-        actor: Actor,
-        now: Timestamp,
-    ) -> StoreResult<ErasedRows> {
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
@@ -293,7 +326,7 @@ impl Store for SqliteStore {
         erase::carry_out(&self.readers, &self.writer, id).await
     }
 
-    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows> {
+    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
         self.noting(erase::would_erase(&self.readers, rep.as_str(), now).await)
     }
 
@@ -344,7 +377,6 @@ mod tests {
     use super::writer::Operation;
     use super::*;
     use crate::config::Misconfigured;
-    use crate::model::PlatformId;
     use crate::store::StoreError;
 
     /// Asks the writer's own connection.
@@ -379,7 +411,7 @@ mod tests {
         NewMint {
             id: number.to_string(),
             requested_at: Timestamp::from_millis(1),
-            rep: PlatformId::new(&"r".repeat(200)).unwrap(),
+            rep: RepId::Ours(PlatformId::new(&"r".repeat(200)).unwrap()),
             agency: None,
             caller: "service",
         }
