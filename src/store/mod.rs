@@ -499,4 +499,7 @@ pub trait Store: Send + Sync {
 
     /// Finishes what was queued and closes the files.
     async fn close(&self);
+
+    /// Returns when nothing can be written any more, closed or failed; only a new process helps.
+    async fn failed(&self);
 }

@@ -21,6 +21,7 @@ mod log;
 mod r#loop;
 mod matrix;
 mod operations;
+mod panics;
 mod reads;
 mod real_calls;
 mod reconcile;

@@ -372,6 +372,10 @@ impl Store for SqliteStore {
         self.writer.close().await;
         self.readers.close().await;
     }
+
+    async fn failed(&self) {
+        self.writer.ended().await;
+    }
 }
 
 /// Closes the writer's connection; SQLite checkpoints the log when the last one goes.
