@@ -12,7 +12,6 @@ use crate::clock::Clock;
 use crate::config::{Config, source};
 use crate::model::{NotATime, Source, Timestamp};
 use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
-use crate::worker::drift;
 use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
 
 use super::Misconfigured;
@@ -84,7 +83,6 @@ pub(super) async fn run(
             tracing::error!("{before:#}");
         }
     }
-    drift::record(&athos, &*store, clock.now()).await;
     store.close().await;
     reconciled
 }

@@ -10,7 +10,6 @@ mod callers;
 mod commands;
 mod console;
 mod demo;
-mod drift;
 mod events;
 mod faults;
 mod harness;
