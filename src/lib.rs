@@ -11,7 +11,7 @@
 //! 4. [`worker`] turns events into calls: [`worker::gate`] says whether Athos may be asked, [`worker::retry`] when again.
 //! 5. [`mint`] asks for session tokens, in whichever generation of the contract Athos speaks.
 //! 6. [`http`] is the face: routes and layers on one screen, then one file for each resource.
-//! 7. [`config`] and [`lifecycle`] put it together; [`cli`] is what people type.
+//! 7. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
 //! 8. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 
 pub mod athos;
@@ -25,6 +25,7 @@ pub mod in_force;
 pub mod lifecycle;
 pub mod mint;
 pub mod model;
+pub mod process;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;
