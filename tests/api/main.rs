@@ -12,6 +12,7 @@ mod console;
 mod demo;
 mod events;
 mod faults;
+mod fuzz;
 mod harness;
 mod hostile;
 mod jwks;

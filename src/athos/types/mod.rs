@@ -3,6 +3,8 @@
 
 mod call;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod mint;
 mod refusal;
 mod roster;
