@@ -258,6 +258,7 @@ impl Service {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        self.worker.record_drift().await;
         if let Err(error) = self.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fared could not be written");
         }
@@ -317,6 +318,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        state.worker.record_drift().await;
         if let Err(error) = state.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fare could not be written");
         }

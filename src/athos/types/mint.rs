@@ -3,7 +3,8 @@
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::Fields;
+use super::{Fields, known};
+use crate::athos::drift::DriftWatch;
 use crate::model::{PlatformId, Timestamp};
 
 /// The body of `POST /session`.
@@ -37,8 +38,11 @@ pub struct SessionToken {
     pub expires_at: Timestamp,
 }
 
-pub(in crate::athos) fn read_session(body: &[u8]) -> Result<SessionToken, String> {
-    let fields = Fields::read(body)?;
+pub(in crate::athos) fn read_session(
+    body: &[u8],
+    drift: &DriftWatch,
+) -> Result<SessionToken, String> {
+    let fields = Fields::read(body)?.watched(&known::TOKEN, drift);
     Ok(SessionToken {
         token: fields.text("token").ok_or("it has no token")?.into(),
         expires_at: fields.time("expiresAt").ok_or("it has no expiresAt")?,

@@ -5,6 +5,7 @@ mod call;
 mod event;
 #[cfg(test)]
 mod fuzz;
+mod known;
 mod mint;
 mod refusal;
 mod roster;
@@ -17,7 +18,7 @@ use crate::model::{Identity, Timestamp};
 
 pub use call::read_content;
 pub(super) use call::{read_detail, read_list, read_recording};
-pub use event::{NotUnderstood, read_event, write_event};
+pub use event::{NotUnderstood, read_delivery, read_event, write_event};
 pub use mint::SessionToken;
 pub(super) use mint::{MintBody, read_session};
 pub(super) use refusal::read_refusal;
