@@ -10,7 +10,7 @@
 //! 3. [`store`] is what is remembered, as a trait; behind it, SQLite with one writer that commits in groups.
 //! 4. [`worker`] turns events into calls: [`worker::gate`] says whether Athos may be asked, [`worker::retry`] when again.
 //! 5. [`http`] is the face: routes and layers on one screen, then one file for each resource.
-//! 6. [`config`] and [`lifecycle`] put it together; [`cli`] is what people type.
+//! 6. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
 //! 7. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 
 pub mod athos;
@@ -23,6 +23,7 @@ pub mod http;
 pub mod in_force;
 pub mod lifecycle;
 pub mod model;
+pub mod process;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

@@ -37,6 +37,12 @@ export class Api {
   call = (id, options) => this.json(`athos/calls/${encodeURIComponent(id)}`, options);
   progress = (query) => this.json("athos/progress", { query });
   recordingUrl = (id) => this.url(`athos/calls/${encodeURIComponent(id)}/recording`).href;
+  events = (query, options) => this.json("athos/events", { ...options, query });
+  event = (id, options) => this.json(`athos/events/${encodeURIComponent(id)}`, options);
+  replayEvent = (id) => this.json(`athos/events/${encodeURIComponent(id)}/replay`, { method: "POST" });
+  replayEvents = (body) => this.json("athos/events/replay", { method: "POST", body });
+  overview = (options) => this.json("athos/overview", options);
+  mints = (query) => this.json("athos/mints", { query });
   mint = (options) => this.json(this.tokenUrl, { ...options, method: "POST" });
   signIn = (body) => this.json("demo/sign-in", { method: "POST", body });
   signOut = () => this.json("demo/sign-out", { method: "POST" });

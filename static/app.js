@@ -99,6 +99,7 @@ function drawNav(here) {
     ["#/", "Practice"],
     ["#/progress", "Progress"],
     ...(me.role === "manager" || me.role === "admin" ? [["#/team", "Team"]] : []),
+    ...(me.role === "admin" ? [["console", "Console"]] : []),
   ];
   nav.replaceChildren(
     ...links.map(([href, label]) => h("a", { href, "aria-current": isHere(href, here) ? "page" : null }, label)),

@@ -3,6 +3,14 @@
 
 const DASH = "–";
 const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const UNITS = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000],
+  ["s", 1000],
+  ["ms", 1],
+];
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
 export function dayAndTime(iso) {
@@ -11,6 +19,18 @@ export function dayAndTime(iso) {
 
 export function day(iso) {
   return iso ? DAY.format(new Date(iso)) : DASH;
+}
+
+/** To the second, for those who look into what happened when. */
+export function exactTime(iso) {
+  return iso ? EXACT.format(new Date(iso)) : DASH;
+}
+
+/** `4200` → `4 s`; the largest unit that fits, rounded. */
+export function span(ms) {
+  if (!Number.isFinite(ms)) return DASH;
+  const [unit, size] = UNITS.find(([, size]) => Math.abs(ms) >= size) ?? UNITS.at(-1);
+  return `${Math.round(ms / size)} ${unit}`;
 }
 
 /** `612` → `10:12`, and `1:02:05` above an hour. */

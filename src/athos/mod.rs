@@ -2,6 +2,7 @@
 //! field name, and nothing here knows about our own routes or store.
 
 mod client;
+pub mod contract;
 mod error;
 mod keys;
 mod record;

@@ -41,6 +41,9 @@ struct Readiness {
     /// The database: can it be read, and did the last write succeed. Its schema is up to date, or the service would not
     /// have started.
     store: Check,
+    /// What is wrong with the database, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_problem: Option<&'static str>,
     /// The task that fetches scores.
     worker: Check,
     /// When the worker last showed life.
@@ -179,6 +182,7 @@ async fn show_readiness(
     let readiness = Readiness {
         status,
         store: store_ok.into(),
+        store_problem: store.err().map(|error| error.advice()),
         worker: worker_ok.into(),
         worker_beat: state.worker.last_beat(),
         athos: Athos {

@@ -22,7 +22,7 @@ use super::observe::RequestId;
 use super::state::AppState;
 use crate::athos::types::SessionToken;
 use crate::athos::{self, ANSWER_DEADLINE};
-use crate::model::{PlatformId, Timestamp};
+use crate::model::{PlatformId, RepId, Timestamp};
 use crate::store::{MintOutcome, NewMint};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -100,14 +100,14 @@ async fn mint_token(
     };
     state
         .mint_limit
-        .count(&rep.id)
+        .count(&RepId::Ours(rep.id.clone()))
         .map_err(|retry_after| ApiError::RateLimited { retry_after })?;
 
     let id = state.clock.new_id().to_string();
     let record = state.store.record_mint(NewMint {
         id: id.clone(),
         requested_at: state.clock.now(),
-        rep: rep.id.clone(),
+        rep: RepId::Ours(rep.id.clone()),
         agency: rep.agency.clone(),
         caller: rep.asked_by,
     });

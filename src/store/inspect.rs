@@ -102,6 +102,9 @@ pub struct EventRow {
     pub deliveries: u32,
     /// In words: why the last attempt failed, why it is ignored or dead.
     pub reason: Option<String>,
+    /// Athos's code at the last attempt, or our word for what went wrong; `null` when nothing did.
+    #[schema(example = "CALL_NOT_FOUND")]
+    pub last_code: Option<String>,
     /// When it was dealt with.
     pub settled_at: Option<Timestamp>,
 }

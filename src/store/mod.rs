@@ -2,6 +2,8 @@
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
 mod erasure;
+mod error;
+mod identity;
 mod inspect;
 mod mints;
 mod reconcile;
@@ -13,11 +15,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
+use crate::athos::contract::LearntContract;
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, RepId, Scope, Source,
+    Timestamp,
 };
 
 pub use erasure::ErasedRows;
+pub use error::StoreError;
+pub use identity::{IdentityKind, Pairing};
 pub use inspect::{
     Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
@@ -32,53 +38,6 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// A store, shared.
 pub type SharedStore = Arc<dyn Store>;
-
-/// Why the store did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing was changed; the same may succeed later (a full disk, a locked file).
-    #[error("the database refused: {0}")]
-    Refused(Arc<sqlx::Error>),
-    /// What was read is not what was ever written.
-    #[error("the database holds something unreadable: {0}")]
-    Unreadable(String),
-    /// The store is shutting down, or its writer is gone.
-    #[error("the store is closed")]
-    Closed,
-    /// It took longer than whoever asked could wait; it may still happen.
-    #[error("the database did not answer in time")]
-    TimedOut,
-}
-
-impl StoreError {
-    /// Whether every other write would fail for the same reason now: the file is locked, or full, or gone.
-    fn concerns_all_writes(&self) -> bool {
-        const BUSY: u32 = 5;
-        const LOCKED: u32 = 6;
-        const READONLY: u32 = 8;
-        const IOERR: u32 = 10;
-        const FULL: u32 = 13;
-        const CANTOPEN: u32 = 14;
-        let Self::Refused(error) = self else {
-            return true;
-        };
-        let code = error.as_database_error().and_then(|error| error.code());
-        // The low byte is the primary result code.
-        let code = code
-            .and_then(|code| code.parse::<u32>().ok())
-            .map(|code| code & 0xff);
-        matches!(
-            code,
-            Some(BUSY | LOCKED | READONLY | IOERR | FULL | CANTOPEN)
-        )
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Refused(Arc::new(error))
-    }
-}
 
 /// What the store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -202,7 +161,7 @@ pub struct NewMint {
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// For whom.
-    pub rep: PlatformId,
+    pub rep: RepId,
     /// Of which agency.
     pub agency: Option<PlatformId>,
     /// Who asked: `user` or `service`.
@@ -386,6 +345,15 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Settled>;
 
+    /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
+    /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64>;
+
     /// When the next event is due, if any is waiting.
     async fn next_due(&self) -> StoreResult<Option<Timestamp>>;
 
@@ -397,6 +365,23 @@ pub trait Store: Send + Sync {
 
     /// Records what came of it.
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+
+    /// Learns ids from Athos's roster, and gives ours to the calls and mints that had only Athos's. What Athos has on
+    /// record replaces what was known; the rest does not. Returns what is known now, one for each.
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>>;
+
+    /// What Athos calls a rep of ours, if that has been learnt.
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>>;
+
+    /// Remembers which generation of the contract Athos speaks.
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()>;
+
+    /// Which generation Athos was last found to speak.
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>>;
 
     /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
     /// were good. A token that was never used looks the same.
@@ -484,15 +469,10 @@ pub trait Store: Send + Sync {
 
     /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
     /// before `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].
-    async fn erase(
-        &self,
-        rep: &PlatformId,
-        actor: Actor,
-        now: Timestamp,
-    ) -> StoreResult<ErasedRows>;
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// How many rows [`Store::erase`] would remove. Writes nothing.
-    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows>;
+    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// Finishes the erasures that were begun and broke off; how many there were.
     async fn resume_erasures(&self) -> StoreResult<usize>;
@@ -508,4 +488,7 @@ pub trait Store: Send + Sync {
 
     /// Finishes what was queued and closes the files.
     async fn close(&self);
+
+    /// Returns when nothing can be written any more, closed or failed; only a new process helps.
+    async fn failed(&self);
 }

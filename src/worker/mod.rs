@@ -80,6 +80,8 @@ pub struct Worker {
     gate: Arc<Gate>,
     concurrency: usize,
     heartbeat: AtomicI64,
+    /// What time it was; at the start later than any, for what an earlier process wrote may be of another clock, too.
+    latest: AtomicI64,
 }
 
 /// What became of an attempt that ran as a task.
@@ -101,6 +103,7 @@ impl Worker {
             gate: Arc::default(),
             concurrency: concurrency as usize,
             heartbeat,
+            latest: AtomicI64::new(i64::MAX),
         }
     }
 
@@ -116,7 +119,9 @@ impl Worker {
 
     /// Whether the worker has shown life recently enough.
     pub fn is_alive(&self) -> bool {
-        self.clock.now().since(self.last_beat()) < POLL * 6
+        let (now, beat) = (self.clock.now(), self.last_beat());
+        // One of long after now is of before the clock was set back.
+        now.since(beat).max(beat.since(now)) < POLL * 6
     }
 
     fn beat(&self) {
@@ -199,6 +204,7 @@ impl Worker {
         attempts: &mut JoinSet<Attempted>,
     ) -> StoreResult<Started> {
         let now = self.clock.now();
+        self.mind_the_clock(now).await?;
         let free = self.concurrency.saturating_sub(attempts.len());
         if free == 0 {
             return Ok(Started::Some);
@@ -226,6 +232,29 @@ impl Worker {
             attempts.spawn(async move { worker.attempt(event).await });
         }
         Ok(started)
+    }
+
+    /// When an event is due is a time in its row. After the clock was set back it would be due as much later.
+    async fn mind_the_clock(&self, now: Timestamp) -> StoreResult<()> {
+        let before = self.latest.swap(now.as_millis(), Ordering::Relaxed);
+        if now.as_millis() >= before {
+            return Ok(());
+        }
+        let waits = retry::longest_waits();
+        match self.store.shorten_waits(now, LEASE, &waits).await {
+            Ok(0) => Ok(()),
+            Ok(events) => {
+                tracing::warn!(
+                    events,
+                    "the clock was set back; what waited for later times is due as if it had not been"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                self.latest.store(before, Ordering::Relaxed);
+                Err(error)
+            }
+        }
     }
 
     async fn claim(

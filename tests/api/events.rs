@@ -55,6 +55,7 @@ async fn a_dead_event_shows_its_life_and_ends_scored_when_replayed() {
     assert_eq!(event["origin"], "webhook");
     assert_eq!(event["verdict"], "accepted");
     assert_eq!(event["deliveries"], 1);
+    assert_eq!(event["lastCode"], "CALL_NOT_FOUND");
     let reason = event["reason"].as_str().unwrap().to_owned();
     assert!(reason.starts_with("Given up after 6 attempts"), "{reason}");
     assert_eq!(event["signedAt"], "2026-06-05T14:39:40.000Z");
@@ -113,6 +114,7 @@ async fn a_dead_event_shows_its_life_and_ends_scored_when_replayed() {
         (&json!("done"), &Value::Null)
     );
     assert_eq!(done["history"].as_array().unwrap().len(), 7);
+    assert_eq!(done["lastCode"], Value::Null);
     assert_eq!(done["history"][6]["outcome"], "scored");
     // Who did it, and what was there before.
     let [act] = &done["acts"].as_array().unwrap()[..] else {

@@ -54,7 +54,7 @@ impl ClaimNames {
 pub(super) fn rep(id: &str) -> Result<PlatformId, ApiError> {
     PlatformId::new(id).map_err(|_| {
         ApiError::InvalidCredentials(
-            "the credentials name a user id that is blank, too long, or has control characters",
+            "the credentials name a user id that is blank, too long, has control characters, or begins like Athos's own",
         )
     })
 }
@@ -63,7 +63,7 @@ pub(super) fn rep(id: &str) -> Result<PlatformId, ApiError> {
 pub(super) fn agency(id: &str) -> Result<PlatformId, ApiError> {
     PlatformId::new(id).map_err(|_| {
         ApiError::InvalidCredentials(
-            "the credentials name an agency id that is blank, too long, or has control characters",
+            "the credentials name an agency id that is blank, too long, has control characters, or begins like Athos's own",
         )
     })
 }

@@ -14,7 +14,9 @@ use crate::store::{
 };
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
-                   attempts, deliveries, reason, settled_at";
+                   attempts, deliveries, reason, settled_at, \
+                   (SELECT code FROM attempts WHERE event_id = events.id \
+                    ORDER BY number DESC LIMIT 1) AS last_code";
 
 /// Most tokens and other events to show with an event.
 const MINTS: u32 = 5;
@@ -156,6 +158,7 @@ fn event_row(row: &SqliteRow) -> StoreResult<EventRow> {
         attempts: row.get("attempts"),
         deliveries: row.get("deliveries"),
         reason: row.get("reason"),
+        last_code: row.get("last_code"),
         settled_at: time("settled_at"),
     })
 }

@@ -1,17 +1,19 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod contract;
 mod credentials;
+mod identities;
 mod inbox;
 mod inspect;
 mod mints;
+mod open;
 mod privacy;
 mod progress;
 mod reconcile;
 mod transaction;
 mod writer;
 
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,11 +29,11 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
-    NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd,
-    Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
+    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
+    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
-use crate::config::Misconfigured;
-use crate::model::{Credential, PlatformId, Scope, Source, Timestamp};
+use crate::athos::contract::LearntContract;
+use crate::model::{Credential, PlatformId, RepId, Scope, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -66,7 +68,7 @@ impl SqliteStore {
         let options = SqliteConnectOptions::from_str(url)
             .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))?;
         let file = options.get_filename().to_owned();
-        create_folder(&file)?;
+        open::create_folder(&file)?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -82,11 +84,10 @@ impl SqliteStore {
             .clone()
             .pragma("cache_size", WRITER_CACHE_KIB)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let mut connection = writing
-            .connect()
-            .await
-            .with_context(|| format!("cannot open the database {}", file.display()))?;
-        check_durable(&mut connection, url).await?;
+        let explain = |error| open::explain(error, &file);
+        let mut connection = writing.connect().await.map_err(explain)?;
+        open::check_durable(&mut connection, url).await?;
+        open::check_sound(&mut connection, &file).await?;
         MIGRATIONS
             .run(&mut connection)
             .await
@@ -103,36 +104,10 @@ impl SqliteStore {
             erasing: Mutex::new(()),
         })
     }
-}
 
-/// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
-async fn check_durable(connection: &mut SqliteConnection, url: &str) -> anyhow::Result<()> {
-    let file: String =
-        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
-            .fetch_one(&mut *connection)
-            .await?;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(connection)
-        .await?;
-    let durable = !file.is_empty() && journal == "wal" && synchronous == 2;
-    if durable {
-        return Ok(());
-    }
-    Err(Misconfigured(format!(
-        "DATABASE_URL={url} is not a file that keeps what is written (journal {journal}, synchronous \
-         {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
-    ))
-    .into())
-}
-
-fn create_folder(file: &Path) -> anyhow::Result<()> {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create the database's folder {}", folder.display())),
-        _ => Ok(()),
+    /// Remembers damage that a reader came upon: it does not mend by itself.
+    fn noting<T>(&self, read: StoreResult<T>) -> StoreResult<T> {
+        read.inspect_err(|error| self.writer.note(error))
     }
 }
 
@@ -178,8 +153,23 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64> {
+        self.writer
+            .write(inbox::ShortenWaits {
+                now,
+                lease,
+                waits: waits.to_vec(),
+            })
+            .await
+    }
+
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
-        inbox::next_due(&self.readers).await
+        self.noting(inbox::next_due(&self.readers).await)
     }
 
     fn arrivals(&self) -> &Notify {
@@ -195,8 +185,28 @@ impl Store for SqliteStore {
         self.writer.write(mints::Finish { id, outcome }).await
     }
 
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>> {
+        self.writer.write(identities::Learn { pairings, now }).await
+    }
+
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+        self.noting(identities::of_rep(&self.readers, rep).await)
+    }
+
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
+        self.writer.write(contract::Learn(learnt)).await
+    }
+
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>> {
+        self.noting(contract::learnt(&self.readers).await)
+    }
+
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
-        mints::without_call(&self.readers, since, until).await
+        self.noting(mints::without_call(&self.readers, since, until).await)
     }
 
     async fn list_mints(
@@ -205,11 +215,11 @@ impl Store for SqliteStore {
         limit: u32,
         after: Option<&str>,
     ) -> StoreResult<MintPage> {
-        mints::list(&self.readers, filter, limit, after).await
+        self.noting(mints::list(&self.readers, filter, limit, after).await)
     }
 
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
-        reconcile::would_bring_in(&self.readers, listed).await
+        self.noting(reconcile::would_bring_in(&self.readers, listed).await)
     }
 
     async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>> {
@@ -229,11 +239,11 @@ impl Store for SqliteStore {
     }
 
     async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
-        reconcile::reconciled_until(&self.readers, source).await
+        self.noting(reconcile::reconciled_until(&self.readers, source).await)
     }
 
     async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>> {
-        reconcile::latest_runs(&self.readers, limit).await
+        self.noting(reconcile::latest_runs(&self.readers, limit).await)
     }
 
     async fn list_calls(
@@ -242,11 +252,11 @@ impl Store for SqliteStore {
         limit: u32,
         after: Option<PageKey>,
     ) -> StoreResult<CallPage> {
-        calls::list(&self.readers, filter, limit, after).await
+        self.noting(calls::list(&self.readers, filter, limit, after).await)
     }
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
-        calls::find(&self.readers, scope, id).await
+        self.noting(calls::find(&self.readers, scope, id).await)
     }
 
     async fn progress(
@@ -255,15 +265,15 @@ impl Store for SqliteStore {
         limit: u32,
         points: u32,
     ) -> StoreResult<Vec<Progress>> {
-        progress::of_reps(&self.readers, filter, limit, points).await
+        self.noting(progress::of_reps(&self.readers, filter, limit, points).await)
     }
 
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {
-        calls::changes_since(&self.readers, scope, rev, limit).await
+        self.noting(calls::changes_since(&self.readers, scope, rev, limit).await)
     }
 
     async fn latest_rev(&self) -> StoreResult<i64> {
-        calls::latest_rev(&self.readers).await
+        self.noting(calls::latest_rev(&self.readers).await)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -276,15 +286,15 @@ impl Store for SqliteStore {
         limit: u32,
         after: Option<i64>,
     ) -> StoreResult<EventPage> {
-        inspect::list(&self.readers, filter, limit, after).await
+        self.noting(inspect::list(&self.readers, filter, limit, after).await)
     }
 
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>> {
-        inspect::find(&self.readers, id).await
+        self.noting(inspect::find(&self.readers, id).await)
     }
 
     async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>> {
-        inspect::would_replay(&self.readers, replay).await
+        self.noting(inspect::would_replay(&self.readers, replay).await)
     }
 
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>> {
@@ -301,15 +311,10 @@ impl Store for SqliteStore {
     }
 
     async fn credentials(&self) -> StoreResult<Vec<Credential>> {
-        credentials::list(&self.readers).await
+        self.noting(credentials::list(&self.readers).await)
     }
 
-    async fn erase(
-        &self,
-        rep: &PlatformId,
-        actor: Actor,
-        now: Timestamp,
-    ) -> StoreResult<ErasedRows> {
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
@@ -321,8 +326,8 @@ impl Store for SqliteStore {
         erase::carry_out(&self.readers, &self.writer, id).await
     }
 
-    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows> {
-        erase::would_erase(&self.readers, rep.as_str(), now).await
+    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
+        self.noting(erase::would_erase(&self.readers, rep.as_str(), now).await)
     }
 
     async fn resume_erasures(&self) -> StoreResult<usize> {
@@ -339,20 +344,24 @@ impl Store for SqliteStore {
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
-        inbox::queue_depth(&self.readers).await
+        self.noting(inbox::queue_depth(&self.readers).await)
     }
 
     async fn check(&self) -> StoreResult<()> {
         self.writer.check().await?;
-        sqlx::query("SELECT id FROM events LIMIT 1")
+        let read = sqlx::query("SELECT id FROM events LIMIT 1")
             .execute(&self.readers)
-            .await?;
-        Ok(())
+            .await;
+        self.noting(read.map(drop).map_err(Into::into))
     }
 
     async fn close(&self) {
         self.writer.close().await;
         self.readers.close().await;
+    }
+
+    async fn failed(&self) {
+        self.writer.ended().await;
     }
 }
 
@@ -367,7 +376,7 @@ async fn close(connection: SqliteConnection) {
 mod tests {
     use super::writer::Operation;
     use super::*;
-    use crate::model::PlatformId;
+    use crate::config::Misconfigured;
     use crate::store::StoreError;
 
     /// Asks the writer's own connection.
@@ -402,7 +411,7 @@ mod tests {
         NewMint {
             id: number.to_string(),
             requested_at: Timestamp::from_millis(1),
-            rep: PlatformId::new(&"r".repeat(200)).unwrap(),
+            rep: RepId::Ours(PlatformId::new(&"r".repeat(200)).unwrap()),
             agency: None,
             caller: "service",
         }

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{inbox, transaction};
 use crate::store::{Accepted, NewEvent, StoreError, StoreResult, WRITE_DEADLINE};
@@ -86,8 +87,33 @@ pub(super) struct Writer {
 struct Shared {
     arrivals: Notify,
     changes: watch::Sender<u64>,
-    /// Why the last batch failed, until one succeeds.
+    /// The task has ended, in whatever way.
+    ended: CancellationToken,
+    /// Why the last batch failed, until one succeeds; damage stays.
     trouble: Mutex<Option<StoreError>>,
+}
+
+impl Shared {
+    fn begin_trouble(&self, error: &StoreError) {
+        let mut trouble = lock(&self.trouble);
+        if !matches!(*trouble, Some(StoreError::Damaged(_))) {
+            *trouble = Some(error.clone());
+        }
+    }
+
+    /// A damaged file does not mend because another page of it could be written.
+    fn end_trouble(&self) {
+        let mut trouble = lock(&self.trouble);
+        if !matches!(*trouble, Some(StoreError::Damaged(_))) {
+            *trouble = None;
+        }
+    }
+
+    fn note(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged(_)) {
+            self.begin_trouble(error);
+        }
+    }
 }
 
 impl Writer {
@@ -96,6 +122,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             arrivals: Notify::new(),
             changes: watch::Sender::new(0),
+            ended: CancellationToken::new(),
             trouble: Mutex::new(None),
         });
         let task = tokio::spawn(run(connection, commands, Arc::clone(&shared)));
@@ -142,14 +169,27 @@ impl Writer {
         self.shared.changes.subscribe()
     }
 
+    /// Takes note of an error that somebody else came upon, when it will not pass by itself.
+    pub(super) fn note(&self, error: &StoreError) {
+        self.shared.note(error);
+    }
+
     /// Whether the last write succeeded; if it did not, whether one does now. A service that nobody sends traffic to,
     /// because it is not ready, has no other way to find out.
     pub(super) async fn check(&self) -> StoreResult<()> {
-        let in_trouble = lock(&self.shared.trouble).is_some();
-        if in_trouble {
-            self.write(Probe).await?;
+        if self.shared.ended.is_cancelled() {
+            return Err(StoreError::Closed);
         }
-        Ok(())
+        let trouble = lock(&self.shared.trouble).clone();
+        match trouble {
+            None => Ok(()),
+            Some(damage @ StoreError::Damaged(_)) => Err(damage),
+            Some(_) => self.write(Probe).await,
+        }
+    }
+
+    pub(super) async fn ended(&self) {
+        self.shared.ended.cancelled().await;
     }
 
     /// Refuses new writes, finishes the queued ones, and closes the connection.
@@ -222,6 +262,7 @@ async fn run(
     mut commands: mpsc::Receiver<Command>,
     shared: Arc<Shared>,
 ) {
+    let _ends = shared.ended.clone().drop_guard();
     let batch_size = metrics::histogram!("athos_commit_batch_size");
     let sync_seconds = metrics::histogram!("athos_commit_sync_seconds");
     while let Some(first) = commands.recv().await {
@@ -256,7 +297,7 @@ async fn commit(
 ) -> Option<Batch> {
     match transact(connection, &mut batch).await {
         Ok(written) => {
-            *lock(&shared.trouble) = None;
+            shared.end_trouble();
             if written.accepted.contains(&Accepted::New) {
                 shared.arrivals.notify_one();
             }
@@ -276,7 +317,7 @@ async fn commit(
             if batch.has_neighbours() && !error.concerns_all_writes() {
                 return Some(batch);
             }
-            *lock(&shared.trouble) = Some(error.clone());
+            shared.begin_trouble(&error);
             for reply in batch.replies {
                 let _ = reply.send(Err(error.clone()));
             }

@@ -11,7 +11,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::super::writer::{Operation, Writer};
 use super::erased::{self, Hash};
 use crate::athos::types;
-use crate::model::{PlatformId, Timestamp};
+use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
 /// Calls of one batch; each may have pages of transcript, which are overwritten.
@@ -34,7 +34,8 @@ impl Person {
         id: &str,
     ) -> StoreResult<Self> {
         let mut reps: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT rep FROM calls WHERE athos_rep = ? AND rep IS NOT NULL",
+            "SELECT DISTINCT rep FROM calls WHERE athos_rep = ?1 AND rep IS NOT NULL \
+             UNION SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1",
         )
         .bind(id)
         .fetch_all(readers)
@@ -42,7 +43,9 @@ impl Person {
         reps.push(id.to_owned());
         let mut athos_reps: Vec<String> = sqlx::query_scalar(
             "SELECT DISTINCT athos_rep FROM calls \
-             WHERE rep IN (SELECT value FROM json_each(?)) AND athos_rep IS NOT NULL",
+             WHERE rep IN (SELECT value FROM json_each(?1)) AND athos_rep IS NOT NULL \
+             UNION SELECT athos_id FROM identities \
+             WHERE kind = 'rep' AND our_id IN (SELECT value FROM json_each(?1))",
         )
         .bind(to_json(&reps))
         .fetch_all(readers)
@@ -103,7 +106,7 @@ impl Erasure {
 
 /// Writes down that a rep is to be erased, and keeps late calls away from now on.
 pub(in crate::store::sqlite) struct Begin {
-    pub(in crate::store::sqlite) asked_for: PlatformId,
+    pub(in crate::store::sqlite) asked_for: RepId,
     pub(in crate::store::sqlite) person: Person,
     pub(in crate::store::sqlite) actor: Actor,
     pub(in crate::store::sqlite) now: Timestamp,
@@ -285,7 +288,9 @@ impl Operation for EraseMints {
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
         let mints = sqlx::query(
             "DELETE FROM mints WHERE id IN (SELECT id FROM mints \
-             WHERE rep IN (SELECT value FROM json_each(?)) AND requested_at < ? LIMIT ?)",
+             WHERE (rep IN (SELECT value FROM json_each(?1)) \
+                    OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
+               AND requested_at < ?2 LIMIT ?3)",
         )
         .bind(&self.reps)
         .bind(self.before)
@@ -316,6 +321,10 @@ impl Operation for Finish {
         for name in &self.names {
             sqlx::query("UPDATE acts SET rep = ? WHERE rep = ?")
                 .bind(alias(name))
+                .bind(name)
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query("DELETE FROM identities WHERE kind = 'rep' AND ? IN (our_id, athos_id)")
                 .bind(name)
                 .execute(&mut *tx)
                 .await?;
@@ -440,7 +449,10 @@ pub(in crate::store::sqlite) async fn would_erase(
     }
     let names: Vec<String> = person.ids().into_iter().map(str::to_owned).collect();
     let mints: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM mints WHERE rep IN (SELECT value FROM json_each(?)) AND requested_at < ?",
+        "SELECT count(*) FROM mints \
+         WHERE (rep IN (SELECT value FROM json_each(?1)) \
+                OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
+           AND requested_at < ?2",
     )
     .bind(to_json(&names))
     .bind(now)

@@ -1,0 +1,242 @@
+//! What a database must be to be opened: a file that keeps what is written, that may be written, and that is whole. Who
+//! starts the service is told what to do when it is not.
+
+use std::path::Path;
+
+use anyhow::Context;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use crate::config::Misconfigured;
+use crate::store::error::Cause;
+
+/// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
+/// the schema and both ends of every table.
+const WHOLE_UP_TO_BYTES: i64 = 32 << 20;
+
+/// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
+pub(super) async fn check_durable(
+    connection: &mut SqliteConnection,
+    url: &str,
+) -> anyhow::Result<()> {
+    let file: String =
+        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            .fetch_one(&mut *connection)
+            .await?;
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
+        .await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(connection)
+        .await?;
+    let durable = !file.is_empty() && journal == "wal" && synchronous == 2;
+    if durable {
+        return Ok(());
+    }
+    Err(Misconfigured(format!(
+        "DATABASE_URL={url} is not a file that keeps what is written (journal {journal}, synchronous \
+         {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
+    ))
+    .into())
+}
+
+pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the database's folder {}", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+/// What was opened must be whole, as far as a short look tells, and writable.
+pub(super) async fn check_sound(
+    connection: &mut SqliteConnection,
+    file: &Path,
+) -> anyhow::Result<()> {
+    let explain = |error| explain(error, file);
+    let problem = look_through(connection, WHOLE_UP_TO_BYTES)
+        .await
+        .map_err(explain)?;
+    if let Some(problem) = problem {
+        anyhow::bail!("{} (SQLite says: {problem})", damaged(file));
+    }
+    // A transaction alone would also begin on a file that may only be read.
+    let written = sqlx::query("BEGIN IMMEDIATE; CREATE TABLE probe (x); ROLLBACK")
+        .execute(connection)
+        .await;
+    match written {
+        Err(error) if Cause::of(&error) != Cause::Busy => Err(explain(error)),
+        // Whoever has the lock can write.
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with the pages, if anything.
+async fn look_through(
+    connection: &mut SqliteConnection,
+    whole_up_to_bytes: i64,
+) -> sqlx::Result<Option<String>> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if bytes <= whole_up_to_bytes {
+        let said: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(connection)
+            .await?;
+        return Ok((said != "ok").then_some(said));
+    }
+    let tables: Vec<(String, bool)> = sqlx::query_as(
+        "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for (table, is_without_rowid) in tables {
+        let ends = match is_without_rowid {
+            true => &[""][..],
+            false => &["", " ORDER BY rowid DESC"],
+        };
+        for end in ends {
+            let sql = format!("SELECT * FROM \"{table}\"{end} LIMIT 20");
+            sqlx::query(AssertSqlSafe(sql))
+                .fetch_all(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(None)
+}
+
+/// An error of opening, with what to do.
+pub(super) fn explain(error: sqlx::Error, file: &Path) -> anyhow::Error {
+    let name = file.display();
+    let told = match Cause::of(&error) {
+        Cause::Damage => damaged(file),
+        Cause::ReadOnly => format!(
+            "the database {name} may not be written to: check the owner and the permissions of the file and its folder, \
+             and that the file system is not mounted read-only"
+        ),
+        Cause::Full => format!("there is no room on the disk of the database {name}"),
+        Cause::Busy => format!("the database {name} is locked by another process"),
+        Cause::Io => format!(
+            "the database {name} cannot be opened: check that it is a file on a local disk, and that this user may write \
+             to it and its folder"
+        ),
+        Cause::Other => format!("cannot open the database {name}"),
+    };
+    anyhow::Error::new(error).context(told)
+}
+
+fn damaged(file: &Path) -> String {
+    let name = file.display();
+    format!(
+        "the database {name} is damaged, or not a database: keep the file, and restore a backup (README, \"Backup and \
+         restore\"), or save what can be read with: sqlite3 {name} .recover | sqlite3 recovered.db"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::store::{EventFilter, NewEvent, SqliteStore, Store, StoreError};
+
+    fn url(folder: &tempfile::TempDir) -> String {
+        format!("sqlite://{}/athos.db", folder.path().display())
+    }
+
+    async fn fill(store: &SqliteStore) {
+        for number in 0..40 {
+            let event = NewEvent {
+                webhook_id: format!("wh_{number}"),
+                received_at: Timestamp::from_millis(1),
+                signed_at_secs: 0,
+                secret: "0".repeat(8),
+                body: vec![b'x'; 3000],
+                said: Err("a test".to_owned()),
+            };
+            store.accept_event(event).await.unwrap();
+        }
+        assert!(store.empty_log().await.unwrap());
+    }
+
+    /// Overwrites the pages of the database from this one on.
+    fn spoil(folder: &tempfile::TempDir, from_page: u64) {
+        const PAGE: u64 = 4096;
+        let file = folder.path().join("athos.db");
+        let length = std::fs::metadata(&file).unwrap().len();
+        assert!(length > from_page * PAGE);
+        let rest = usize::try_from(length - from_page * PAGE).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+        file.write_all_at(&vec![0xa5; rest], from_page * PAGE)
+            .unwrap();
+    }
+
+    async fn refusal(url: &str) -> String {
+        let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
+        format!("{refused:#}")
+    }
+
+    #[tokio::test]
+    async fn a_damaged_database_is_refused_with_advice() {
+        for from_page in [0, 1, 40] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = SqliteStore::open(&url(&folder)).await.unwrap();
+            fill(&store).await;
+            store.close().await;
+            spoil(&folder, from_page);
+            let said = refusal(&url(&folder)).await;
+            for advice in ["is damaged", "restore a backup", ".recover"] {
+                assert!(said.contains(advice), "page {from_page}: {said}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_large_database_the_ends_of_tables_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&url(&folder)).await.unwrap();
+        fill(&store).await;
+        store.close().await;
+        let open = async || {
+            let file = folder.path().join("athos.db");
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+            sqlx::ConnectOptions::connect(&options).await.unwrap()
+        };
+        assert_eq!(look_through(&mut open().await, 0).await.unwrap(), None);
+        spoil(&folder, 40);
+        let error = look_through(&mut open().await, 0).await.unwrap_err();
+        assert_eq!(Cause::of(&error), Cause::Damage, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_may_not_be_written_is_refused_with_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        SqliteStore::open(&url(&folder))
+            .await
+            .unwrap()
+            .close()
+            .await;
+        let said = refusal(&format!("{}?mode=ro", url(&folder))).await;
+        assert!(said.contains("may not be written to"), "{said}");
+        assert!(said.contains("permissions"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn damage_that_a_reader_comes_upon_stays_known_though_writing_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&url(&folder)).await.unwrap();
+        fill(&store).await;
+        store.check().await.unwrap();
+        spoil(&folder, 40);
+        let filter = EventFilter::default();
+        let read = store.list_events(&filter, 100, None).await;
+        assert!(matches!(read, Err(StoreError::Damaged(_))), "{read:?}");
+        for _ in 0..2 {
+            let unsound = store.check().await.unwrap_err();
+            assert!(unsound.advice().contains("restore a backup"), "{unsound}");
+        }
+        store.close().await;
+    }
+}

@@ -1,0 +1,101 @@
+// Replaying many events at once: first a dry run that says how many, then a confirmation of exactly that.
+
+import { plural } from "../format.js";
+import { explain } from "../errors.js";
+import { h } from "../dom.js";
+
+const STATES = { dead: "Dead", ignored: "Ignored", done: "Done" };
+/** Ids listed after a dry run; the rest is a number. */
+const LISTED = 12;
+
+/** Opens the dialog, starting from the filter `given`. `onDone()` follows a replay. */
+export function openRange({ api, say, fail, given, onDone }) {
+  const option = ([state, word]) => h("option", { value: state, selected: given.state === state }, word);
+  const state = h("select", { id: "range-state", name: "state", class: "field" }, Object.entries(STATES).map(option));
+  const since = h("input", { id: "range-since", name: "since", class: "field", type: "datetime-local", step: 1, value: local(given.from) });
+  const until = h("input", { id: "range-until", name: "until", class: "field", type: "datetime-local", step: 1, value: local(given.to) });
+  const result = h("div", { class: "range-result", role: "status" });
+  const count = h("button", { type: "submit", class: "button primary" }, "Count them");
+  const confirm = h("button", { type: "button", class: "button danger", hidden: true, onclick: replayAll }, "");
+  let counted = null;
+
+  const chosen = () => ({ state: state.value, since: iso(since.value), until: iso(until.value) });
+
+  /** Another range has not been counted. */
+  function forget() {
+    counted = null;
+    confirm.hidden = true;
+    result.replaceChildren();
+  }
+
+  async function dryRun(event) {
+    event.preventDefault();
+    forget();
+    await asking(count, async () => {
+      const range = chosen();
+      const { count: number, ids } = await api.replayEvents({ ...range, dryRun: true });
+      // What comes in from now on was not counted.
+      counted = { ...range, until: range.until ?? new Date().toISOString() };
+      result.replaceChildren(h("p", {}, `${plural(number, "event")} would be replayed.`), number ? h("p", { class: "quiet small code" }, listed(ids)) : "");
+      confirm.hidden = number === 0;
+      confirm.textContent = `Replay ${plural(number, "event")}`;
+    });
+  }
+
+  async function replayAll() {
+    await asking(confirm, async () => {
+      const { count: number } = await api.replayEvents({ ...counted, dryRun: false });
+      say(`${plural(number, "event")} replayed.`);
+      forget();
+      dialog.close();
+      onDone();
+    });
+  }
+
+  async function asking(button, ask) {
+    button.disabled = true;
+    try {
+      await ask();
+    } catch (error) {
+      if (fail(error)) return dialog.close();
+      result.replaceChildren(h("p", { class: "callout warn" }, error.code === "INVALID_REQUEST" ? error.message : `${explain(error).title}. ${explain(error).text}`));
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  const field = (control, label) => h("div", {}, h("label", { for: control.id }, label), control);
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": "range-title", onclose: () => dialog.remove() },
+    h(
+      "form",
+      { onsubmit: dryRun, onchange: forget },
+      h("h2", { id: "range-title" }, "Replay many"),
+      h("p", { class: "small" }, "All events in one state that came in within a time. Each is pending again with all its attempts, and who replayed it is on record."),
+      field(state, "State"),
+      field(since, "Came in since (leave empty for the beginning)"),
+      field(until, "Came in until (leave empty for now)"),
+      result,
+      h("div", { class: "row" }, count, confirm, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel")),
+    ),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+function listed(ids) {
+  const first = ids.slice(0, LISTED).map((id) => `#${id}`).join(" ");
+  return ids.length > LISTED ? `${first} and ${ids.length - LISTED} more` : first;
+}
+
+/** The reader's own time of day, as the field takes it. */
+function local(time) {
+  if (!time) return null;
+  const date = new Date(time);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+function iso(text) {
+  return text ? new Date(text).toISOString() : undefined;
+}
