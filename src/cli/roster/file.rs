@@ -87,6 +87,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Sheet, String> {
     let head = reader.headers().map_err(|why| why.to_string())?.clone();
     let (columns, ignored) = columns(&head)?;
     let mut seen = Seen::default();
+    let mut lines = Lines {
+        bytes,
+        at: 0,
+        line: 1,
+    };
     let mut rows = Vec::new();
     let mut record = csv::ByteRecord::new();
     while reader
@@ -96,7 +101,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Sheet, String> {
         if record.iter().all(<[u8]>::is_empty) {
             continue;
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         let rep = match record.len() == head.len() {
             true => parse(&record, &columns).and_then(|wanted| seen.check(wanted, line)),
             false => Err(format!(
@@ -108,6 +113,29 @@ pub(super) fn read(bytes: &[u8]) -> Result<Sheet, String> {
         rows.push(Row { line, rep });
     }
     Ok(Sheet { rows, ignored })
+}
+
+/// Tells the line that a record begins on. The parser's own count lags where lines end with CR and LF.
+struct Lines<'b> {
+    bytes: &'b [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// Records are asked for in their order.
+    fn of(&mut self, start: u64) -> u64 {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        while let Some(byte) = self.bytes.get(self.at) {
+            let is_break = matches!(byte, b'\r' | b'\n');
+            if self.at >= start && !is_break {
+                break;
+            }
+            self.line += u64::from(*byte == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 /// Spreadsheets of some countries write semicolons.
@@ -250,7 +278,10 @@ impl Seen {
         let handles = [
             ("platformAgentId", new.rep.as_ref().map(ToString::to_string)),
             ("npn", new.npn.clone()),
-            ("email", new.email.as_ref().map(|email| email.to_lowercase())),
+            (
+                "email",
+                new.email.as_ref().map(|email| email.to_lowercase()),
+            ),
         ];
         let handles = handles
             .into_iter()
@@ -319,7 +350,10 @@ mod tests {
             ("a,b\n", "platformAgencyId or agencyId"),
             ("firstName,lastName,platformAgencyId\n", "npn or email"),
             ("firstName,lastName,npn\n", "platformAgencyId or agencyId"),
-            ("firstName,First Name,lastName,npn,agencyId\n", "two columns"),
+            (
+                "firstName,First Name,lastName,npn,agencyId\n",
+                "two columns",
+            ),
         ] {
             let refused = read(text.as_bytes()).unwrap_err();
             assert!(refused.contains(named), "{text:?}: {refused}");
@@ -337,8 +371,14 @@ mod tests {
             ("Dana,Reyes,,12345678901,,,acme,", "npn"),
             ("Dana,Reyes,,12a4,,,acme,", "npn"),
             ("Dana,Reyes,dana,,,,acme,", "email"),
-            ("Dana,Reyes,,,athos_agent_1,,acme,", "platformAgentId must not"),
-            ("Dana,Reyes,,1234,,,athos_agency_1,", "platformAgencyId must not"),
+            (
+                "Dana,Reyes,,,athos_agent_1,,acme,",
+                "platformAgentId must not",
+            ),
+            (
+                "Dana,Reyes,,1234,,,athos_agency_1,",
+                "platformAgencyId must not",
+            ),
             ("Dana,Reyes,,1234,,acme,,", "platformAgencyId"),
             ("Dana,Reyes,,1234,,,,", "exactly one"),
             ("Dana,Reyes,,1234,,athos_agency_1,acme,", "exactly one"),
@@ -349,7 +389,10 @@ mod tests {
         }
         let long = "x".repeat(101);
         assert!(why(&format!("{long},Reyes,,1234,,,acme,")).contains("firstName"));
-        let bad = [HEAD.as_bytes(), b"D\xe4na,Reyes,,1234,,,acme,\nDana,Reyes,,1234,,,acme,\n"];
+        let bad = [
+            HEAD.as_bytes(),
+            b"D\xe4na,Reyes,,1234,,,acme,\nDana,Reyes,,1234,,,acme,\n",
+        ];
         let rows = read(&bad.concat()).unwrap().rows;
         assert!(rows[0].rep.as_ref().unwrap_err().contains("UTF-8"));
         assert!(rows[1].rep.is_ok());
