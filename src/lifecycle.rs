@@ -24,6 +24,7 @@ use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
 };
 use crate::in_force::InForce;
+use crate::mint::Minter;
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -125,7 +126,15 @@ impl Service {
                 ))
             })
             .collect();
+        let minter = Minter::start(
+            Arc::clone(&athos),
+            Arc::clone(&store),
+            clock.clone(),
+            config.athos_contract.pinned(),
+            config.auto_enroll,
+        );
         let state = AppState::new(Shared {
+            minter: minter.await?,
             store: Arc::clone(&store),
             athos,
             clock: clock.clone(),
@@ -258,6 +267,7 @@ impl Service {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        self.worker.record_drift().await;
         if let Err(error) = self.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fared could not be written");
         }
@@ -317,6 +327,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        state.worker.record_drift().await;
         if let Err(error) = state.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fare could not be written");
         }

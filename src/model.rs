@@ -2,6 +2,7 @@
 //! no vendor field names (those live in `athos/types/`).
 
 mod credential;
+mod drift;
 mod id;
 mod number;
 mod source;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use credential::{Credential, CredentialKind, KeyState, idle_secrets};
+pub use drift::{Drift, DriftKind, SeenDrift};
 pub use id::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, Identity, MAX_ID_CHARS, PlatformId, RepId,
 };

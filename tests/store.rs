@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
-    CallDetail, CallEvent, CallHeader, CallStatus, Credential, CredentialKind, EventOutcome,
-    EventState, Identity, PlatformId, RepId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallHeader, CallStatus, Credential, CredentialKind, Drift, DriftKind,
+    EventOutcome, EventState, Identity, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp,
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
@@ -152,6 +152,7 @@ async fn keeps_the_contract(store: SharedStore) {
     a_clock_that_is_set_back_makes_no_wait_longer(&store).await;
     operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
+    what_is_new_is_counted_by_name_and_there_is_an_end_to_it(&store).await;
     credentials_keep_their_latest(&store).await;
     a_closed_store_refuses(&store).await;
 }
@@ -833,6 +834,42 @@ async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
         0
     );
     clear_waiting(store, far).await;
+}
+
+async fn what_is_new_is_counted_by_name_and_there_is_an_end_to_it(store: &SharedStore) {
+    let drift = |place: &str, name: &str| Drift {
+        kind: DriftKind::Field,
+        place: place.to_owned(),
+        name: name.to_owned(),
+    };
+    let (call, score) = (drift("call", "mood"), drift("score", "mood"));
+    let first = vec![(call.clone(), 2)];
+    let new = store.note_drift(first, after(1)).await.unwrap();
+    assert_eq!(new, std::slice::from_ref(&call));
+    let second = vec![(call.clone(), 3), (score.clone(), 1)];
+    let new = store.note_drift(second, after(2)).await.unwrap();
+    assert_eq!(new, std::slice::from_ref(&score));
+    let seen = |drift, count, first, last| SeenDrift {
+        drift,
+        count,
+        first_seen_at: after(first),
+        last_seen_at: after(last),
+    };
+    assert_eq!(
+        store.list_drift().await.unwrap(),
+        [seen(score, 1, 2, 2), seen(call.clone(), 5, 1, 2)]
+    );
+    let many = (0..1200).map(|n| (drift("call", &format!("f{n}")), 1));
+    let new = store.note_drift(many.collect(), after(3)).await.unwrap();
+    assert_eq!(new.len(), 998);
+    assert_eq!(store.list_drift().await.unwrap().len(), 1000);
+    // What is known is counted on.
+    store
+        .note_drift(vec![(call.clone(), 1)], after(4))
+        .await
+        .unwrap();
+    let all = store.list_drift().await.unwrap();
+    assert!(all.contains(&seen(call, 6, 1, 4)));
 }
 
 async fn credentials_keep_their_latest(store: &SharedStore) {

@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::athos::contract::LearntContract;
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, RepId, Scope, Source,
-    Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, Drift, PlatformId, RepId, Scope,
+    SeenDrift, Source, Timestamp,
 };
 
 pub use erasure::ErasedRows;
@@ -460,6 +460,17 @@ pub trait Store: Send + Sync {
 
     /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
+    /// are kept.
+    async fn note_drift(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>>;
+
+    /// What Athos sends that no document mentions, the latest to appear first.
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
 
     /// Records how secrets and keys fare; what is on record and later stays.
     async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;

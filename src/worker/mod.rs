@@ -1,6 +1,7 @@
 //! The worker: claims due events, has them attempted, and settles them. It never holds a lock while it
 //! waits for Athos: a claim is a lease, and the work of a worker that dies is due again when the lease ends.
 
+pub mod drift;
 pub mod gate;
 mod process;
 pub mod reconcile;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +82,8 @@ pub struct Worker {
     gate: Arc<Gate>,
     concurrency: usize,
     heartbeat: AtomicI64,
+    /// Whoever has recorded drift finds it in the store.
+    recording: Mutex<()>,
     /// What time it was; at the start later than any, for what an earlier process wrote may be of another clock, too.
     latest: AtomicI64,
 }
@@ -103,8 +107,15 @@ impl Worker {
             gate: Arc::default(),
             concurrency: concurrency as usize,
             heartbeat,
+            recording: Mutex::new(()),
             latest: AtomicI64::new(i64::MAX),
         }
+    }
+
+    /// Writes down what Athos sends that no document mentions.
+    pub async fn record_drift(&self) {
+        let _turn = self.recording.lock().await;
+        drift::record(&self.athos, &*self.store, self.clock.now()).await;
     }
 
     /// Whether Athos may be asked, and why not.

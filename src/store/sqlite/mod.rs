@@ -3,6 +3,7 @@
 mod calls;
 mod contract;
 mod credentials;
+mod drift;
 mod identities;
 mod inbox;
 mod inspect;
@@ -33,7 +34,7 @@ use super::{
     RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
 };
 use crate::athos::contract::LearntContract;
-use crate::model::{Credential, PlatformId, RepId, Scope, Source, Timestamp};
+use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 use privacy::erase;
 use writer::Writer;
 
@@ -304,6 +305,18 @@ impl Store for SqliteStore {
             self.writer.arrivals().notify_one();
         }
         Ok(ids)
+    }
+
+    async fn note_drift(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>> {
+        self.writer.write(drift::Note { counted, now }).await
+    }
+
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>> {
+        drift::list(&self.readers).await
     }
 
     async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
