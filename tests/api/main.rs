@@ -27,6 +27,7 @@ mod reads;
 mod real_calls;
 mod reconcile;
 mod refusals;
+mod roster_command;
 mod rotation;
 mod schedule;
 mod scores;
