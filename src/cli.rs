@@ -2,6 +2,7 @@
 
 mod events;
 mod reconcile;
+mod reps;
 mod serve;
 
 use std::ffi::OsStr;
@@ -51,6 +52,8 @@ enum Command {
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
+    /// Remove every trace of a rep
+    Reps(reps::Args),
     /// Print this service's OpenAPI document
     Openapi,
     /// Ask a running service whether it is alive, for a container's HEALTHCHECK
@@ -148,6 +151,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;
             runtime.block_on(reconcile::run(&args, clock, &mut out))?;
+        }
+        Command::Reps(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(reps::run(&args, &clock, &mut out))?;
         }
         Command::Openapi => writeln!(out, "{}", http::openapi()?)?,
         Command::Healthcheck(args) => runtime.block_on(healthcheck(&args))?,

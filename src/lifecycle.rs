@@ -28,6 +28,7 @@ use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
 use crate::worker::reconcile::Reconciler;
+use crate::worker::retention::Retention;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -60,6 +61,8 @@ pub struct Service {
     pub worker: Arc<Worker>,
     /// What finds calls whose webhook never came: one for each source.
     pub reconcilers: Vec<Arc<Reconciler>>,
+    /// What removes what is too old.
+    pub retention: Arc<Retention>,
     /// What it shares with Athos.
     pub credentials: Arc<Credentials>,
     authenticator: Arc<InForce<Authenticator>>,
@@ -105,7 +108,13 @@ impl Service {
             Arc::clone(&store),
             Arc::clone(&athos),
             clock.clone(),
+            config.keeping(),
             config.fetch_concurrency.get(),
+        ));
+        let retention = Arc::new(Retention::new(
+            Arc::clone(&store),
+            clock.clone(),
+            config.keeping(),
         ));
         let reconcilers: Vec<_> = config
             .sources
@@ -132,6 +141,7 @@ impl Service {
             streams: Arc::new(Semaphore::new((connections / 2).max(1))),
             deadlines: options.deadlines,
             worker: Arc::clone(&worker),
+            retention: Arc::clone(&retention),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
@@ -157,6 +167,7 @@ impl Service {
         let mut running = Vec::new();
         if options.run_worker {
             running.push(tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
+            running.push(tokio::spawn(Arc::clone(&retention).run(shutdown.clone())));
             running.extend(reconcilers.iter().map(|reconciler| {
                 let reconciler = Arc::clone(reconciler);
                 tokio::spawn(reconciler.run(config.reconcile_every, shutdown.clone()))
@@ -169,6 +180,7 @@ impl Service {
             store,
             worker,
             reconcilers,
+            retention,
             credentials,
             authenticator,
             clock,

@@ -90,6 +90,14 @@ fn describe() {
         "Calls that reconciliation brought in: each is a webhook that did not"
     );
     describe_counter!(
+        "athos_purged_total",
+        "What retention removed: words of calls, bodies of events, records of tokens and runs"
+    );
+    describe_counter!(
+        "athos_erased_stopped_total",
+        "What would have brought back what was erased, by the way it came"
+    );
+    describe_counter!(
         "athos_http_requests_total",
         "Requests, by route, method and status"
     );

@@ -4,6 +4,7 @@
 pub mod gate;
 mod process;
 pub mod reconcile;
+pub mod retention;
 pub mod retry;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
 use gate::{Admission, Gate};
+use retention::Keeping;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -78,6 +80,7 @@ pub struct Worker {
     athos: Arc<athos::Client>,
     clock: Clock,
     gate: Arc<Gate>,
+    keeping: Keeping,
     concurrency: usize,
     heartbeat: AtomicI64,
 }
@@ -91,6 +94,7 @@ impl Worker {
         store: SharedStore,
         athos: Arc<athos::Client>,
         clock: Clock,
+        keeping: Keeping,
         concurrency: u32,
     ) -> Self {
         let heartbeat = AtomicI64::new(clock.now().as_millis());
@@ -99,6 +103,7 @@ impl Worker {
             athos,
             clock,
             gate: Arc::default(),
+            keeping,
             concurrency: concurrency as usize,
             heartbeat,
         }
@@ -243,6 +248,7 @@ impl Worker {
             &claimed,
             &self.athos,
             &self.gate,
+            self.keeping,
             &self.clock,
             rand::random(),
         )

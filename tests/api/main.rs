@@ -20,6 +20,7 @@ mod log;
 mod r#loop;
 mod matrix;
 mod operations;
+mod privacy;
 mod reads;
 mod real_calls;
 mod reconcile;
