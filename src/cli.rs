@@ -19,6 +19,7 @@ use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems};
 use crate::demo;
 use crate::http;
 use crate::lifecycle::asked_to_stop;
+use crate::process;
 use crate::simulator;
 use crate::telemetry;
 
@@ -121,10 +122,13 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
     {
         Command::Serve(config) => {
             telemetry::start_logging(config.log_format)?;
+            process::keep_memory_private();
+            process::make_room_for(config.max_connections.get());
             runtime.block_on(serve::run(&config, clock, env_file))?;
         }
         Command::Demo(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
+            process::keep_memory_private();
             runtime.block_on(demo::run(args, clock))?;
         }
         Command::Simulate(options) => {

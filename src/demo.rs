@@ -13,7 +13,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
-use crate::lifecycle::{Options, Service, asked_to_stop};
+use crate::lifecycle::{Options, Service};
 use crate::simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
@@ -119,16 +119,16 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     writeln!(out, "ready")?;
     out.flush()?;
 
-    asked_to_stop().await?;
+    let ended = service.run().await;
     // The simulator first: what it is delivering is still received.
     simulator_shutdown.cancel();
     simulator.stopped().await?;
     service.stop().await;
-    match scratch {
-        Some(folder) => std::fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove the demo's folder {}", folder.display())),
-        None => Ok(()),
+    if let Some(folder) = scratch {
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove the demo's folder {}", folder.display()))?;
     }
+    ended
 }
 
 /// A secret nobody has seen before.

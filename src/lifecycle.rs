@@ -24,6 +24,7 @@ use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
 };
 use crate::in_force::InForce;
+use crate::mint::Minter;
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -34,6 +35,8 @@ use crate::worker::retention::Retention;
 const DRAIN: Duration = Duration::from_secs(15);
 /// Connections to the metrics: a few scrapers'.
 const ADMIN_CONNECTIONS: usize = 64;
+/// Before a task that panicked starts again: it may panic at once.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How often gauges are set and idle memory is given back.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -71,6 +74,8 @@ pub struct Service {
     tasks: TaskTracker,
     servers: Vec<JoinHandle<()>>,
     running: Vec<JoinHandle<()>>,
+    /// A listener has ended.
+    deaf: CancellationToken,
 }
 
 impl Service {
@@ -103,6 +108,7 @@ impl Service {
         let credentials = Arc::new(credentials.await?);
         let connections = config.max_connections.get() as usize;
         let shutdown = CancellationToken::new();
+        let deaf = CancellationToken::new();
         let tasks = TaskTracker::new();
         let worker = Arc::new(Worker::new(
             Arc::clone(&store),
@@ -129,7 +135,15 @@ impl Service {
                 ))
             })
             .collect();
+        let minter = Minter::start(
+            Arc::clone(&athos),
+            Arc::clone(&store),
+            clock.clone(),
+            config.athos_contract.pinned(),
+            config.auto_enroll,
+        );
         let state = AppState::new(Shared {
+            minter: minter.await?,
             store: Arc::clone(&store),
             athos,
             clock: clock.clone(),
@@ -145,7 +159,10 @@ impl Service {
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
-        tokio::spawn(keep_house(state.clone(), metrics.clone()));
+        let house = (state.clone(), metrics.clone());
+        tokio::spawn(keep_up(shutdown.clone(), RESTART_PAUSE, move || {
+            keep_house(house.0.clone(), house.1.clone())
+        }));
         let router = http::router(state, config, options.demo);
         let serve = |name, listener, router, connections| {
             let limits = Limits {
@@ -153,7 +170,12 @@ impl Service {
                 connections,
                 deadlines: options.deadlines,
             };
-            tokio::spawn(http::serve(listener, router, limits, shutdown.clone()))
+            let serving = http::serve(listener, router, limits, shutdown.clone());
+            let ends = deaf.clone().drop_guard();
+            tokio::spawn(async move {
+                let _ends = ends;
+                serving.await;
+            })
         };
         let servers = vec![
             serve("public", listener, router, connections),
@@ -166,11 +188,24 @@ impl Service {
         ];
         let mut running = Vec::new();
         if options.run_worker {
-            running.push(tokio::spawn(Arc::clone(&worker).run(shutdown.clone())));
-            running.push(tokio::spawn(Arc::clone(&retention).run(shutdown.clone())));
+            let (worker, until) = (Arc::clone(&worker), shutdown.clone());
+            running.push(tokio::spawn(keep_up(
+                shutdown.clone(),
+                RESTART_PAUSE,
+                move || Arc::clone(&worker).run(until.clone()),
+            )));
+            let (retention, until) = (Arc::clone(&retention), shutdown.clone());
+            running.push(tokio::spawn(keep_up(
+                shutdown.clone(),
+                RESTART_PAUSE,
+                move || Arc::clone(&retention).run(until.clone()),
+            )));
             running.extend(reconcilers.iter().map(|reconciler| {
-                let reconciler = Arc::clone(reconciler);
-                tokio::spawn(reconciler.run(config.reconcile_every, shutdown.clone()))
+                let (reconciler, until) = (Arc::clone(reconciler), shutdown.clone());
+                let every = config.reconcile_every;
+                tokio::spawn(keep_up(shutdown.clone(), RESTART_PAUSE, move || {
+                    Arc::clone(&reconciler).run(every, until.clone())
+                }))
             }));
         }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
@@ -188,7 +223,21 @@ impl Service {
             tasks,
             servers,
             running,
+            deaf,
         })
+    }
+
+    /// Returns when the process is asked to stop.
+    ///
+    /// # Errors
+    /// When a part that nothing works without has failed, by a fault of ours: the process should end, so that whoever
+    /// watches it starts it anew. What was acknowledged is on disk.
+    pub async fn run(&self) -> anyhow::Result<()> {
+        tokio::select! {
+            asked = asked_to_stop() => Ok(asked?),
+            () = self.store.failed() => anyhow::bail!("the database's writer has failed; start the service again"),
+            () = self.deaf.cancelled() => anyhow::bail!("a listener has failed; start the service again"),
+        }
     }
 
     /// Puts the credentials of another configuration in force: Athos's keys and secrets, and the ways to know callers. What
@@ -235,6 +284,7 @@ impl Service {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        self.worker.record_drift().await;
         if let Err(error) = self.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fared could not be written");
         }
@@ -269,6 +319,20 @@ fn admin_router(metrics: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(render))
 }
 
+/// Runs a task to its end, and anew when it panics: what it works on is in the store, as after a crash of the process.
+async fn keep_up<T>(shutdown: CancellationToken, pause: Duration, mut task: impl FnMut() -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    while let Err(error) = tokio::spawn(task()).await {
+        tracing::error!(%error, "a task panicked; it starts again");
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
 /// Sets the gauges and gives idle memory back, until shutdown.
 async fn keep_house(state: AppState, metrics: PrometheusHandle) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
@@ -280,6 +344,7 @@ async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        state.worker.record_drift().await;
         if let Err(error) = state.credentials.note().await {
             tracing::warn!(%error, "how secrets and keys fare could not be written");
         }
@@ -312,5 +377,33 @@ pub async fn asked_to_stop() -> io::Result<()> {
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_task_that_panics_starts_again_until_it_ends_well() {
+        let starts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&starts);
+        keep_up(CancellationToken::new(), Duration::ZERO, move || {
+            let nth = counted.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(nth >= 2, "a fault of ours") }
+        })
+        .await;
+        assert_eq!(starts.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn at_shutdown_nothing_starts_again() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        keep_up(shutdown, Duration::MAX, || async {
+            panic!("a fault of ours")
+        })
+        .await;
     }
 }

@@ -2,6 +2,8 @@
 //! no vendor field names (those live in `athos/types/`).
 
 mod credential;
+mod drift;
+mod id;
 mod number;
 mod source;
 
@@ -13,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use credential::{Credential, CredentialKind, KeyState, idle_secrets};
+pub use drift::{Drift, DriftKind, SeenDrift};
+pub use id::{
+    AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, Identity, MAX_ID_CHARS, PlatformId, RepId,
+};
 pub(crate) use number::plain;
 pub use source::Source;
 
@@ -114,61 +120,6 @@ impl utoipa::PartialSchema for Timestamp {
 
 impl ToSchema for Timestamp {}
 
-/// Longest id of a company's own that Athos takes, in characters (contract, "Roster").
-pub const MAX_ID_CHARS: usize = 200;
-
-/// One of a company's own ids, for a rep or an agency: 1 to 200 characters, not blank, no control characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
-#[serde(transparent)]
-#[schema(value_type = String, min_length = 1, max_length = 200, example = "rep_8842")]
-pub struct PlatformId(String);
-
-/// Why a text cannot be a [`PlatformId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadId {
-    /// Nothing, or only white space.
-    #[error("must not be blank")]
-    Blank,
-    /// More than [`MAX_ID_CHARS`] characters.
-    #[error("must be at most {MAX_ID_CHARS} characters long")]
-    TooLong,
-    /// A line break, a tab, a NUL and their like.
-    #[error("must not contain control characters")]
-    Control,
-}
-
-impl PlatformId {
-    /// Checks `id` and trims white space around it.
-    ///
-    /// # Errors
-    /// One [`BadId`] per cause.
-    pub fn new(id: &str) -> Result<Self, BadId> {
-        if id.chars().any(char::is_control) {
-            return Err(BadId::Control);
-        }
-        let id = id.trim();
-        if id.is_empty() {
-            return Err(BadId::Blank);
-        }
-        if id.chars().nth(MAX_ID_CHARS).is_some() {
-            return Err(BadId::TooLong);
-        }
-        Ok(Self(id.to_owned()))
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PlatformId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Whose calls a reader may see. Rows outside the scope do not exist for that reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -215,19 +166,6 @@ impl FromStr for CallStatus {
             _ => Err(UnknownWord),
         }
     }
-}
-
-/// Who a call belongs to: our own ids and, when Athos gives them, its own. A row may have either family, or none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Our id of the rep.
-    pub rep: Option<String>,
-    /// Our id, or label, of the agency.
-    pub agency: Option<String>,
-    /// Athos's id of the rep.
-    pub athos_rep: Option<String>,
-    /// Athos's id of the agency.
-    pub athos_agency: Option<String>,
 }
 
 /// What a webhook says.
@@ -376,10 +314,10 @@ pub struct CallRow {
     /// `roleplay`, or another that Athos adds.
     #[schema(example = "roleplay")]
     pub source: String,
-    /// Our id of the rep.
+    /// Our id of the rep; Athos's, as long as ours is not known.
     #[schema(example = "rep_8842")]
     pub rep: Option<String>,
-    /// Our id, or label, of the agency.
+    /// Our id, or label, of the agency; Athos's, as long as ours is not known.
     #[schema(example = "agency_chicago")]
     pub agency: Option<String>,
     /// Which exercise it was.
@@ -468,19 +406,5 @@ mod tests {
         assert_eq!(time.to_string(), text);
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert!("2026-06-05T18:09:14".parse::<Timestamp>().is_err());
-    }
-
-    #[test]
-    fn ids_are_trimmed_and_bounded_and_free_of_control_characters() {
-        assert_eq!(PlatformId::new(" rep 1 ").unwrap().as_str(), "rep 1");
-        assert_eq!(PlatformId::new("").unwrap_err(), BadId::Blank);
-        assert_eq!(PlatformId::new(" \u{a0}").unwrap_err(), BadId::Blank);
-        assert_eq!(PlatformId::new("a\nb").unwrap_err(), BadId::Control);
-        assert_eq!(PlatformId::new("rep\n").unwrap_err(), BadId::Control);
-        assert!(PlatformId::new(&"é".repeat(200)).is_ok());
-        assert_eq!(
-            PlatformId::new(&"é".repeat(201)).unwrap_err(),
-            BadId::TooLong
-        );
     }
 }

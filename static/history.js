@@ -6,12 +6,13 @@ import { drillSelect } from "./drill-select.js";
 import { explain } from "./errors.js";
 import { fullName } from "./drills.js";
 import { h } from "./dom.js";
+import { PRACTICE, isReal } from "./source.js";
 
 const PAGE = 20;
 const DAY_MS = 86_400_000;
 
-/** Returns `{element, reload()}`. `rep` narrows the list to one rep. */
-export function historyList({ api }, { rep }) {
+/** Returns `{element, reload()}`. `rep` narrows the list to one rep; `source()` says which calls to show. */
+export function historyList({ api }, { rep, source }) {
   const rows = h("tbody", {});
   const note = h("p", { class: "quiet list-note", role: "status" }, "Loading…");
   const more = h("button", { type: "button", class: "button", hidden: true, onclick: () => load(true) }, "Show more");
@@ -23,7 +24,11 @@ export function historyList({ api }, { rep }) {
   async function load(next) {
     const asked = ++latest;
     try {
-      const page = await api.calls({ rep, limit: PAGE, cursor: next ? cursor : null, ...chosen(form) });
+      const practice = source() === PRACTICE;
+      const filters = chosen(form);
+      drills.element.hidden = !practice;
+      if (!practice) delete filters.drill; // Nothing is practised on a real call.
+      const page = await api.calls({ rep, source: source(), limit: PAGE, cursor: next ? cursor : null, ...filters });
       if (asked !== latest) return; // A newer question is under way.
       const added = page.data.map(row);
       if (next) rows.append(...added);
@@ -66,16 +71,18 @@ function row(call) {
     "tr",
     {},
     h("td", { class: "calls-when" }, h("a", { href: `#/calls/${call.id}` }, when)),
-    h("td", { class: "calls-drill" }, fullName(call.drillKey)),
+    h("td", { class: "calls-drill" }, isReal(call) ? "Real call" : fullName(call.drillKey)),
     h("td", { class: "calls-length" }, duration(call.durationSec)),
     h("td", { class: "calls-compliance" }, percent(call.compliancePercent)),
     h("td", { class: "calls-score" }, outcome(call)),
   );
 }
 
-function outcome({ status, overallScore }) {
+function outcome(call) {
+  const { status, overallScore } = call;
   if (status === "processing") return h("span", { class: "tag" }, "Scoring");
   if (status === "unscored") return h("span", { class: "tag" }, "Not scored");
+  if (isReal(call) && !overallScore) return h("span", { class: "tag" }, "No headline score");
   return h("strong", {}, number(overallScore));
 }
 

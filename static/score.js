@@ -1,9 +1,12 @@
 // One call as a rep reads it: the score as a picture and a number, compliance, summary, feedback,
 // recording, transcript. What the vendor left empty is said to be empty.
 
-import { band, dayAndTime, duration, percent, score as number } from "./format.js";
+import { band, day, dayAndTime, duration, score as number } from "./format.js";
+import { complianceCard, complianceTotal } from "./compliance.js";
+import { describe, others } from "./generic.js";
 import { drill, fullName } from "./drills.js";
 import { h, svg } from "./dom.js";
+import { isReal } from "./source.js";
 import { transcript } from "./transcript.js";
 
 /** `api` is for the recording's address; `self`: the reader is the rep whose call it is. */
@@ -15,15 +18,15 @@ export function renderCall(call, { api, self }) {
     h(
       "header",
       { class: "card call-head" },
-      status === "unscored" ? null : ring(score?.overallScore ?? call.overallScore),
+      status === "unscored" ? null : ring(headline(call), isReal(call) && status === "scored"),
       h(
         "div",
         { class: "call-title" },
-        h("p", { class: "eyebrow" }, drill(call.drillKey).line ?? "Practice call"),
-        h("h2", { tabindex: "-1" }, call.drillKey ? drill(call.drillKey).name : fullName(null)),
+        h("p", { class: "eyebrow" }, isReal(call) ? "With a customer" : (drill(call.drillKey).line ?? "Practice call")),
+        h("h2", { tabindex: "-1" }, name(call)),
         facts(call, self),
       ),
-      Number.isFinite(compliancePercent(call)) ? complianceTotal(compliancePercent(call)) : null,
+      status === "scored" ? complianceTotal(score?.compliancePercent ?? call.compliancePercent) : null,
     ),
     status === "unscored" ? unscored(call) : null,
     h(
@@ -34,14 +37,15 @@ export function renderCall(call, { api, self }) {
         { class: "call-words" },
         score ? prose("Summary", score.summary, "Athos wrote no summary for this call.") : null,
         score ? prose("Feedback", score.feedback, "Athos gave no feedback on this call.") : null,
-        compliance(score?.complianceScorecard),
+        complianceCard(score?.complianceScorecard),
+        moreWords(score),
       ),
       h(
         "section",
         { class: "card call-transcript" },
         h("h3", {}, "Transcript"),
         call.hasRecording ? recording(api.recordingUrl(call.id)) : null,
-        call.transcript?.length ? transcript(call.transcript, { self }) : h("p", { class: "empty" }, "There is no transcript of this call."),
+        call.transcript?.length ? transcript(call.transcript, { self }) : h("p", { class: "empty" }, noTranscript(call)),
       ),
     ),
   );
@@ -50,13 +54,26 @@ export function renderCall(call, { api, self }) {
 /** What is announced when a score arrives. */
 export function scoreSentence(call) {
   if (call.status === "unscored") return "This call could not be scored.";
-  const value = call.score?.overallScore ?? call.overallScore;
+  const value = headline(call);
   return Number.isFinite(value) ? `Your score: ${number(value)} out of 100. ${band(value).word}.` : "Your call has been scored.";
 }
 
-function ring(value) {
-  const { name, word } = band(value);
-  const label = Number.isFinite(value) ? `Overall score ${number(value)} out of 100: ${word}` : "No overall score";
+/** A real call's 0 is the vendor's way to say that it has no headline score. */
+function headline(call) {
+  const value = call.score?.overallScore ?? call.overallScore;
+  return isReal(call) && value === 0 ? null : value;
+}
+
+function name(call) {
+  if (isReal(call)) return "Real call";
+  return call.drillKey ? drill(call.drillKey).name : fullName(null);
+}
+
+function ring(value, real) {
+  const { name, word: judged } = band(value);
+  const absent = real ? "No headline score" : "No overall score";
+  const word = Number.isFinite(value) || !real ? judged : absent;
+  const label = Number.isFinite(value) ? `Overall score ${number(value)} out of 100: ${judged}` : absent;
   return h(
     "div",
     { class: "ring", role: "img", "aria-label": label, "data-band": name },
@@ -97,7 +114,7 @@ function unscored(call) {
     { class: "callout warn unscored" },
     h("h3", {}, "This call has no score"),
     h("p", {}, why, call.reason ? h("span", { class: "quiet" }, ` (${call.reason})`) : null),
-    h("p", {}, "It does not count against you. Practise again when you like."),
+    h("p", {}, isReal(call) ? "It does not count against you." : "It does not count against you. Practise again when you like."),
   );
 }
 
@@ -109,6 +126,17 @@ function prose(title, text, otherwise) {
     h("h3", {}, title),
     paragraphs.length ? paragraphs.map((line) => h("p", {}, line)) : h("p", { class: "empty" }, otherwise),
   );
+}
+
+/** What the vendor has added to its scores since. */
+function moreWords(score) {
+  const more = others(score, ["overallScore", "summary", "feedback", "compliancePercent", "complianceScorecard"]);
+  return more ? h("section", { class: "card generic" }, h("h3", {}, "More from Athos"), describe(more)) : null;
+}
+
+function noTranscript({ transcriptPurgedAt }) {
+  if (!transcriptPurgedAt) return "There is no transcript of this call.";
+  return `The transcript is not kept any more: it was removed on ${day(transcriptPurgedAt)}, as this service is set to.`;
 }
 
 /** `preload="none"`: the link behind it is asked for when the rep presses play, and lives an hour. */
@@ -123,73 +151,4 @@ function recording(source) {
     onplaying: () => (note.textContent = ""),
   });
   return h("div", { class: "recording" }, player, note);
-}
-
-function compliancePercent(call) {
-  return call.score?.compliancePercent ?? call.compliancePercent;
-}
-
-function complianceTotal(value) {
-  return h(
-    "div",
-    { class: "compliance-total" },
-    h("p", { class: "eyebrow" }, "Compliance"),
-    h("p", { class: "compliance-number" }, percent(value)),
-    bar(value),
-  );
-}
-
-function compliance(card) {
-  const categories = Array.isArray(card?.categories) ? card.categories : [];
-  if (!categories.length) return null;
-  return h("section", { class: "card compliance" }, h("h3", {}, "Compliance"), categories.map(category));
-}
-
-function category({ label, key, percent: share, earned, possible, questions }) {
-  return h(
-    "details",
-    { class: "category" },
-    h(
-      "summary",
-      {},
-      h("span", { class: "category-name" }, label || key || "Category"),
-      h(
-        "span",
-        { class: "category-figures" },
-        Number.isFinite(earned) && Number.isFinite(possible) ? h("span", { class: "quiet small" }, `${earned} of ${possible} points`) : null,
-        h("strong", {}, percent(share)),
-      ),
-      bar(share),
-    ),
-    h("ol", { class: "questions" }, (Array.isArray(questions) ? questions : []).map(question)),
-  );
-}
-
-const VERDICTS = { yes: ["Yes", "strong"], partial: ["Partly", "fair"], no: ["No", "weak"] };
-
-function question({ label, key, yesNo, score, points, evidence, explanation }) {
-  const [word, tone] = VERDICTS[String(yesNo).toLowerCase()] ?? [yesNo ? String(yesNo) : "Not assessed", "none"];
-  return h(
-    "li",
-    {},
-    h(
-      "p",
-      { class: "question-head" },
-      h("span", { class: "verdict", "data-band": tone }, word),
-      h("span", {}, label || key || "Question"),
-      Number.isFinite(score) && Number.isFinite(points) ? h("span", { class: "quiet small points" }, `${score}/${points}`) : null,
-    ),
-    evidence ? h("blockquote", {}, evidence) : null,
-    explanation ? h("p", { class: "quiet small" }, explanation) : null,
-  );
-}
-
-/** Decoration only: the number is always beside it. */
-function bar(value) {
-  return svg(
-    "svg",
-    { class: "bar", viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true", "data-band": band(value).name },
-    svg("rect", { class: "bar-track", width: 100, height: 4 }),
-    svg("rect", { class: "bar-value", width: Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : 0, height: 4 }),
-  );
 }

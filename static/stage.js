@@ -1,7 +1,8 @@
 // What is on the screen from the click on Start to the end of the call: one panel per state. A panel
 // is built once when its state begins; the live panel is then updated in place.
 
-import { duration, humanise, spokenDuration } from "./format.js";
+import { describe } from "./generic.js";
+import { duration, spokenDuration } from "./format.js";
 import { h, icon } from "./dom.js";
 
 /** Minting, waiting for the microphone, connecting: what is happening, and a way out that works at once. */
@@ -170,23 +171,7 @@ function fillMicrophones(select, { microphones, microphone }) {
 /** The vendor does not say what the details look like: shown as they come, as text. */
 function details(value) {
   if (value === null || value === undefined || value === "") return null;
-  return h("aside", { class: "persona-details", "aria-label": "About the customer" }, h("div", {}, describe(value, 0)));
-}
-
-function describe(value, depth) {
-  if (Array.isArray(value)) return h("ul", {}, value.map((item) => h("li", {}, describe(item, depth + 1))));
-  if (typeof value === "object" && value !== null) {
-    if (depth > 2) return JSON.stringify(value);
-    return h(
-      "dl",
-      {},
-      Object.entries(value)
-        .filter(([, item]) => item !== null && item !== "")
-        .map(([key, item]) => h("div", {}, h("dt", {}, humanise(key)), h("dd", {}, describe(item, depth + 1)))),
-    );
-  }
-  if (typeof value === "boolean") return value ? "Yes" : "No";
-  return String(value);
+  return h("aside", { class: "persona-details", "aria-label": "About the customer" }, h("div", {}, describe(value)));
 }
 
 function initials(name) {

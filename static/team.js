@@ -4,6 +4,7 @@ import { day, score as number } from "./format.js";
 import { explain } from "./errors.js";
 import { drillSelect } from "./drill-select.js";
 import { h } from "./dom.js";
+import { PRACTICE, sourceSwitch } from "./source.js";
 import { sparkline } from "./chart.js";
 import { subscribe } from "./live.js";
 
@@ -11,11 +12,17 @@ export function teamView({ api, me, open }) {
   const rows = h("tbody", {});
   const note = h("p", { class: "quiet list-note", role: "status" }, "Loading…");
   const choice = drillSelect(() => draw());
+  const calls = sourceSwitch(api, null, () => load());
   let data = [];
+  let latest = 0;
 
   async function load() {
+    const [asked, source] = [++latest, calls.source];
     try {
-      ({ data } = await api.progress());
+      const answer = await api.progress({ source });
+      if (asked !== latest) return; // Something else was chosen meanwhile.
+      ({ data } = answer);
+      choice.element.hidden = source !== PRACTICE; // Nothing is practised on a real call.
       choice.offer(data.map(({ drillKey }) => drillKey));
       draw();
     } catch (error) {
@@ -25,13 +32,18 @@ export function teamView({ api, me, open }) {
   }
 
   function draw() {
-    const reps = byRep(data.filter(({ drillKey }) => !choice.value || drillKey === choice.value));
-    rows.replaceChildren(...reps.map((rep) => row(rep, open)));
+    const ofDrill = ({ drillKey }) => choice.element.hidden || !choice.value || drillKey === choice.value;
+    const reps = byRep(data.filter(ofDrill));
+    rows.replaceChildren(...reps.map((rep) => row(rep, open, calls.source)));
     note.textContent = reps.length ? "" : "No scored calls yet.";
   }
   load();
 
-  const live = subscribe(api, (event) => event && event.status !== "processing" && load());
+  const live = subscribe(api, (event) => {
+    if (!event || event.status === "processing") return;
+    calls.look();
+    load();
+  });
 
   return {
     element: h(
@@ -43,6 +55,7 @@ export function teamView({ api, me, open }) {
         h("h1", { tabindex: "-1" }, "Your team"),
         h("p", { class: "lead" }, me.role === "admin" ? "Every rep with a scored call." : "Every rep of your agency with a scored call."),
       ),
+      calls.element,
       h(
         "section",
         { class: "card history", "aria-labelledby": "team-title" },
@@ -65,23 +78,23 @@ export function teamView({ api, me, open }) {
 function byRep(data) {
   const reps = new Map();
   for (const { rep, count, mean, best, points } of data) {
-    const one = reps.get(rep) ?? { rep, count: 0, total: 0, best: 0, points: [] };
+    const one = reps.get(rep) ?? { rep, count: 0, total: 0, best: NaN, points: [] };
     one.count += count;
-    one.total += mean * count;
-    one.best = Math.max(one.best, best);
+    one.total += (mean ?? 0) * count;
+    if (Number.isFinite(best)) one.best = Number.isFinite(one.best) ? Math.max(one.best, best) : best;
     one.points.push(...points);
     reps.set(rep, one);
   }
   return [...reps.values()]
     .map((one) => ({ ...one, mean: one.total / one.count, points: one.points.sort((a, b) => String(a.endedAt).localeCompare(String(b.endedAt))) }))
-    .sort((a, b) => b.mean - a.mean);
+    .sort((a, b) => (b.mean || 0) - (a.mean || 0)); // Without any score, there is no mean.
 }
 
-function row({ rep, count, mean, best, points }, open) {
+function row({ rep, count, mean, best, points }, open, source) {
   const latest = points.at(-1);
   const openRep = (event) => {
     event.preventDefault();
-    open("#/team/rep", { rep });
+    open("#/team/rep", { rep, source });
   };
   return h(
     "tr",

@@ -5,12 +5,15 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+#[path = "store/identities.rs"]
+mod identities;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
-    CallDetail, CallEvent, CallHeader, CallStatus, Credential, CredentialKind, EventOutcome,
-    EventState, Identity, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallHeader, CallStatus, Credential, CredentialKind, Drift, DriftKind,
+    EventOutcome, EventState, Identity, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp,
 };
 use athos_backend::store::{
     Accepted, Actor, CallFilter, Claimable, ClaimedEvent, EventFilter, EventVerdict, Failure,
@@ -95,26 +98,44 @@ async fn claim(store: &SharedStore, now: Timestamp) -> Vec<ClaimedEvent> {
         .unwrap()
 }
 
-async fn list(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
-    let filter = CallFilter {
-        scope,
-        from: None,
-        to: None,
-        rep: None,
-        agency: None,
-        drill: None,
-        status: None,
-        source: None,
-    };
+const EVERYTHING: CallFilter = CallFilter {
+    scope: Scope::All,
+    from: None,
+    to: None,
+    rep: None,
+    agency: None,
+    drill: None,
+    status: None,
+    source: None,
+};
+
+async fn list(store: &SharedStore, filter: &CallFilter, limit: u32) -> Vec<String> {
     let (mut ids, mut place) = (Vec::new(), None);
     loop {
-        let page = store.list_calls(&filter, limit, place).await.unwrap();
+        let page = store.list_calls(filter, limit, place).await.unwrap();
         ids.extend(page.rows.into_iter().map(|row| row.id));
         place = page.next;
         if place.is_none() {
             return ids;
         }
     }
+}
+
+async fn all_calls(store: &SharedStore, scope: Scope, limit: u32) -> Vec<String> {
+    let filter = CallFilter {
+        scope,
+        ..EVERYTHING
+    };
+    list(store, &filter, limit).await
+}
+
+async fn list_by(store: &SharedStore, rep: Option<&str>, agency: Option<&str>) -> Vec<String> {
+    let filter = CallFilter {
+        rep: rep.map(str::to_owned),
+        agency: agency.map(str::to_owned),
+        ..EVERYTHING
+    };
+    list(store, &filter, 100).await
 }
 
 /// The whole contract.
@@ -126,9 +147,12 @@ async fn keeps_the_contract(store: SharedStore) {
     pages_hold_every_call_once(&store).await;
     progress_adds_up_within_the_scope(&store).await;
     mints_are_recorded(&store).await;
+    identities::ids_of_both_families_meet(&store).await;
     listed_calls_come_in_once(&store).await;
+    a_clock_that_is_set_back_makes_no_wait_longer(&store).await;
     operators_see_events_and_replay_them(&store).await;
     runs_say_until_when_all_is_reconciled(&store).await;
+    what_is_new_is_counted_by_name_and_there_is_an_end_to_it(&store).await;
     credentials_keep_their_latest(&store).await;
     a_closed_store_refuses(&store).await;
 }
@@ -330,7 +354,7 @@ async fn readers_see_their_scope(store: &SharedStore) {
         (Scope::Agency(id("agency_2")), vec!["call_3"]),
     ];
     for (scope, visible) in scopes {
-        let mut listed = list(store, scope.clone(), 50).await;
+        let mut listed = all_calls(store, scope.clone(), 50).await;
         listed.sort();
         assert_eq!(listed, visible, "{scope:?}");
         let found = store.changes_since(&scope, 0, 50).await.unwrap();
@@ -366,10 +390,14 @@ async fn pages_hold_every_call_once(store: &SharedStore) {
         store.accept_event(event).await.unwrap();
     }
     let scope = Scope::Rep(id("rep_p"));
-    let whole = list(store, scope.clone(), 100).await;
+    let whole = all_calls(store, scope.clone(), 100).await;
     assert_eq!(whole.len(), 25);
     for limit in [1, 7, 24, 25, 26] {
-        assert_eq!(list(store, scope.clone(), limit).await, whole, "{limit}");
+        assert_eq!(
+            all_calls(store, scope.clone(), limit).await,
+            whole,
+            "{limit}"
+        );
     }
 }
 
@@ -434,7 +462,7 @@ async fn mints_are_recorded(store: &SharedStore) {
     let mint = || NewMint {
         id: "mint_1".to_owned(),
         requested_at: NOW,
-        rep: id("rep_1"),
+        rep: RepId::Ours(id("rep_1")),
         agency: None,
         caller: "user",
     };
@@ -452,7 +480,7 @@ async fn mints_are_recorded(store: &SharedStore) {
     let later = NewMint {
         id: "mint_2".to_owned(),
         requested_at: after(1),
-        rep: id("rep_none"),
+        rep: RepId::Ours(id("rep_none")),
         ..mint()
     };
     store.record_mint(later).await.unwrap();
@@ -499,8 +527,13 @@ fn listed(call: &str, scored_at: Timestamp) -> ListedCall {
 
 /// Ignores everything that waits.
 async fn clear_inbox(store: &SharedStore) {
+    clear_waiting(store, after(2000)).await;
+}
+
+/// Ignores everything that is due then.
+async fn clear_waiting(store: &SharedStore, then: Timestamp) {
     loop {
-        let claimed = claim(store, after(2000)).await;
+        let claimed = claim(store, then).await;
         if claimed.is_empty() {
             return;
         }
@@ -692,6 +725,7 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
             seen: 2,
             repaired: 0,
             error: error.map(str::to_owned),
+            until: None,
         };
         store.finish_run(id, end).await.unwrap();
     };
@@ -713,6 +747,19 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     end(begin(true, after(3)).await, None).await;
     assert_eq!(until().await, Some(after(3)));
 
+    // The list ended before the window did.
+    let end_at = RunEnd {
+        finished_at: after(500),
+        pages: 1,
+        seen: 2,
+        repaired: 0,
+        error: None,
+        until: Some(after(5)),
+    };
+    let id = begin(true, after(90)).await;
+    store.finish_run(id, end_at).await.unwrap();
+    assert_eq!(until().await, Some(after(5)));
+
     let of_real_calls = async || store.reconciled_until(Source::RealCall).await.unwrap();
     assert_eq!(of_real_calls().await, None, "each source goes by itself");
     let run = NewRun {
@@ -724,7 +771,105 @@ async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {
     };
     end(store.begin_run(run).await.unwrap(), None).await;
     assert_eq!(of_real_calls().await, Some(after(7)));
-    assert_eq!(until().await, Some(after(3)));
+    assert_eq!(until().await, Some(after(5)));
+}
+
+async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
+    clear_inbox(store).await;
+    let far = after(2500);
+    let waits = [0, 1, 5].map(Duration::from_secs);
+    let of_then = |webhook: &str| NewEvent {
+        received_at: far,
+        ..delivery(webhook, Ok(said("call_then", "rep_1", "agency_1")))
+    };
+    let retry = |at| Settlement::Retry {
+        at,
+        reason: "r".to_owned(),
+        spent: true,
+        failure: None,
+    };
+    let due = async || store.next_due().await.unwrap().unwrap();
+    // One that failed long after now, and one that Athos asked us to leave alone.
+    for (webhook, failed_at, expected) in [("wh_failed", far, after(1501)), ("wh_asked", NOW, far)]
+    {
+        store.accept_event(of_then(webhook)).await.unwrap();
+        let [event] = claim(store, far).await.try_into().unwrap();
+        store
+            .settle(event.lease, retry(far), failed_at)
+            .await
+            .unwrap();
+        let shortened = store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap();
+        assert_eq!(shortened, u64::from(expected != far), "{webhook}");
+        assert_eq!(due().await, expected, "{webhook}");
+        clear_waiting(store, far).await;
+    }
+    // One that is leased, and one that has only come.
+    store.accept_event(of_then("wh_leased")).await.unwrap();
+    assert_eq!(claim(store, far).await.len(), 1);
+    assert_eq!(
+        store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(due().await, after(1500).plus(LEASE));
+    store.accept_event(of_then("wh_come")).await.unwrap();
+    assert_eq!(
+        store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(due().await, after(1500));
+    assert_eq!(
+        store
+            .shorten_waits(after(1500), LEASE, &waits)
+            .await
+            .unwrap(),
+        0
+    );
+    clear_waiting(store, far).await;
+}
+
+async fn what_is_new_is_counted_by_name_and_there_is_an_end_to_it(store: &SharedStore) {
+    let drift = |place: &str, name: &str| Drift {
+        kind: DriftKind::Field,
+        place: place.to_owned(),
+        name: name.to_owned(),
+    };
+    let (call, score) = (drift("call", "mood"), drift("score", "mood"));
+    let first = vec![(call.clone(), 2)];
+    let new = store.note_drift(first, after(1)).await.unwrap();
+    assert_eq!(new, std::slice::from_ref(&call));
+    let second = vec![(call.clone(), 3), (score.clone(), 1)];
+    let new = store.note_drift(second, after(2)).await.unwrap();
+    assert_eq!(new, std::slice::from_ref(&score));
+    let seen = |drift, count, first, last| SeenDrift {
+        drift,
+        count,
+        first_seen_at: after(first),
+        last_seen_at: after(last),
+    };
+    assert_eq!(
+        store.list_drift().await.unwrap(),
+        [seen(score, 1, 2, 2), seen(call.clone(), 5, 1, 2)]
+    );
+    let many = (0..1200).map(|n| (drift("call", &format!("f{n}")), 1));
+    let new = store.note_drift(many.collect(), after(3)).await.unwrap();
+    assert_eq!(new.len(), 998);
+    assert_eq!(store.list_drift().await.unwrap().len(), 1000);
+    // What is known is counted on.
+    store
+        .note_drift(vec![(call.clone(), 1)], after(4))
+        .await
+        .unwrap();
+    let all = store.list_drift().await.unwrap();
+    assert!(all.contains(&seen(call, 6, 1, 4)));
 }
 
 async fn credentials_keep_their_latest(store: &SharedStore) {

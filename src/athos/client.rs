@@ -10,11 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 use url::Url;
 
+use super::drift::DriftWatch;
 use super::error::{Error, Refusal};
 use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, SessionToken};
 use crate::clock::Clock;
-use crate::model::{CallDetail, CallHeader, Credential, KeyState, PlatformId, Source, Timestamp};
+use crate::model::{CallDetail, CallHeader, Credential, KeyState, Source, Timestamp};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -55,6 +56,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     keys: KeyRing,
+    drift: DriftWatch,
 }
 
 /// Which calls to list.
@@ -93,7 +95,13 @@ impl Client {
             keys: KeyRing::new(keys, clock)?,
             http: http_client(base, ANSWER_DEADLINE)?,
             base: base.clone(),
+            drift: DriftWatch::default(),
         })
+    }
+
+    /// What Athos sends that no document mentions.
+    pub fn drift(&self) -> &DriftWatch {
+        &self.drift
     }
 
     /// Puts other keys in force; requests under way go on with those they began with. Refusals are forgotten.
@@ -114,19 +122,14 @@ impl Client {
         self.keys.remember(before);
     }
 
-    /// Mints a session token for a rep (contract, `POST /session`, generation `external`).
+    /// Mints a session token (contract, `POST /session`), in the generation that `body` is of.
     ///
     /// # Errors
     /// Any [`Error`]; a quota or an unknown agent is a [`Error::Refused`] with Athos's code.
-    pub async fn mint(
-        &self,
-        rep: &PlatformId,
-        agency: Option<&PlatformId>,
-    ) -> Result<SessionToken, Error> {
-        let body = MintBody::external(rep, agency);
-        let request = self.request(Method::POST, &["session"]).json(&body);
+    pub async fn mint(&self, body: &MintBody<'_>) -> Result<SessionToken, Error> {
+        let request = self.request(Method::POST, &["session"]).json(body);
         let answer = self.send(request).await?;
-        types::read_session(&answer.body).map_err(|why| answer.unreadable(&why))
+        types::read_session(&answer.body, &self.drift).map_err(|why| answer.unreadable(&why))
     }
 
     /// Fetches one call with score and transcript (contract, `GET /calls/{callId}`).
@@ -136,7 +139,8 @@ impl Client {
     pub async fn call(&self, call_id: &str) -> Result<CallDetail, Error> {
         let request = self.request(Method::GET, &["calls", call_id]);
         let answer = self.send(request).await?;
-        let detail = types::read_detail(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        let detail =
+            types::read_detail(&answer.body, &self.drift).map_err(|why| answer.unreadable(&why))?;
         if detail.header.id == call_id {
             Ok(detail)
         } else {
@@ -189,7 +193,7 @@ impl Client {
         }
         let answer = self.send(request).await?;
         let (calls, next_cursor) =
-            types::read_list(&answer.body).map_err(|why| answer.unreadable(&why))?;
+            types::read_list(&answer.body, &self.drift).map_err(|why| answer.unreadable(&why))?;
         Ok(Page { calls, next_cursor })
     }
 
@@ -217,7 +221,7 @@ impl Client {
                 self.keys.accepted(key);
                 return Ok(answer);
             }
-            let refusal = answer.refusal(&keys);
+            let refusal = answer.refusal(&keys, &self.drift);
             let other_may_do = self.keys.refused(key, &refusal);
             refused = Error::Refused(refusal);
             if !other_may_do {
@@ -291,9 +295,9 @@ impl Answer {
         }
     }
 
-    fn refusal(&self, keys: &[Arc<ApiKey>]) -> Refusal {
+    fn refusal(&self, keys: &[Arc<ApiKey>], drift: &DriftWatch) -> Refusal {
         let status = self.status;
-        let said = types::read_refusal(&self.body);
+        let said = types::read_refusal(&self.body, drift);
         let mut message = said.message.unwrap_or_else(|| {
             status
                 .canonical_reason()

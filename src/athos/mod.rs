@@ -2,6 +2,8 @@
 //! field name, and nothing here knows about our own routes or store.
 
 mod client;
+pub mod contract;
+mod drift;
 mod error;
 mod keys;
 mod record;
@@ -11,6 +13,7 @@ pub mod signature;
 pub mod types;
 
 pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
+pub use drift::DriftWatch;
 pub use error::{Class, Error, Refusal};
 pub use roster::{AgencyWas, AgentPage};
 pub use secrets::WebhookSecrets;

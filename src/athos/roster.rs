@@ -40,7 +40,8 @@ impl Client {
             .request(Method::POST, &["agencies"])
             .json(&AgencyBody { id, name });
         let answer = self.send(request).await?;
-        let agency = types::read_agency(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        let agency = types::read_agency(&answer.body, self.drift())
+            .map_err(|why| answer.unreadable(&why))?;
         let was = match answer.status {
             StatusCode::CREATED => AgencyWas::Created,
             _ => AgencyWas::Renamed,
@@ -56,7 +57,7 @@ impl Client {
         let request = self.request(Method::POST, &["agents"]).json(new);
         match self.send(request).await {
             Ok(answer) => {
-                let (agent, agency) = types::read_registration(&answer.body)
+                let (agent, agency) = types::read_registration(&answer.body, self.drift())
                     .map_err(|why| answer.unreadable(&why))?;
                 Ok(Registration::Created(Box::new(agent), agency))
             }
@@ -85,8 +86,8 @@ impl Client {
             request = request.query(&[("cursor", cursor)]);
         }
         let answer = self.send(request).await?;
-        let (agents, next_cursor) =
-            types::read_agents(&answer.body).map_err(|why| answer.unreadable(&why))?;
+        let (agents, next_cursor) = types::read_agents(&answer.body, self.drift())
+            .map_err(|why| answer.unreadable(&why))?;
         Ok(AgentPage {
             agents,
             next_cursor,

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, source};
 use crate::model::{NotATime, Source, Timestamp};
 use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
+use crate::worker::drift;
 use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
 
 use super::Misconfigured;
@@ -83,6 +84,7 @@ pub(super) async fn run(
             tracing::error!("{before:#}");
         }
     }
+    drift::record(&athos, &*store, clock.now()).await;
     store.close().await;
     reconciled
 }

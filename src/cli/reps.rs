@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::model::PlatformId;
+use crate::model::RepId;
 use crate::store::{Actor, ErasedRows, SqliteStore, Store};
 
 use super::Misconfigured;
@@ -48,7 +48,7 @@ enum What {
 struct DeleteArgs {
     /// The rep's id, ours or Athos's
     #[arg(value_parser = rep)]
-    rep: PlatformId,
+    rep: RepId,
     /// Say how many rows there are, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -57,8 +57,8 @@ struct DeleteArgs {
     yes: bool,
 }
 
-fn rep(text: &str) -> Result<PlatformId, crate::model::BadId> {
-    PlatformId::new(text)
+fn rep(text: &str) -> Result<RepId, crate::model::BadId> {
+    RepId::new(text)
 }
 
 /// Does what is asked, and prints it on `out`.
@@ -113,7 +113,7 @@ async fn delete_rep(
     Ok(())
 }
 
-fn is_confirmed(rep: &PlatformId, out: &mut impl Write) -> io::Result<bool> {
+fn is_confirmed(rep: &RepId, out: &mut impl Write) -> io::Result<bool> {
     write!(out, "This cannot be undone. Type the id again to go on: ")?;
     out.flush()?;
     let mut line = String::new();

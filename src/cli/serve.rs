@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
 use crate::http::Deadlines;
-use crate::lifecycle::{Options, Service, asked_to_stop};
+use crate::lifecycle::{Options, Service};
 
 /// Serves.
 pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> anyhow::Result<()> {
@@ -26,25 +26,23 @@ pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> any
     };
     let service = Service::start(config, options).await?;
     let mut in_force = env_file;
-    let stop = asked_to_stop();
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            asked = &mut stop => {
-                asked?;
-                break;
+    let ended = {
+        let mut running = std::pin::pin!(service.run());
+        loop {
+            tokio::select! {
+                ended = &mut running => break ended,
+                _ = hang_ups.recv() => match reload(&service, &in_force).await {
+                    Ok(file) => in_force = file,
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "not reloaded; what was in force stays in force"
+                    ),
+                },
             }
-            _ = hang_ups.recv() => match reload(&service, &in_force).await {
-                Ok(file) => in_force = file,
-                Err(error) => tracing::error!(
-                    error = format!("{error:#}"),
-                    "not reloaded; what was in force stays in force"
-                ),
-            },
         }
-    }
+    };
     service.stop().await;
-    Ok(())
+    ended
 }
 
 /// Reads the settings again and hands them to the service; the file that is in force now.

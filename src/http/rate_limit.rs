@@ -9,7 +9,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::model::PlatformId;
+use crate::model::RepId;
 
 /// Refusals of one client that are logged in a minute.
 const LINES_PER_CLIENT: NonZeroU32 = NonZeroU32::new(30).unwrap();
@@ -18,7 +18,7 @@ const LINES: NonZeroU32 = NonZeroU32::new(600).unwrap();
 
 /// Counts session tokens by rep.
 pub struct MintLimit {
-    limiter: DefaultKeyedRateLimiter<PlatformId>,
+    limiter: DefaultKeyedRateLimiter<RepId>,
     clock: DefaultClock,
 }
 
@@ -36,7 +36,7 @@ impl MintLimit {
     ///
     /// # Errors
     /// The wait.
-    pub fn count(&self, rep: &PlatformId) -> Result<(), Duration> {
+    pub fn count(&self, rep: &RepId) -> Result<(), Duration> {
         self.limiter
             .check_key(rep)
             .map_err(|refused| refused.wait_time_from(self.clock.now()))

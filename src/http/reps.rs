@@ -17,7 +17,7 @@ use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::events::operator;
 use super::state::AppState;
-use crate::model::PlatformId;
+use crate::model::RepId;
 use crate::store::ErasedRows;
 
 /// How long a caller waits for the end. Less than a request may take.
@@ -75,8 +75,8 @@ async fn erase_rep(
     let actor = operator(caller)?;
     let Query(query) =
         query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
-    let rep = PlatformId::new(&rep)
-        .map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;
+    let rep =
+        RepId::new(&rep).map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;
     let now = state.clock.now();
     if query.dry_run {
         let rows = state.store.would_erase(&rep, now).await?;

@@ -60,7 +60,7 @@ impl FromRequest<AppState> for SignedWebhook {
             received_at: now,
             signed_at_secs,
             secret,
-            said: types::read_event(&body).map_err(|why| why.to_string()),
+            said: types::read_delivery(&body, state.athos.drift()).map_err(|why| why.to_string()),
             body: body.into(),
         }))
     }

@@ -31,7 +31,7 @@ pub struct Mint {
     pub id: String,
     /// When it was asked for.
     pub requested_at: Timestamp,
-    /// For whom.
+    /// For whom: our id of the rep, or Athos's where ours is not known.
     #[schema(example = "rep_8842")]
     pub rep: String,
     /// Of which agency.

@@ -3,6 +3,7 @@
 
 mod erasure;
 mod error;
+mod identity;
 mod inspect;
 mod mints;
 mod reconcile;
@@ -14,12 +15,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
+use crate::athos::contract::LearntContract;
 use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, Credential, PlatformId, Scope, Source, Timestamp,
+    CallDetail, CallEvent, CallRow, CallStatus, Credential, Drift, PlatformId, RepId, Scope,
+    SeenDrift, Source, Timestamp,
 };
 
 pub use erasure::ErasedRows;
 pub use error::StoreError;
+pub use identity::{IdentityKind, Pairing};
 pub use inspect::{
     Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
@@ -160,7 +164,7 @@ pub struct NewMint {
     /// When it was asked for.
     pub requested_at: Timestamp,
     /// For whom.
-    pub rep: PlatformId,
+    pub rep: RepId,
     /// Of which agency.
     pub agency: Option<PlatformId>,
     /// Who asked: `user` or `service`.
@@ -344,6 +348,15 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Settled>;
 
+    /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
+    /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64>;
+
     /// When the next event is due, if any is waiting.
     async fn next_due(&self) -> StoreResult<Option<Timestamp>>;
 
@@ -355,6 +368,23 @@ pub trait Store: Send + Sync {
 
     /// Records what came of it.
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+
+    /// Learns ids from Athos's roster, and gives ours to the calls and mints that had only Athos's. What Athos has on
+    /// record replaces what was known; the rest does not. Returns what is known now, one for each.
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>>;
+
+    /// What Athos calls a rep of ours, if that has been learnt.
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>>;
+
+    /// Remembers which generation of the contract Athos speaks.
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()>;
+
+    /// Which generation Athos was last found to speak.
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>>;
 
     /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
     /// were good. A token that was never used looks the same.
@@ -431,8 +461,20 @@ pub trait Store: Send + Sync {
     /// Which events [`Store::replay`] would replay. Writes nothing.
     async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>>;
 
-    /// Makes events pending as if they had just come in, unless they wait already or have no body any more, and records who did it; their ids.
+    /// Makes events pending as if they had just come in, unless they wait already or have no body any more, and records who
+    /// did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+
+    /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
+    /// are kept.
+    async fn note_drift(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>>;
+
+    /// What Athos sends that no document mentions, the latest to appear first.
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
 
     /// Records how secrets and keys fare; what is on record and later stays.
     async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
@@ -442,15 +484,10 @@ pub trait Store: Send + Sync {
 
     /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
     /// until `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].
-    async fn erase(
-        &self,
-        rep: &PlatformId,
-        actor: Actor,
-        now: Timestamp,
-    ) -> StoreResult<ErasedRows>;
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// How many rows [`Store::erase`] would remove. Writes nothing.
-    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows>;
+    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// Finishes the erasures that were begun and broke off; how many there were.
     async fn resume_erasures(&self) -> StoreResult<usize>;
@@ -481,4 +518,7 @@ pub trait Store: Send + Sync {
 
     /// Finishes what was queued and closes the files.
     async fn close(&self);
+
+    /// Returns when nothing can be written any more, closed or failed; only a new process helps.
+    async fn failed(&self);
 }

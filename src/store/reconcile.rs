@@ -58,7 +58,7 @@ pub struct NewRun {
     pub continues: bool,
     /// The earliest it looks at, on the axis of the source.
     pub from: Timestamp,
-    /// The latest.
+    /// The latest, until its end says better.
     pub to: Timestamp,
     /// When it began.
     pub started_at: Timestamp,
@@ -77,6 +77,8 @@ pub struct RunEnd {
     pub repaired: u32,
     /// Why it did not reach the end, in words.
     pub error: Option<String>,
+    /// Up to where all is reconciled, if that is not where it was to look.
+    pub until: Option<Timestamp>,
 }
 
 /// A reconciliation, as it is on record.

@@ -1,6 +1,7 @@
 //! The worker: claims due events, has them attempted, and settles them. It never holds a lock while it
 //! waits for Athos: a claim is a lease, and the work of a worker that dies is due again when the lease ends.
 
+pub mod drift;
 pub mod gate;
 mod process;
 pub mod reconcile;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +85,10 @@ pub struct Worker {
     keeping: Keeping,
     concurrency: usize,
     heartbeat: AtomicI64,
+    /// Whoever has recorded drift finds it in the store.
+    recording: Mutex<()>,
+    /// What time it was; at the start later than any, for what an earlier process wrote may be of another clock, too.
+    latest: AtomicI64,
 }
 
 /// What became of an attempt that ran as a task.
@@ -106,7 +112,15 @@ impl Worker {
             keeping,
             concurrency: concurrency as usize,
             heartbeat,
+            recording: Mutex::new(()),
+            latest: AtomicI64::new(i64::MAX),
         }
+    }
+
+    /// Writes down what Athos sends that no document mentions.
+    pub async fn record_drift(&self) {
+        let _turn = self.recording.lock().await;
+        drift::record(&self.athos, &*self.store, self.clock.now()).await;
     }
 
     /// Whether Athos may be asked, and why not.
@@ -121,7 +135,9 @@ impl Worker {
 
     /// Whether the worker has shown life recently enough.
     pub fn is_alive(&self) -> bool {
-        self.clock.now().since(self.last_beat()) < POLL * 6
+        let (now, beat) = (self.clock.now(), self.last_beat());
+        // One of long after now is of before the clock was set back.
+        now.since(beat).max(beat.since(now)) < POLL * 6
     }
 
     fn beat(&self) {
@@ -204,6 +220,7 @@ impl Worker {
         attempts: &mut JoinSet<Attempted>,
     ) -> StoreResult<Started> {
         let now = self.clock.now();
+        self.mind_the_clock(now).await?;
         let free = self.concurrency.saturating_sub(attempts.len());
         if free == 0 {
             return Ok(Started::Some);
@@ -231,6 +248,29 @@ impl Worker {
             attempts.spawn(async move { worker.attempt(event).await });
         }
         Ok(started)
+    }
+
+    /// When an event is due is a time in its row. After the clock was set back it would be due as much later.
+    async fn mind_the_clock(&self, now: Timestamp) -> StoreResult<()> {
+        let before = self.latest.swap(now.as_millis(), Ordering::Relaxed);
+        if now.as_millis() >= before {
+            return Ok(());
+        }
+        let waits = retry::longest_waits();
+        match self.store.shorten_waits(now, LEASE, &waits).await {
+            Ok(0) => Ok(()),
+            Ok(events) => {
+                tracing::warn!(
+                    events,
+                    "the clock was set back; what waited for later times is due as if it had not been"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                self.latest.store(before, Ordering::Relaxed);
+                Err(error)
+            }
+        }
     }
 
     async fn claim(

@@ -22,6 +22,8 @@ pub use report::{Asked, Ended, Progress, Reading, Tally, Window};
 /// How long after its scoring a call's webhook is on its way rather than lost. Runs that nobody asked for leave such
 /// calls to the next one, so that a repair means something.
 const WEBHOOK_UNDER_WAY: Duration = Duration::from_secs(30);
+/// How far Athos's clock may be ahead of ours before that means that ours is wrong: as far as a webhook's may.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 /// Soonest look after one that the gate turned away.
 const SOONEST_RETURN: Duration = Duration::from_secs(1);
 
@@ -98,7 +100,10 @@ impl Reconciler {
         let now = self.clock.now();
         let is_under_way = |call: &CallHeader| {
             let scored_at = call.scored_at;
-            scored_at.is_some_and(|at| now.since(at) < WEBHOOK_UNDER_WAY)
+            // By a clock far behind Athos's every call would be one of just now.
+            scored_at.is_some_and(|at| {
+                now.since(at) < WEBHOOK_UNDER_WAY && at.since(now) <= CLOCKS_DIFFER
+            })
         };
         self.run_in_turn(Asked::default(), is_under_way, |_| {})
             .await
@@ -150,6 +155,7 @@ impl Reconciler {
             pages: 0,
             seen: 0,
             repaired: 0,
+            until: window.from.plus(self.reading.overlap),
         };
         let read = self.read_pages(&mut tally, asked, leave_out, watch).await?;
         if let Some(id) = id {
@@ -159,6 +165,7 @@ impl Reconciler {
                 seen: tally.seen,
                 repaired: tally.repaired,
                 error: read.as_ref().err().map(|why| why.as_str().to_owned()),
+                until: (asked.window.is_none() && read.is_ok()).then_some(tally.until),
             };
             self.store.finish_run(id, end).await?;
         }
@@ -222,6 +229,11 @@ impl Reconciler {
                 Err(error) => return failed(error.to_string()),
             };
             tally.pages += 1;
+            if tally.pages == 1
+                && let Some(latest) = page.calls.iter().filter_map(|call| self.place(call)).max()
+            {
+                tally.until = latest.min(tally.window.to);
+            }
             tally.seen += u32::try_from(page.calls.len()).unwrap_or(u32::MAX);
             let calls = page.calls.len();
             let repairs = self.repair(page.calls, asked.dry_run, &leave_out).await?;
@@ -241,6 +253,14 @@ impl Reconciler {
                 return failed(format!("asking Athos is paused: {}", hold.reason));
             }
             cursor = Some(next);
+        }
+    }
+
+    /// Where a call stands on the list's axis.
+    fn place(&self, call: &CallHeader) -> Option<Timestamp> {
+        match self.source() {
+            Source::Roleplay => call.ended_at,
+            Source::RealCall => call.started_at,
         }
     }
 

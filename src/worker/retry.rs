@@ -51,6 +51,15 @@ pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -
     Next::Retry(now.plus(wait))
 }
 
+/// The longest that the schedule makes an event wait that has spent none, one, two … attempts; the last is for any more.
+#[must_use]
+pub fn longest_waits() -> [Duration; FIRST_DELAYS.len() + 2] {
+    std::array::from_fn(|spent| match u32::try_from(spent) {
+        Ok(spent @ 1..) => delay(spent, 1.0),
+        _ => Duration::ZERO,
+    })
+}
+
 /// The delay after attempt number `attempt` (from 1), jittered.
 fn delay(attempt: u32, jitter: f64) -> Duration {
     let index = attempt.saturating_sub(1) as usize;
@@ -109,6 +118,17 @@ mod tests {
         assert_eq!(wait(&asked).as_secs(), 90);
         let asked_less = after_failure(&refused(503, Some(1)), 4, NOW, 0.5);
         assert_eq!(wait(&asked_less).as_secs(), 60);
+    }
+
+    #[test]
+    fn no_wait_of_the_schedule_is_longer_than_the_longest() {
+        let longest = longest_waits();
+        assert_eq!(longest[0], Duration::ZERO);
+        for attempt in 1..20 {
+            let waited = wait(&after_failure(&Error::Timeout, attempt, NOW, 1.0));
+            let place = (attempt as usize).min(longest.len() - 1);
+            assert_eq!(waited.as_millis(), longest[place].as_millis(), "{attempt}");
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Running {
         Self { process, out }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limits(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap()
+    }
+
     /// What it logs.
     pub(crate) fn stderr(&mut self) -> ChildStderr {
         self.process.stderr.take().unwrap()

@@ -42,6 +42,15 @@ async fn the_demo_prints_where_things_are_and_the_readmes_loop_works_against_it(
     let keys: Vec<_> = facts.iter().map(|(key, _)| key.as_str()).collect();
     let expected = ["page", "simulator", "service-token", "webhook", "database"];
     assert_eq!(keys[..5], expected);
+    #[cfg(target_os = "linux")]
+    {
+        let limits = demo.limits();
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
+        let core: Vec<_> = core.unwrap().split_whitespace().skip(4).take(2).collect();
+        assert_eq!(core, ["0", "0"], "a core dump would hold secrets: {limits}");
+    }
     let fact = |name: &str| &facts.iter().find(|(key, _)| key == name).unwrap().1;
     let (page, simulator, service) = (fact("page"), fact("simulator"), fact("service-token"));
     let database = fact("database").to_owned();

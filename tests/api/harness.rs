@@ -58,6 +58,8 @@ pub(crate) struct Secrets {
 /// A service, its vendor and its clock.
 pub(crate) struct TestApp {
     pub(crate) clock: ManualClock,
+    /// The same clock, unless they were set apart.
+    pub(crate) clock_of_athos: ManualClock,
     pub(crate) secrets: Secrets,
     pub(crate) simulator: Running,
     /// What the service was started with.
@@ -96,7 +98,11 @@ impl TestApp {
             webhook_retry: Duration::ZERO,
             ..simulator::Options::default()
         };
-        let simulator = simulator::start(options, clock.clock(), shutdown.clone())
+        let clock_of_athos = match setup.clocks_apart {
+            true => ManualClock::starting_at(start_time()),
+            false => clock.clone(),
+        };
+        let simulator = simulator::start(options, clock_of_athos.clock(), shutdown.clone())
             .await
             .unwrap();
         let config = setup.config(&simulator.base_url(), folder.path());
@@ -115,6 +121,7 @@ impl TestApp {
         Self {
             http: http_client(),
             clock,
+            clock_of_athos,
             secrets: setup.secrets,
             simulator,
             config,

@@ -286,8 +286,7 @@ async fn an_erased_rep_is_in_no_file_and_everyone_else_is_untouched() {
     let mut live = app.live(&app.secrets.service, None).await;
     assert!(app.database_holds(rep) && holds_any(&app, &spoken));
 
-    let expected =
-        json!({ "calls": 2, "details": 2, "events": 3, "attempts": 4, "acts": 2, "mints": 2 });
+    let expected = json!({ "calls": 2, "details": 2, "events": 3, "attempts": 4, "acts": 2, "mints": 2, "identities": 0 });
     let dry = delete(
         &app,
         &format!("/athos/reps/{rep}?dryRun=true"),
@@ -334,8 +333,7 @@ async fn an_erased_rep_is_in_no_file_and_everyone_else_is_untouched() {
     // A stream that was open goes on with what comes next.
     let next = scored_call(&app, "rep_other").await;
     assert_eq!(live.next().await.unwrap().data["id"], next.as_str());
-    let none =
-        json!({ "calls": 0, "details": 0, "events": 0, "attempts": 0, "acts": 0, "mints": 0 });
+    let none = json!({ "calls": 0, "details": 0, "events": 0, "attempts": 0, "acts": 0, "mints": 0, "identities": 0 });
     assert_eq!(erase(&app, rep).await, none, "again it is harmless");
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{API, Left, Setup, TestApp};
+use crate::harness::{API, Left, Setup, TestApp, start_time};
 use crate::log::Mark;
 use crate::scores::{fetched, scored};
 
@@ -72,32 +72,29 @@ async fn of_both_sources(server: &MockServer) -> TestApp {
 async fn each_source_is_asked_for_by_name_with_a_window_of_its_own() {
     let server = MockServer::start().await;
     lists(&server, "roleplay", &[]).await;
-    lists(&server, "real_call", &[]).await;
-    let app = of_both_sources(&server).await;
-    let began = app.now();
-    assert_eq!(
-        run(&app, Source::Roleplay).await.window.from,
-        began.minus(2 * HOUR)
-    );
+    let began = start_time();
+    let call = real_call("call_1", began.minus(HOUR), HOUR / 2);
+    lists(&server, "real_call", &[call]).await;
+    let mut app = of_both_sources(&server).await;
+    let first = run(&app, Source::Roleplay).await;
+    assert_eq!(first.window.from, began.minus(2 * HOUR));
     // The overlap covers the longest call before what it covers of the scoring.
-    assert_eq!(
-        run(&app, Source::RealCall).await.window.from,
-        began.minus(6 * HOUR)
-    );
+    let first = run(&app, Source::RealCall).await;
+    assert_eq!(first.window.from, began.minus(6 * HOUR));
     app.clock.advance(HOUR);
     assert_eq!(
         run(&app, Source::RealCall).await.window.from,
-        began.minus(6 * HOUR)
-    );
-    assert_eq!(
-        run(&app, Source::RealCall).await.window.from,
-        began.minus(5 * HOUR),
-        "from the end of its own last run"
+        began.minus(7 * HOUR),
+        "from the start of the latest call on its own list"
     );
     assert_eq!(
         run(&app, Source::Roleplay).await.window.from,
         began.minus(2 * HOUR)
     );
+    app.leaves(Left {
+        waiting: 1,
+        dead: 0,
+    });
 }
 
 #[tokio::test]

@@ -195,9 +195,10 @@ async fn after_an_outage_it_looks_from_the_last_completed_run_on() {
     assert_eq!(tally.repaired, 1);
     app.work().await;
     assert_eq!(app.call(&id).await["status"], "scored");
-    // From here on, from this run.
+    // From here on, from the latest call of this run's list.
     app.clock.advance(5 * MINUTE);
-    assert_eq!(run(&app).await.window.from, tally.window.to.minus(OVERLAP));
+    assert_eq!(tally.until, began);
+    assert_eq!(run(&app).await.window.from, began.minus(OVERLAP));
 }
 
 #[tokio::test]

@@ -64,9 +64,9 @@ async function freePort() {
   return port;
 }
 
-/** The whole loop; ports are the system's choice. */
-export async function startDemo() {
-  const demo = await start(["demo", "--bind", "127.0.0.1:0", "--simulator-bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY]);
+/** The whole loop; ports are the system's choice. `more` are further flags. */
+export async function startDemo(...more) {
+  const demo = await start(["demo", "--bind", "127.0.0.1:0", "--simulator-bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY, ...more]);
   return { page: new URL(demo.facts.page), simulator: new URL(demo.facts.simulator), stop: demo.stop };
 }
 

@@ -57,6 +57,55 @@ test("compliance shows categories, verdicts, evidence and explanations", async (
   await expect(category.last().locator(".verdict")).toHaveText(["No", "Not assessed"]);
 });
 
+test("the older map of sections, and what nobody has documented, are shown too", async ({ page, demo }) => {
+  const sections = {
+    callOpening: { label: "Call Opening", score: 6, maxScore: 8, notes: "Not everything was said.", reviewer: { team: "Second line" } },
+    needs_analysis: { score: 0, maxScore: 4 },
+    closing: { label: "Closing" },
+    disclaimer: "Assessed by machine.",
+  };
+  await show(page, demo, call({}, { compliancePercent: 50, complianceScorecard: sections, talkRatio: 0.41, coach: { nextStep: "Ask <b>first</b>" } }));
+  const category = page.locator("details.category");
+  await expect(category).toHaveCount(3);
+  await expect(category.nth(0).locator("summary")).toHaveText(/Call Opening.*6 of 8 points.*75%/);
+  await category.nth(0).locator("summary").click();
+  await expect(category.nth(0)).toContainText("Not everything was said.");
+  await expect(category.nth(0).locator(".generic")).toContainText("Second line");
+  await expect(category.nth(1).locator("summary"), "zero points are zero").toHaveText(/Needs analysis.*0 of 4 points.*0%/);
+  await expect(category.nth(2).locator("summary"), "no points are no zero").toHaveText(/Closing.*Not assessed/);
+  await expect(page.locator(".compliance > .generic")).toContainText("Assessed by machine.");
+  const more = page.locator("section").filter({ has: page.getByRole("heading", { name: "More from Athos" }) });
+  await expect(more).toContainText("Talk ratio");
+  await expect(more).toContainText("Ask <b>first</b>");
+});
+
+test("compliance that was not assessed is not shown as zero", async ({ page, demo }) => {
+  await show(page, demo, call());
+  await expect(page.locator(".compliance-total")).toContainText("Not assessed");
+  await expect(page.locator(".compliance-total")).not.toContainText("%");
+});
+
+test("no compliance at all is zero", async ({ page, demo }) => {
+  await show(page, demo, call({ compliancePercent: 0 }, { compliancePercent: 0 }));
+  await expect(page.locator(".compliance-total")).toContainText("0%");
+});
+
+test("a transcript that was removed is said to be", async ({ page, demo }) => {
+  await show(page, demo, call({ transcript: [], transcriptPurgedAt: "2026-07-05T10:00:00.000Z" }));
+  await expect(page.locator(".call-transcript .empty")).toHaveText("The transcript is not kept any more: it was removed on Jul 5, as this service is set to.");
+});
+
+for (const overallScore of [0, null]) {
+  test(`a real call with the score ${overallScore} has no headline score`, async ({ page, demo }) => {
+    const transcript = [{ role: "persona", content: "Hello?", startTime: 1.2, endTime: 2 }, { role: "rep", content: "Hi.", startTime: 75.9, endTime: 77 }];
+    await show(page, demo, call({ source: "real_call", drillKey: null, overallScore, transcript }, { overallScore, compliancePercent: 85 }));
+    await expect(page.getByRole("img", { name: "No headline score" })).toBeVisible();
+    await expect(page.getByRole("heading", { name: "Real call" })).toBeVisible();
+    await expect(page.locator(".turn-who")).toHaveText(["Customer 0:01", "Rep 1:15"]);
+    await expect(page.locator(".compliance-total")).toContainText("85%");
+  });
+}
+
 test("the README's picture is of this page", async ({ page, demo, rep }) => {
   const file = new URL("../../docs/practice-page.png", import.meta.url);
   const complianceScorecard = {

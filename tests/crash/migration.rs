@@ -85,7 +85,7 @@ async fn version(db: &mut SqliteConnection) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_half_migrated_database_is_as_it_was_and_the_next_start_goes_on() {
+async fn a_migration_that_was_killed_leaves_the_database_as_it_was_and_the_next_start_goes_on() {
     let rounds = Rounds::of("migration");
     let newest = MIGRATIONS.iter().count() as i64;
     assert!(newest > 1, "there is nothing to migrate");

@@ -184,7 +184,7 @@ impl Phase for Reconcile {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_webhook_survives_being_killed_at_any_moment() {
+async fn every_acknowledged_webhook_survives_a_service_that_is_killed_at_any_moment() {
     kill_again_and_again::<Accept>().await;
 }
 

@@ -3,7 +3,8 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::Fields;
+use super::{Fields, known};
+use crate::athos::drift::DriftWatch;
 use crate::model::{CallContent, CallDetail, CallHeader, Source, Speaker, Turn};
 
 impl Fields {
@@ -26,8 +27,8 @@ impl Fields {
 
 /// Reads a call's detail. What is kept of it is Athos's own JSON, key for key, without the recording's link:
 /// that one is short-lived and a credential.
-pub(in crate::athos) fn read_detail(body: &[u8]) -> Result<CallDetail, String> {
-    let Fields(fields) = Fields::read(body)?;
+pub(in crate::athos) fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<CallDetail, String> {
+    let Fields(fields) = Fields::read(body)?.watched(&known::CALL, drift);
     let has_recording = fields.get("audioUrl").is_some_and(Value::is_string);
     let mut raw = Value::Object(fields);
     strip_audio(&mut raw);
@@ -104,8 +105,10 @@ fn read_turn(turn: Value) -> Option<Turn> {
 
 pub(in crate::athos) fn read_list(
     body: &[u8],
+    drift: &DriftWatch,
 ) -> Result<(Vec<CallHeader>, Option<String>), String> {
-    Fields::read(body)?.into_page(|row| row.call_header())
+    let fields = Fields::read(body)?.watched(&known::CALLS, drift);
+    fields.into_page(|row| row.call_header())
 }
 
 #[cfg(test)]
@@ -118,7 +121,7 @@ mod tests {
     #[test]
     fn both_generations_of_detail_are_read_and_no_recording_link_is_kept() {
         for (body, compliance) in [(EXTERNAL, None), (ROSTER, Some(85.0))] {
-            let detail = read_detail(body).unwrap();
+            let detail = read_detail(body, &DriftWatch::default()).unwrap();
             assert_eq!(detail.header.id, "athos_call_GZ1DjOkZv_VEPoE-CJ8mp");
             assert_eq!(detail.header.identity.rep.as_deref(), Some("rep_8842"));
             assert_eq!(detail.overall_score, Some(82.0));
@@ -147,7 +150,7 @@ mod tests {
     fn no_score_is_never_zero_and_zero_in_practice_is_a_score() {
         let score = |source: &str, score: &str| {
             let raw = format!(r#"{{"id":"c","source":"{source}","score":{score}}}"#);
-            let detail = read_detail(raw.as_bytes()).unwrap();
+            let detail = read_detail(raw.as_bytes(), &DriftWatch::default()).unwrap();
             assert_eq!(detail.raw, raw, "as Athos gave it");
             (detail.overall_score, detail.compliance_percent)
         };
@@ -177,14 +180,14 @@ mod tests {
     #[test]
     fn unknown_fields_are_kept_and_absent_ones_are_nothing() {
         let raw = r#"{"id":"c","new":{"deep":[1,2.50]},"score":{"newScore":1},"audioUrl":"x","z":{"audioUrl":"y"}}"#;
-        let detail = read_detail(raw.as_bytes()).unwrap();
+        let detail = read_detail(raw.as_bytes(), &DriftWatch::default()).unwrap();
         assert_eq!(
             detail.raw,
             r#"{"id":"c","new":{"deep":[1,2.5]},"score":{"newScore":1},"z":{}}"#
         );
         assert_eq!(detail.overall_score, None);
         assert_eq!(detail.header.ended_at, None);
-        assert!(read_detail(b"{}").is_err());
-        assert!(read_detail(b"<html>").is_err());
+        assert!(read_detail(b"{}", &DriftWatch::default()).is_err());
+        assert!(read_detail(b"<html>", &DriftWatch::default()).is_err());
     }
 }

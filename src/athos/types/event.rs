@@ -1,6 +1,7 @@
 //! The webhook `call.scored`: read when it comes, and written for one that never came.
 
-use super::Fields;
+use super::{Fields, known};
+use crate::athos::drift::DriftWatch;
 use crate::model::{CallEvent, CallHeader, EventOutcome, PlatformId};
 
 /// Why a signed body is not an event we know.
@@ -17,12 +18,24 @@ pub enum NotUnderstood {
     Missing(&'static str),
 }
 
-/// Reads the body of a webhook. Call it on verified bytes only.
+/// Reads the body of a webhook that has just come, and notes what is new in it. Call it on verified bytes only.
 ///
 /// # Errors
 /// When the body is not an event we know; it is kept all the same, as `ignored`.
-pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
+pub fn read_delivery(body: &[u8], drift: &DriftWatch) -> Result<CallEvent, NotUnderstood> {
     let fields = Fields::read(body).map_err(NotUnderstood::NotJson)?;
+    as_event(&fields.watched(&known::WEBHOOK, drift))
+}
+
+/// Reads the body of an event that is kept.
+///
+/// # Errors
+/// When the body is not an event we know.
+pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
+    as_event(&Fields::read(body).map_err(NotUnderstood::NotJson)?)
+}
+
+fn as_event(fields: &Fields) -> Result<CallEvent, NotUnderstood> {
     match fields
         .text("event")
         .ok_or(NotUnderstood::Missing("event"))?

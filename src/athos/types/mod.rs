@@ -3,6 +3,7 @@
 
 mod call;
 mod event;
+mod known;
 mod mint;
 mod refusal;
 mod roster;
@@ -15,9 +16,9 @@ use crate::model::{Identity, Timestamp};
 
 pub use call::read_content;
 pub(super) use call::{read_detail, read_list, read_recording};
-pub use event::{NotUnderstood, read_event, write_event};
-pub use mint::SessionToken;
-pub(super) use mint::{MintBody, read_session};
+pub use event::{NotUnderstood, read_delivery, read_event, write_event};
+pub(super) use mint::read_session;
+pub use mint::{MintBody, SessionToken};
 pub(super) use refusal::read_refusal;
 pub use roster::{
     Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, NewAgent, Registration,

@@ -1,7 +1,8 @@
 //! The envelope that Athos's errors come in.
 
-use super::Fields;
 use super::roster::ExistingAgent;
+use super::{Fields, known};
+use crate::athos::drift::DriftWatch;
 
 /// What Athos says about itself when it refuses.
 #[derive(Debug, Default)]
@@ -14,13 +15,14 @@ pub(in crate::athos) struct RefusalBody {
 }
 
 /// Never fails: an answer that is not Athos's envelope (a proxy's page, say) reads as nothing said.
-pub(in crate::athos) fn read_refusal(body: &[u8]) -> RefusalBody {
+pub(in crate::athos) fn read_refusal(body: &[u8], drift: &DriftWatch) -> RefusalBody {
     let error = Fields::read(body)
         .ok()
         .and_then(|mut fields| fields.take_object("error"));
-    let Some(mut error) = error else {
+    let Some(error) = error else {
         return RefusalBody::default();
     };
+    let mut error = error.watched(&known::ERROR, drift);
     RefusalBody {
         code: error.text("code"),
         message: error.text("message"),
@@ -38,20 +40,28 @@ mod tests {
 
     #[test]
     fn a_refusal_that_is_not_the_envelope_reads_as_nothing_said() {
-        let said =
-            read_refusal(br#"{"error":{"code":"X","message":"m","requestId":"r","details":{}}}"#);
+        let said = read_refusal(
+            br#"{"error":{"code":"X","message":"m","requestId":"r","details":{}}}"#,
+            &DriftWatch::default(),
+        );
         assert_eq!(said.code.as_deref(), Some("X"));
         assert_eq!(said.request_id.as_deref(), Some("r"));
         assert_eq!(said.existing_agent, None);
-        assert!(read_refusal(b"<html>502</html>").code.is_none());
-        assert!(read_refusal(b"").code.is_none());
+        assert!(
+            read_refusal(b"<html>502</html>", &DriftWatch::default())
+                .code
+                .is_none()
+        );
+        assert!(read_refusal(b"", &DriftWatch::default()).code.is_none());
     }
 
     #[test]
     fn the_details_of_a_conflict_name_the_agent_that_is_there() {
         let body = br#"{"error":{"code":"AGENT_ALREADY_EXISTS","message":"m","requestId":"r",
             "details":{"agentId":"athos_agent_1","agencyId":"athos_agency_1","matchedOn":"email"}}}"#;
-        let existing = read_refusal(body).existing_agent.unwrap();
+        let existing = read_refusal(body, &DriftWatch::default())
+            .existing_agent
+            .unwrap();
         assert_eq!(existing.agent_id, "athos_agent_1");
         assert_eq!(existing.agency_id.as_deref(), Some("athos_agency_1"));
         assert_eq!(existing.matched_on, Handle::Email);

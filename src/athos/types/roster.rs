@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Fields;
+use super::{Fields, known};
+use crate::athos::drift::DriftWatch;
 use crate::model::{PlatformId, Timestamp};
 
 /// An agency, as Athos has it on record.
@@ -198,19 +199,26 @@ impl Fields {
     }
 }
 
-pub(in crate::athos) fn read_agency(body: &[u8]) -> Result<Agency, String> {
-    Fields::read(body)?.agency()
+pub(in crate::athos) fn read_agency(body: &[u8], drift: &DriftWatch) -> Result<Agency, String> {
+    Fields::read(body)?.watched(&known::AGENCY, drift).agency()
 }
 
-pub(in crate::athos) fn read_registration(body: &[u8]) -> Result<(Agent, Agency), String> {
-    let mut fields = Fields::read(body)?;
+pub(in crate::athos) fn read_registration(
+    body: &[u8],
+    drift: &DriftWatch,
+) -> Result<(Agent, Agency), String> {
+    let mut fields = Fields::read(body)?.watched(&known::REGISTRATION, drift);
     let agent = fields.take_object("agent").ok_or("it has no agent")?;
     let agency = fields.take_object("agency").ok_or("it has no agency")?;
     Ok((agent.agent()?, agency.agency()?))
 }
 
-pub(in crate::athos) fn read_agents(body: &[u8]) -> Result<(Vec<Agent>, Option<String>), String> {
-    Fields::read(body)?.into_page(|row| row.agent())
+pub(in crate::athos) fn read_agents(
+    body: &[u8],
+    drift: &DriftWatch,
+) -> Result<(Vec<Agent>, Option<String>), String> {
+    let fields = Fields::read(body)?.watched(&known::AGENTS, drift);
+    fields.into_page(|row| row.agent())
 }
 
 #[cfg(test)]
@@ -239,18 +247,20 @@ mod tests {
         let body = br#"{"agent":{"id":"athos_agent_1","firstName":"Dana","lastName":"Reyes","email":"d@e.f","npn":null,
             "platformAgentId":null,"agencyId":"athos_agency_1","createdAt":"2026-06-05T18:09:14.000Z","new":1},
             "agency":{"id":"athos_agency_1","name":"Acme","platformAgencyId":"acme","createdAt":"x"}}"#;
-        let (agent, agency) = read_registration(body).unwrap();
+        let drift = DriftWatch::default();
+        let (agent, agency) = read_registration(body, &drift).unwrap();
+        assert_eq!(drift.take().len(), 1, "the new field");
         assert_eq!(agent.id, "athos_agent_1");
         assert_eq!(agent.email.as_deref(), Some("d@e.f"));
         assert_eq!(agent.platform_id, None);
         assert_eq!(agency.platform_id.as_deref(), Some("acme"));
         assert!(!format!("{agent:?}").contains("Reyes"));
-        assert!(read_registration(b"{}").is_err());
+        assert!(read_registration(b"{}", &drift).is_err());
 
         let page = br#"{"data":[{"id":"athos_agent_1","agencyId":"a"}],"nextCursor":"c"}"#;
-        let (agents, next) = read_agents(page).unwrap();
+        let (agents, next) = read_agents(page, &drift).unwrap();
         assert_eq!((agents.len(), next.as_deref()), (1, Some("c")));
-        assert!(read_agents(br#"{"data":[{"id":"athos_agent_1"}]}"#).is_err());
+        assert!(read_agents(br#"{"data":[{"id":"athos_agent_1"}]}"#, &drift).is_err());
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::identities::{self, push_named, push_ours};
 use crate::model::{CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Timestamp};
 use crate::store::{
-    CallChange, CallFilter, CallPage, Changes, EventCall, PageKey, StoreError, StoreResult,
-    StoredCall,
+    CallChange, CallFilter, CallPage, Changes, EventCall, IdentityKind, PageKey, StoreError,
+    StoreResult, StoredCall,
 };
 
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
@@ -24,12 +25,23 @@ pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, T
     let mut offset = 0_i64;
     sql.push_values(events, |mut row, (event, received_at)| {
         offset += 1;
+        let who = &event.identity;
         row.push_bind(&*event.call_id)
             .push("'processing'")
-            .push_bind(&*event.source)
-            .push_bind(event.identity.rep.as_deref())
-            .push_bind(event.identity.agency.as_deref())
-            .push_bind(event.identity.athos_rep.as_deref())
+            .push_bind(&*event.source);
+        push_ours(
+            &mut row,
+            IdentityKind::Rep,
+            who.rep.as_deref(),
+            who.athos_rep.as_deref(),
+        );
+        push_ours(
+            &mut row,
+            IdentityKind::Agency,
+            who.agency.as_deref(),
+            who.athos_agency.as_deref(),
+        );
+        row.push_bind(event.identity.athos_rep.as_deref())
             .push_bind(event.identity.athos_agency.as_deref())
             .push_bind(event.occurred_at.unwrap_or(*received_at).as_millis())
             .push("(SELECT rev FROM latest_rev) + ")
@@ -45,6 +57,7 @@ pub(super) async fn store_detail(
     now: Timestamp,
 ) -> StoreResult<()> {
     let call = &detail.header;
+    let who = identities::meet(tx, &call.identity, now).await?;
     let known: Option<(String, bool)> = sqlx::query_as(
         "SELECT raw, has_recording FROM call_details JOIN calls ON seq = call_seq \
          WHERE id = ? AND status = 'scored'",
@@ -64,7 +77,7 @@ pub(super) async fn store_detail(
                  (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
            status = excluded.status, source = excluded.source, \
-           rep = coalesce(excluded.rep, rep), agency = coalesce(excluded.agency, agency), \
+           rep = coalesce(?, rep, excluded.rep), agency = coalesce(?, agency, excluded.agency), \
            athos_rep = coalesce(excluded.athos_rep, athos_rep), \
            athos_agency = coalesce(excluded.athos_agency, athos_agency), \
            drill_key = excluded.drill_key, started_at = excluded.started_at, \
@@ -77,10 +90,10 @@ pub(super) async fn store_detail(
     )
     .bind(&*call.id)
     .bind(&*call.source)
-    .bind(call.identity.rep.as_deref())
-    .bind(call.identity.agency.as_deref())
-    .bind(call.identity.athos_rep.as_deref())
-    .bind(call.identity.athos_agency.as_deref())
+    .bind(who.rep.as_deref())
+    .bind(who.agency.as_deref())
+    .bind(who.athos_rep.as_deref())
+    .bind(who.athos_agency.as_deref())
     .bind(call.drill_key.as_deref())
     .bind(call.started_at.map(Timestamp::as_millis))
     .bind(call.ended_at.map(Timestamp::as_millis))
@@ -90,6 +103,9 @@ pub(super) async fn store_detail(
     .bind(detail.compliance_percent)
     .bind(best_time.as_millis())
     .bind(detail.purged.then(|| now.as_millis()))
+    // What Athos answers itself is right, whatever a webhook said; what was only looked up fills a gap.
+    .bind(call.identity.rep.as_deref())
+    .bind(call.identity.agency.as_deref())
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
@@ -115,6 +131,7 @@ pub(super) async fn store_unscored(
     let EventOutcome::Unscored { reason, message } = &event.outcome else {
         return Ok(());
     };
+    let who = identities::meet(tx, &event.identity, now).await?;
     sqlx::query(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
@@ -122,19 +139,19 @@ pub(super) async fn store_unscored(
          VALUES (?, 'unscored', ?, ?, ?, ?, ?, ?, ?, ?, \
                  (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
-           status = excluded.status, rep = coalesce(excluded.rep, rep), \
-           agency = coalesce(excluded.agency, agency), \
-           athos_rep = coalesce(excluded.athos_rep, athos_rep), \
-           athos_agency = coalesce(excluded.athos_agency, athos_agency), \
+           status = excluded.status, rep = coalesce(rep, excluded.rep), \
+           agency = coalesce(agency, excluded.agency), \
+           athos_rep = coalesce(athos_rep, excluded.athos_rep), \
+           athos_agency = coalesce(athos_agency, excluded.athos_agency), \
            reason = excluded.reason, reason_message = excluded.reason_message, rev = excluded.rev \
          WHERE status = 'processing'",
     )
     .bind(&*event.call_id)
     .bind(&*event.source)
-    .bind(event.identity.rep.as_deref())
-    .bind(event.identity.agency.as_deref())
-    .bind(event.identity.athos_rep.as_deref())
-    .bind(event.identity.athos_agency.as_deref())
+    .bind(who.rep.as_deref())
+    .bind(who.agency.as_deref())
+    .bind(who.athos_rep.as_deref())
+    .bind(who.athos_agency.as_deref())
     .bind(reason.as_deref())
     .bind(message.as_deref())
     .bind(event.occurred_at.unwrap_or(now).as_millis())
@@ -143,7 +160,8 @@ pub(super) async fn store_unscored(
     Ok(())
 }
 
-const ROW: &str = "SELECT seq, sort_at, id, status, source, rep, agency, drill_key, started_at, \
+const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_rep) AS rep, \
+                   coalesce(agency, athos_agency) AS agency, drill_key, started_at, \
                    ended_at, duration_sec, scored_at, overall_score, compliance_percent";
 
 pub(super) async fn list(
@@ -203,9 +221,9 @@ pub(super) fn push_filter(
     [from, to]: [Option<Timestamp>; 2],
 ) {
     push_scope(sql, scope);
-    for (condition, id) in [(" AND rep = ", rep), (" AND agency = ", agency)] {
+    for (kind, id) in [(IdentityKind::Rep, rep), (IdentityKind::Agency, agency)] {
         if let Some(id) = id {
-            sql.push(condition).push_bind(id.as_str());
+            push_named(sql, kind, id);
         }
     }
     for (condition, time) in [(" AND sort_at >= ", from), (" AND sort_at <= ", to)] {
@@ -284,7 +302,7 @@ pub(super) async fn changes_since(
         _ => "calls_by_rev",
     };
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT rev, id, status, rep, overall_score FROM calls INDEXED BY ",
+        "SELECT rev, id, status, coalesce(rep, athos_rep) AS rep, overall_score FROM calls INDEXED BY ",
     );
     sql.push(index).push(" WHERE rev > ").push_bind(rev);
     push_scope(&mut sql, scope);

@@ -1,6 +1,7 @@
 //! The inbox in SQL: accept, claim, settle.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -343,6 +344,45 @@ impl Operation for Settle {
             _ => {}
         }
         Ok(Settled::Yes)
+    }
+}
+
+/// Makes up for a clock that was set back.
+pub(super) struct ShortenWaits {
+    pub(super) now: Timestamp,
+    pub(super) lease: Duration,
+    pub(super) waits: Vec<Duration>,
+}
+
+#[async_trait]
+impl Operation for ShortenWaits {
+    type Output = u64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
+        let leases = sqlx::query(
+            "UPDATE events SET next_attempt_at = ?1 WHERE next_attempt_at > ?1 AND state = 'processing'",
+        )
+        .bind(self.now.plus(self.lease).as_millis())
+        .execute(&mut *tx)
+        .await?;
+        let mut shortened = leases.rows_affected();
+        for (spent, wait) in self.waits.iter().enumerate() {
+            // What Athos asked for may be longer. Only an attempt of later than now was made by another clock; one that
+            // nothing was spent on waits for nothing.
+            let waits = sqlx::query(
+                "UPDATE events SET next_attempt_at = ?1 \
+                 WHERE next_attempt_at > ?1 AND state = 'pending' AND min(attempts, ?2) = ?3 \
+                   AND (attempts = 0 OR EXISTS (SELECT 1 FROM attempts WHERE event_id = id AND at > ?4))",
+            )
+            .bind(self.now.plus(*wait).as_millis())
+            .bind(i64::try_from(self.waits.len() - 1).unwrap_or(i64::MAX))
+            .bind(i64::try_from(spent).unwrap_or(i64::MAX))
+            .bind(self.now.as_millis())
+            .execute(&mut *tx)
+            .await?;
+            shortened += waits.rows_affected();
+        }
+        Ok(shortened)
     }
 }
 

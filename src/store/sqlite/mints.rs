@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::identities::push_named;
 use super::writer::Operation;
-use crate::model::{PlatformId, Timestamp};
-use crate::store::{Mint, MintFilter, MintOutcome, MintPage, NewMint, StoreResult};
+use crate::model::{AgentId, PlatformId, Timestamp};
+use crate::store::{IdentityKind, Mint, MintFilter, MintOutcome, MintPage, NewMint, StoreResult};
 
 #[async_trait]
 impl Operation for NewMint {
@@ -14,11 +15,15 @@ impl Operation for NewMint {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
         sqlx::query(
-            "INSERT INTO mints (id, requested_at, rep, agency, caller) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO mints (id, requested_at, rep, athos_rep, agency, caller) \
+             SELECT ?1, ?2, \
+               coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?4)), \
+               ?4, ?5, ?6",
         )
         .bind(&*self.id)
         .bind(self.requested_at.as_millis())
-        .bind(self.rep.as_str())
+        .bind(self.rep.ours().map(PlatformId::as_str))
+        .bind(self.rep.athos().map(AgentId::as_str))
         .bind(self.agency.as_ref().map(PlatformId::as_str))
         .bind(self.caller)
         .execute(tx)
@@ -55,8 +60,10 @@ impl Operation for Finish {
 
 /// That a call may have begun with a token: it begins while the token is good, or moments later by another clock, and
 /// ends at the latest two hours on. Which token began which call nobody tells us: one call stands for all tokens of its
-/// rep at the time.
-const BEGAN: &str = "calls.rep = mints.rep AND source = 'roleplay' AND sort_at >= requested_at \
+/// rep at the time. A rep may be known by Athos's id alone, on both sides.
+const BEGAN: &str = "(calls.rep = mints.rep \
+                      OR (calls.rep IS NULL AND mints.rep IS NULL AND calls.athos_rep = mints.athos_rep)) \
+                     AND source = 'roleplay' AND sort_at >= requested_at \
                      AND coalesce(started_at, sort_at - 7200000) <= expires_at + 60000";
 
 const WITHOUT_CALL: &str = "outcome = 'minted' AND NOT EXISTS (SELECT 1 FROM calls WHERE ";
@@ -91,7 +98,7 @@ pub(super) async fn list(
     after: Option<&str>,
 ) -> StoreResult<MintPage> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT id, requested_at, rep, agency, caller, outcome, answered_at, expires_at, \
+        "SELECT id, requested_at, coalesce(rep, athos_rep) AS rep, agency, caller, outcome, answered_at, expires_at, \
          athos_request_id, EXISTS (SELECT 1 FROM calls WHERE ",
     );
     sql.push(BEGAN).push(") AS has_call FROM mints WHERE ");
@@ -102,7 +109,7 @@ pub(super) async fn list(
     }
     push_times(&mut sql, filter.from, filter.to);
     if let Some(rep) = &filter.rep {
-        sql.push(" AND rep = ").push_bind(&**rep);
+        push_named(&mut sql, IdentityKind::Rep, rep);
     }
     if let Some(after) = after {
         sql.push(" AND (requested_at, id) < (SELECT requested_at, id FROM mints WHERE id = ")
@@ -126,7 +133,7 @@ pub(super) async fn of_call(
     limit: u32,
 ) -> StoreResult<Vec<Mint>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT mints.id, requested_at, mints.rep, mints.agency, caller, outcome, answered_at, \
+        "SELECT mints.id, requested_at, coalesce(mints.rep, mints.athos_rep) AS rep, mints.agency, caller, outcome, answered_at, \
          expires_at, athos_request_id, true AS has_call FROM calls JOIN mints ON ",
     );
     sql.push(BEGAN)

@@ -1,7 +1,10 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod calls;
+mod contract;
 mod credentials;
+mod drift;
+mod identities;
 mod inbox;
 mod inspect;
 mod mints;
@@ -27,10 +30,11 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
-    NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run, RunEnd,
-    Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent, Strip,
+    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
+    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent, Strip,
 };
-use crate::model::{Credential, PlatformId, Scope, Source, Timestamp};
+use crate::athos::contract::LearntContract;
+use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 use privacy::{erase, purge};
 use writer::Writer;
 
@@ -150,6 +154,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn shorten_waits(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64> {
+        self.writer
+            .write(inbox::ShortenWaits {
+                now,
+                lease,
+                waits: waits.to_vec(),
+            })
+            .await
+    }
+
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
         self.noting(inbox::next_due(&self.readers).await)
     }
@@ -165,6 +184,26 @@ impl Store for SqliteStore {
     async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()> {
         let id = id.to_owned();
         self.writer.write(mints::Finish { id, outcome }).await
+    }
+
+    async fn learn_identities(
+        &self,
+        pairings: Vec<Pairing>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Pairing>> {
+        self.writer.write(identities::Learn { pairings, now }).await
+    }
+
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+        self.noting(identities::of_rep(&self.readers, rep).await)
+    }
+
+    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
+        self.writer.write(contract::Learn(learnt)).await
+    }
+
+    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>> {
+        self.noting(contract::learnt(&self.readers).await)
     }
 
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
@@ -268,6 +307,18 @@ impl Store for SqliteStore {
         Ok(ids)
     }
 
+    async fn note_drift(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>> {
+        self.writer.write(drift::Note { counted, now }).await
+    }
+
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>> {
+        drift::list(&self.readers).await
+    }
+
     async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
         self.writer.write(credentials::Note(credentials)).await
     }
@@ -276,12 +327,7 @@ impl Store for SqliteStore {
         self.noting(credentials::list(&self.readers).await)
     }
 
-    async fn erase(
-        &self,
-        rep: &PlatformId,
-        actor: Actor,
-        now: Timestamp,
-    ) -> StoreResult<ErasedRows> {
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
@@ -293,7 +339,7 @@ impl Store for SqliteStore {
         erase::carry_out(&self.readers, &self.writer, id).await
     }
 
-    async fn would_erase(&self, rep: &PlatformId, now: Timestamp) -> StoreResult<ErasedRows> {
+    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
         self.noting(erase::would_erase(&self.readers, rep.as_str(), now).await)
     }
 
@@ -343,6 +389,10 @@ impl Store for SqliteStore {
         self.writer.close().await;
         self.readers.close().await;
     }
+
+    async fn failed(&self) {
+        self.writer.ended().await;
+    }
 }
 
 /// Closes the writer's connection; SQLite checkpoints the log when the last one goes.
@@ -357,7 +407,6 @@ mod tests {
     use super::writer::Operation;
     use super::*;
     use crate::config::Misconfigured;
-    use crate::model::PlatformId;
     use crate::store::StoreError;
 
     /// Asks the writer's own connection.
@@ -392,7 +441,7 @@ mod tests {
         NewMint {
             id: number.to_string(),
             requested_at: Timestamp::from_millis(1),
-            rep: PlatformId::new(&"r".repeat(200)).unwrap(),
+            rep: RepId::Ours(PlatformId::new(&"r".repeat(200)).unwrap()),
             agency: None,
             caller: "service",
         }

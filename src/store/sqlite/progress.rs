@@ -18,20 +18,23 @@ pub(super) async fn of_reps(
     points: u32,
 ) -> StoreResult<Vec<Progress>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT rep, drill_key, count(overall_score) AS calls, avg(overall_score) AS mean, \
+        "SELECT coalesce(rep, athos_rep) AS rep, drill_key, count(overall_score) AS calls, avg(overall_score) AS mean, \
          max(overall_score) AS best, count(compliance_percent) AS assessed, \
          avg(compliance_percent) AS compliance FROM calls",
     );
     push_conditions(&mut sql, filter);
     sql.push(" AND (overall_score IS NOT NULL OR compliance_percent IS NOT NULL)");
-    sql.push(" GROUP BY rep, drill_key ORDER BY max(sort_at) DESC, rep, drill_key LIMIT ")
-        .push_bind(limit);
+    sql.push(
+        " GROUP BY coalesce(rep, athos_rep), drill_key \
+         ORDER BY max(sort_at) DESC, coalesce(rep, athos_rep), drill_key LIMIT ",
+    )
+    .push_bind(limit);
     let sums = sql.build().fetch_all(readers).await?;
 
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT rep, drill_key, id, sort_at, overall_score FROM ( \
-           SELECT rep, drill_key, id, sort_at, seq, overall_score, row_number() OVER \
-             (PARTITION BY rep, drill_key ORDER BY sort_at DESC, seq DESC) AS age FROM calls",
+           SELECT coalesce(rep, athos_rep) AS rep, drill_key, id, sort_at, seq, overall_score, row_number() OVER \
+             (PARTITION BY coalesce(rep, athos_rep), drill_key ORDER BY sort_at DESC, seq DESC) AS age FROM calls",
     );
     push_conditions(&mut sql, filter);
     sql.push(" AND overall_score IS NOT NULL");

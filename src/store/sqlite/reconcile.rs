@@ -167,14 +167,15 @@ impl Operation for Finish {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
         sqlx::query(
-            "UPDATE reconcile_runs SET finished_at = ?, pages = ?, seen = ?, repaired = ?, error = ? \
-             WHERE id = ?",
+            "UPDATE reconcile_runs SET finished_at = ?, pages = ?, seen = ?, repaired = ?, error = ?, \
+             to_at = coalesce(?, to_at) WHERE id = ?",
         )
         .bind(self.end.finished_at.as_millis())
         .bind(self.end.pages)
         .bind(self.end.seen)
         .bind(self.end.repaired)
         .bind(self.end.error.as_deref())
+        .bind(self.end.until.map(Timestamp::as_millis))
         .bind(self.id)
         .execute(tx)
         .await?;

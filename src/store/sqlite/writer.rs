@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{inbox, transaction};
 use crate::store::{Accepted, NewEvent, StoreError, StoreResult, WRITE_DEADLINE};
@@ -86,6 +87,8 @@ pub(super) struct Writer {
 struct Shared {
     arrivals: Notify,
     changes: watch::Sender<u64>,
+    /// The task has ended, in whatever way.
+    ended: CancellationToken,
     /// Why the last batch failed, until one succeeds; damage stays.
     trouble: Mutex<Option<StoreError>>,
 }
@@ -119,6 +122,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             arrivals: Notify::new(),
             changes: watch::Sender::new(0),
+            ended: CancellationToken::new(),
             trouble: Mutex::new(None),
         });
         let task = tokio::spawn(run(connection, commands, Arc::clone(&shared)));
@@ -173,12 +177,19 @@ impl Writer {
     /// Whether the last write succeeded; if it did not, whether one does now. A service that nobody sends traffic to,
     /// because it is not ready, has no other way to find out.
     pub(super) async fn check(&self) -> StoreResult<()> {
+        if self.shared.ended.is_cancelled() {
+            return Err(StoreError::Closed);
+        }
         let trouble = lock(&self.shared.trouble).clone();
         match trouble {
             None => Ok(()),
             Some(damage @ StoreError::Damaged(_)) => Err(damage),
             Some(_) => self.write(Probe).await,
         }
+    }
+
+    pub(super) async fn ended(&self) {
+        self.shared.ended.cancelled().await;
     }
 
     /// Refuses new writes, finishes the queued ones, and closes the connection.
@@ -251,6 +262,7 @@ async fn run(
     mut commands: mpsc::Receiver<Command>,
     shared: Arc<Shared>,
 ) {
+    let _ends = shared.ended.clone().drop_guard();
     let batch_size = metrics::histogram!("athos_commit_batch_size");
     let sync_seconds = metrics::histogram!("athos_commit_sync_seconds");
     while let Some(first) = commands.recv().await {

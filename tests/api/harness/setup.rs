@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     pub(super) secrets: Secrets,
     pub(super) run_worker: bool,
     pub(super) demo: bool,
+    pub(super) clocks_apart: bool,
     pub(super) deadlines: Deadlines,
     flags: Vec<String>,
     knows_jwt_secret: bool,
@@ -35,6 +36,7 @@ impl Setup {
             },
             run_worker: false,
             demo: false,
+            clocks_apart: false,
             deadlines: Deadlines::default(),
             flags: Vec::new(),
             knows_jwt_secret: true,
@@ -70,6 +72,12 @@ impl Setup {
     /// The worker runs by itself, as in production.
     pub(crate) fn with_worker(mut self) -> Self {
         self.run_worker = true;
+        self
+    }
+
+    /// Athos has a clock of its own: ours may be wrong by itself.
+    pub(crate) fn with_clocks_apart(mut self) -> Self {
+        self.clocks_apart = true;
         self
     }
 

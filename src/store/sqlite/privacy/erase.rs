@@ -12,7 +12,7 @@ use super::super::writer::{Operation, Writer};
 use super::erased::{self, Hash};
 use super::push_ids;
 use crate::athos::types;
-use crate::model::{PlatformId, Timestamp};
+use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
 /// Calls of one batch; each may have pages of transcript, which are overwritten.
@@ -35,7 +35,8 @@ impl Person {
         id: &str,
     ) -> StoreResult<Self> {
         let mut reps: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT rep FROM calls WHERE athos_rep = ? AND rep IS NOT NULL",
+            "SELECT DISTINCT rep FROM calls WHERE athos_rep = ?1 AND rep IS NOT NULL \
+             UNION SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1",
         )
         .bind(id)
         .fetch_all(readers)
@@ -43,7 +44,9 @@ impl Person {
         reps.push(id.to_owned());
         let mut athos_reps: Vec<String> = sqlx::query_scalar(
             "SELECT DISTINCT athos_rep FROM calls \
-             WHERE rep IN (SELECT value FROM json_each(?)) AND athos_rep IS NOT NULL",
+             WHERE rep IN (SELECT value FROM json_each(?1)) AND athos_rep IS NOT NULL \
+             UNION SELECT athos_id FROM identities \
+             WHERE kind = 'rep' AND our_id IN (SELECT value FROM json_each(?1))",
         )
         .bind(to_json(&reps))
         .fetch_all(readers)
@@ -104,7 +107,7 @@ impl Erasure {
 
 /// Writes down that a rep is to be erased, and keeps late calls away from now on.
 pub(in crate::store::sqlite) struct Begin {
-    pub(in crate::store::sqlite) asked_for: PlatformId,
+    pub(in crate::store::sqlite) asked_for: RepId,
     pub(in crate::store::sqlite) person: Person,
     pub(in crate::store::sqlite) actor: Actor,
     pub(in crate::store::sqlite) now: Timestamp,
@@ -277,7 +280,9 @@ impl Operation for EraseMints {
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
         let mints = sqlx::query(
             "DELETE FROM mints WHERE id IN (SELECT id FROM mints \
-             WHERE rep IN (SELECT value FROM json_each(?)) AND requested_at <= ? LIMIT ?)",
+             WHERE (rep IN (SELECT value FROM json_each(?1)) \
+                    OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
+               AND requested_at <= ?2 LIMIT ?3)",
         )
         .bind(&self.reps)
         .bind(self.until)
@@ -312,6 +317,19 @@ impl Operation for Finish {
                 .execute(&mut *tx)
                 .await?;
         }
+        let learnt = sqlx::query(
+            "DELETE FROM identities WHERE kind = 'rep' \
+             AND (our_id IN (SELECT value FROM json_each(?1)) \
+                  OR athos_id IN (SELECT value FROM json_each(?1)))",
+        )
+        .bind(to_json(&self.names))
+        .execute(&mut *tx)
+        .await?;
+        let gone = ErasedRows {
+            identities: learnt.rows_affected(),
+            ..ErasedRows::default()
+        };
+        count(tx, self.erasure, gone).await?;
         let result: Option<String> = sqlx::query_scalar(
             "INSERT INTO acts (at, caller, rep, act, subject, result) \
              SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ? \
@@ -432,13 +450,25 @@ pub(in crate::store::sqlite) async fn would_erase(
     }
     let names: Vec<String> = person.ids().into_iter().map(str::to_owned).collect();
     let mints: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM mints WHERE rep IN (SELECT value FROM json_each(?)) AND requested_at <= ?",
+        "SELECT count(*) FROM mints \
+         WHERE (rep IN (SELECT value FROM json_each(?1)) \
+                OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
+           AND requested_at <= ?2",
     )
     .bind(to_json(&names))
     .bind(now)
     .fetch_one(readers)
     .await?;
     rows.mints = mints.unsigned_abs();
+    let identities: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM identities WHERE kind = 'rep' \
+         AND (our_id IN (SELECT value FROM json_each(?1)) \
+              OR athos_id IN (SELECT value FROM json_each(?1)))",
+    )
+    .bind(to_json(&names))
+    .fetch_one(readers)
+    .await?;
+    rows.identities = identities.unsigned_abs();
     Ok(rows)
 }
 

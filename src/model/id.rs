@@ -1,0 +1,195 @@
+//! Ids of reps and agencies: a company's own, Athos's, and which of them belong together on a call.
+
+use std::fmt;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Longest id of a company's own that Athos takes, in characters (contract, "Roster").
+pub const MAX_ID_CHARS: usize = 200;
+
+/// How Athos's ids of reps begin.
+pub const AGENT_PREFIX: &str = "athos_agent_";
+/// How Athos's ids of agencies begin.
+pub const AGENCY_PREFIX: &str = "athos_agency_";
+
+/// One of a company's own ids, for a rep or an agency: 1 to 200 characters, not blank, no control characters, and not
+/// what could be an id of Athos's: whoever could call themselves that would be somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 200, example = "rep_8842")]
+pub struct PlatformId(String);
+
+/// Why a text cannot be a [`PlatformId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadId {
+    /// Nothing, or only white space.
+    #[error("must not be blank")]
+    Blank,
+    /// More than [`MAX_ID_CHARS`] characters.
+    #[error("must be at most {MAX_ID_CHARS} characters long")]
+    TooLong,
+    /// A line break, a tab, a NUL and their like.
+    #[error("must not contain control characters")]
+    Control,
+    /// An id that Athos gives, where ours belongs.
+    #[error("must not begin with athos_agent_ or athos_agency_: such ids are Athos's own")]
+    Athos,
+}
+
+impl PlatformId {
+    /// Checks `id` and trims white space around it.
+    ///
+    /// # Errors
+    /// One [`BadId`] per cause.
+    pub fn new(id: &str) -> Result<Self, BadId> {
+        if id.chars().any(char::is_control) {
+            return Err(BadId::Control);
+        }
+        let id = id.trim();
+        if id.is_empty() {
+            return Err(BadId::Blank);
+        }
+        if id.chars().nth(MAX_ID_CHARS).is_some() {
+            return Err(BadId::TooLong);
+        }
+        if id.starts_with(AGENT_PREFIX) || id.starts_with(AGENCY_PREFIX) {
+            return Err(BadId::Athos);
+        }
+        Ok(Self(id.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlatformId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Athos's id of a registered rep.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId(String);
+
+impl AgentId {
+    /// Takes what begins like one and could be sent as one.
+    #[must_use]
+    pub fn new(id: &str) -> Option<Self> {
+        let is_sound = id.starts_with(AGENT_PREFIX)
+            && id.chars().nth(MAX_ID_CHARS).is_none()
+            && !id.contains(|c: char| c.is_control() || c.is_whitespace());
+        is_sound.then(|| Self(id.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A rep by whatever id is known of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RepId {
+    /// By ours.
+    Ours(PlatformId),
+    /// By Athos's, where nobody has told ours.
+    Athos(AgentId),
+}
+
+impl RepId {
+    /// Takes an id of either kind: how it begins tells them apart.
+    ///
+    /// # Errors
+    /// One [`BadId`] per cause.
+    pub fn new(id: &str) -> Result<Self, BadId> {
+        match AgentId::new(id) {
+            Some(id) => Ok(Self::Athos(id)),
+            None => PlatformId::new(id).map(Self::Ours),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Ours(id) => id.as_str(),
+            Self::Athos(id) => id.as_str(),
+        }
+    }
+
+    /// Our id, if the rep is known by it.
+    #[must_use]
+    pub fn ours(&self) -> Option<&PlatformId> {
+        match self {
+            Self::Ours(id) => Some(id),
+            Self::Athos(_) => None,
+        }
+    }
+
+    /// Athos's id, if the rep is known by it.
+    #[must_use]
+    pub fn athos(&self) -> Option<&AgentId> {
+        match self {
+            Self::Ours(_) => None,
+            Self::Athos(id) => Some(id),
+        }
+    }
+}
+
+/// Who a call belongs to: our own ids and, when Athos gives them, its own. A row may have either family, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Our id of the rep.
+    pub rep: Option<String>,
+    /// Our id, or label, of the agency.
+    pub agency: Option<String>,
+    /// Athos's id of the rep.
+    pub athos_rep: Option<String>,
+    /// Athos's id of the agency.
+    pub athos_agency: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_trimmed_and_bounded_and_free_of_control_characters() {
+        assert_eq!(PlatformId::new(" rep 1 ").unwrap().as_str(), "rep 1");
+        assert_eq!(PlatformId::new("").unwrap_err(), BadId::Blank);
+        assert_eq!(PlatformId::new(" \u{a0}").unwrap_err(), BadId::Blank);
+        assert_eq!(PlatformId::new("a\nb").unwrap_err(), BadId::Control);
+        assert_eq!(PlatformId::new("rep\n").unwrap_err(), BadId::Control);
+        assert!(PlatformId::new(&"é".repeat(200)).is_ok());
+        assert_eq!(
+            PlatformId::new(&"é".repeat(201)).unwrap_err(),
+            BadId::TooLong
+        );
+    }
+
+    #[test]
+    fn an_id_of_athoss_is_no_id_of_ours_and_the_other_way_round() {
+        for id in ["athos_agent_1", " athos_agency_1", "athos_agent_"] {
+            assert_eq!(PlatformId::new(id).unwrap_err(), BadId::Athos);
+        }
+        assert!(PlatformId::new("athos_fan").is_ok());
+        assert!(AgentId::new("athos_agent_1").is_some());
+        for id in [
+            "rep_1",
+            "athos_agency_1",
+            "athos_agent_1\n",
+            " athos_agent_1",
+        ] {
+            assert_eq!(AgentId::new(id), None, "{id:?}");
+        }
+        assert!(RepId::new("rep_1").unwrap().ours().is_some());
+        assert!(RepId::new("athos_agent_1").unwrap().athos().is_some());
+        assert_eq!(RepId::new("athos_agency_1").unwrap_err(), BadId::Athos);
+    }
+}

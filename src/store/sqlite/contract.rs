@@ -1,0 +1,47 @@
+//! What was learnt of Athos's contract, in SQL: the last generation it was found to speak.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, SqliteConnection};
+
+use super::calls::word;
+use super::writer::Operation;
+use crate::athos::contract::LearntContract;
+use crate::model::Timestamp;
+use crate::store::StoreResult;
+
+/// Remembers a generation in the place of the one before.
+pub(super) struct Learn(pub(super) LearntContract);
+
+#[async_trait]
+impl Operation for Learn {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        sqlx::query(
+            "INSERT INTO learnt_contract (only, generation, learnt_at, learnt_from) VALUES (1, ?, ?, ?) \
+             ON CONFLICT (only) DO UPDATE SET generation = excluded.generation, \
+               learnt_at = excluded.learnt_at, learnt_from = excluded.learnt_from",
+        )
+        .bind(self.0.generation.as_str())
+        .bind(self.0.at.as_millis())
+        .bind(&*self.0.from)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+}
+
+pub(super) async fn learnt(readers: &SqlitePool) -> StoreResult<Option<LearntContract>> {
+    let row = sqlx::query("SELECT generation, learnt_at, learnt_from FROM learnt_contract")
+        .fetch_optional(readers)
+        .await?;
+    row.map(|row| {
+        Ok(LearntContract {
+            generation: word(&row, "generation")?,
+            at: Timestamp::from_millis(row.get("learnt_at")),
+            from: row.get("learnt_from"),
+        })
+    })
+    .transpose()
+}

@@ -1,0 +1,82 @@
+//! What Athos sends that no document mentions, in SQL: counted by name.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, SqliteConnection};
+
+use super::calls::word;
+use super::writer::Operation;
+use crate::model::{Drift, SeenDrift, Timestamp};
+use crate::store::StoreResult;
+
+const KNOWN: &str = "UPDATE drift SET count = count + ?4, last_seen_at = ?5 \
+                     WHERE kind = ?1 AND place = ?2 AND name = ?3";
+/// Up to a thousand names: whoever sends more has said enough.
+const FIRST: &str = "INSERT INTO drift (kind, place, name, count, first_seen_at, last_seen_at) \
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE (SELECT count(*) FROM drift) < 1000";
+
+/// Adds to the counts of names.
+pub(super) struct Note {
+    pub(super) counted: Vec<(Drift, u64)>,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Operation for Note {
+    type Output = Vec<Drift>;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Drift>> {
+        let mut new = Vec::new();
+        for (drift, count) in &self.counted {
+            let is_known = self.write(KNOWN, drift, *count, tx).await?;
+            if !is_known && self.write(FIRST, drift, *count, tx).await? {
+                new.push(drift.clone());
+            }
+        }
+        Ok(new)
+    }
+}
+
+impl Note {
+    /// Whether a row was written.
+    async fn write(
+        &self,
+        sql: &'static str,
+        drift: &Drift,
+        count: u64,
+        tx: &mut SqliteConnection,
+    ) -> StoreResult<bool> {
+        let done = sqlx::query(sql)
+            .bind(drift.kind.as_str())
+            .bind(&*drift.place)
+            .bind(&*drift.name)
+            .bind(i64::try_from(count).unwrap_or(i64::MAX))
+            .bind(self.now.as_millis())
+            .execute(tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+pub(super) async fn list(readers: &SqlitePool) -> StoreResult<Vec<SeenDrift>> {
+    let rows = sqlx::query(
+        "SELECT kind, place, name, count, first_seen_at, last_seen_at FROM drift \
+         ORDER BY first_seen_at DESC, kind, place, name",
+    )
+    .fetch_all(readers)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SeenDrift {
+                drift: Drift {
+                    kind: word(row, "kind")?,
+                    place: row.get("place"),
+                    name: row.get("name"),
+                },
+                count: row.get::<i64, _>("count").unsigned_abs(),
+                first_seen_at: Timestamp::from_millis(row.get("first_seen_at")),
+                last_seen_at: Timestamp::from_millis(row.get("last_seen_at")),
+            })
+        })
+        .collect()
+}

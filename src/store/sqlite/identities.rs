@@ -1,0 +1,276 @@
+//! Identities in SQL: which of Athos's ids and which of ours belong together. Ids are resolved when calls and mints are
+//! written, so that readers look for ours alone; what is learnt later is filled in where it was missing, and replaces
+//! nothing.
+
+use async_trait::async_trait;
+use sqlx::query_builder::Separated;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::writer::Operation;
+use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
+use crate::store::{IdentityKind, Pairing, StoreResult};
+
+/// Adds our id to a row of values: the one that is there, or else the one that belongs to Athos's, looked up in place.
+pub(super) fn push_ours(
+    row: &mut Separated<'_, Sqlite, &'static str>,
+    kind: IdentityKind,
+    ours: Option<&str>,
+    athos: Option<&str>,
+) {
+    match (ours, athos) {
+        (None, Some(athos)) => {
+            row.push("(SELECT our_id FROM identities WHERE kind = '")
+                .push_unseparated(kind.as_str())
+                .push_unseparated("' AND athos_id = ")
+                .push_bind_unseparated(athos)
+                .push_unseparated(")");
+        }
+        (ours, _) => {
+            row.push_bind(ours);
+        }
+    }
+}
+
+/// Learns from what a call says, and returns all that is known of its ids. Calls tell what was so when they happened:
+/// of a pairing that is known already they change nothing.
+pub(super) async fn meet(
+    tx: &mut SqliteConnection,
+    said: &Identity,
+    now: Timestamp,
+) -> StoreResult<Identity> {
+    let mut known = said.clone();
+    let mut pairings = Vec::new();
+    for (kind, ours, athos) in [
+        (IdentityKind::Rep, &mut known.rep, &known.athos_rep),
+        (IdentityKind::Agency, &mut known.agency, &known.athos_agency),
+    ] {
+        match (&ours, athos) {
+            (Some(our_id), Some(athos_id)) => pairings.push(Pairing {
+                kind,
+                athos_id: athos_id.clone(),
+                our_id: our_id.clone(),
+                on_record: true,
+            }),
+            (None, Some(athos_id)) => {
+                *ours = find(tx, kind, athos_id)
+                    .await?
+                    .map(|pairing| pairing.our_id);
+            }
+            _ => {}
+        }
+    }
+    if pairings.is_empty() {
+        return Ok(known);
+    }
+    let mut sql = QueryBuilder::<Sqlite>::new(INSERT);
+    push_values(&mut sql, &pairings, now);
+    sql.push(" ON CONFLICT DO NOTHING RETURNING kind");
+    let new: Vec<String> = sql.build_query_scalar().fetch_all(&mut *tx).await?;
+    for pairing in &pairings {
+        if new.iter().any(|kind| kind == pairing.kind.as_str()) {
+            fill_in(tx, pairing).await?;
+        }
+    }
+    Ok(known)
+}
+
+const INSERT: &str = "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) ";
+
+fn push_values(sql: &mut QueryBuilder<Sqlite>, pairings: &[Pairing], now: Timestamp) {
+    sql.push_values(pairings, |mut row, pairing| {
+        row.push_bind(pairing.kind.as_str())
+            .push_bind(&*pairing.athos_id)
+            .push_bind(&*pairing.our_id)
+            .push_bind(pairing.on_record)
+            .push_bind(now.as_millis());
+    });
+}
+
+/// Learns from the roster.
+pub(super) struct Learn {
+    pub(super) pairings: Vec<Pairing>,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Operation for Learn {
+    type Output = Vec<Pairing>;
+    const CHANGES_CALLS: bool = true;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Pairing>> {
+        let mut known = Vec::with_capacity(self.pairings.len());
+        for pairing in &self.pairings {
+            let mut sql = QueryBuilder::<Sqlite>::new(INSERT);
+            push_values(&mut sql, std::slice::from_ref(pairing), self.now);
+            sql.push(
+                " ON CONFLICT (kind, athos_id) DO UPDATE SET our_id = excluded.our_id, on_record = 1, \
+                   learnt_at = excluded.learnt_at \
+                 WHERE excluded.on_record = 1 AND (our_id <> excluded.our_id OR on_record = 0)",
+            );
+            let changed = sql.build().execute(&mut *tx).await?.rows_affected() > 0;
+            if changed {
+                fill_in(tx, pairing).await?;
+            }
+            known.extend(find(tx, pairing.kind, &pairing.athos_id).await?);
+        }
+        Ok(known)
+    }
+}
+
+/// Gives our id to the calls and mints that had only Athos's. Each call is a change of its own to whoever watches.
+async fn fill_in(tx: &mut SqliteConnection, pairing: &Pairing) -> StoreResult<()> {
+    let sql = match pairing.kind {
+        IdentityKind::Rep => {
+            "UPDATE calls SET rep = ?, rev = newest.rev + found.nth \
+             FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM calls \
+                   WHERE rep IS NULL AND athos_rep = ?) AS found, \
+                  latest_rev AS newest \
+             WHERE calls.seq = found.seq"
+        }
+        IdentityKind::Agency => {
+            "UPDATE calls SET agency = ?, rev = newest.rev + found.nth \
+             FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM calls \
+                   WHERE agency IS NULL AND athos_agency = ?) AS found, \
+                  latest_rev AS newest \
+             WHERE calls.seq = found.seq"
+        }
+    };
+    sqlx::query(sql)
+        .bind(&*pairing.our_id)
+        .bind(&*pairing.athos_id)
+        .execute(&mut *tx)
+        .await?;
+    if pairing.kind == IdentityKind::Rep {
+        sqlx::query("UPDATE mints SET rep = ? WHERE rep IS NULL AND athos_rep = ?")
+            .bind(&*pairing.our_id)
+            .bind(&*pairing.athos_id)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    kind: IdentityKind,
+    athos_id: &str,
+) -> StoreResult<Option<Pairing>> {
+    let row =
+        sqlx::query("SELECT our_id, on_record FROM identities WHERE kind = ? AND athos_id = ?")
+            .bind(kind.as_str())
+            .bind(athos_id)
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.map(|row| Pairing {
+        kind,
+        athos_id: athos_id.to_owned(),
+        our_id: row.get("our_id"),
+        on_record: row.get("on_record"),
+    }))
+}
+
+/// What Athos calls a rep of ours; of several ids, the one that was learnt last.
+pub(super) async fn of_rep(readers: &SqlitePool, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+    let row = sqlx::query(
+        "SELECT athos_id, on_record FROM identities WHERE kind = 'rep' AND our_id = ? \
+         ORDER BY learnt_at DESC, athos_id LIMIT 1",
+    )
+    .bind(rep.as_str())
+    .fetch_optional(readers)
+    .await?;
+    Ok(row.map(|row| Pairing {
+        kind: IdentityKind::Rep,
+        athos_id: row.get("athos_id"),
+        our_id: rep.as_str().to_owned(),
+        on_record: row.get("on_record"),
+    }))
+}
+
+/// Adds a condition for one rep or agency, named by either id. Ours is in the row wherever it is known, so Athos's is
+/// looked for only where it is not.
+pub(super) fn push_named(sql: &mut QueryBuilder<Sqlite>, kind: IdentityKind, id: &str) {
+    let (column, athos_column, prefix) = match kind {
+        IdentityKind::Rep => ("rep", "athos_rep", AGENT_PREFIX),
+        IdentityKind::Agency => ("agency", "athos_agency", AGENCY_PREFIX),
+    };
+    if !id.starts_with(prefix) {
+        sql.push(" AND ").push(column).push(" = ").push_bind(id);
+        return;
+    }
+    sql.push(" AND (")
+        .push(column)
+        .push(" = (SELECT our_id FROM identities WHERE kind = '")
+        .push(kind.as_str())
+        .push("' AND athos_id = ")
+        .push_bind(id)
+        .push(") OR (")
+        .push(column)
+        .push(" IS NULL AND ")
+        .push(athos_column)
+        .push(" = ")
+        .push_bind(id)
+        .push("))");
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions;
+    use sqlx::migrate::Migrator;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::super::{MIGRATIONS, SqliteStore};
+    use crate::model::{PlatformId, Scope};
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_database_from_before_learns_from_the_calls_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("athos.db");
+        let mut db = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .connect()
+            .await
+            .unwrap();
+        let old = MIGRATIONS.iter().filter(|step| step.version <= 2).cloned();
+        let old = Migrator {
+            migrations: old.collect(),
+            ..Migrator::DEFAULT
+        };
+        old.run(&mut db).await.unwrap();
+        sqlx::query(
+            "INSERT INTO calls (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) VALUES \
+               ('old', 'scored', 'roleplay', 'rep_1', 'acme', NULL, NULL, 1, 1), \
+               ('both', 'scored', 'roleplay', 'rep_1', 'acme', 'athos_agent_1', 'athos_agency_1', 2, 2), \
+               ('athos', 'scored', 'roleplay', NULL, NULL, 'athos_agent_1', 'athos_agency_1', 3, 3), \
+               ('other', 'scored', 'roleplay', NULL, NULL, 'athos_agent_2', 'athos_agency_2', 4, 4); \
+             INSERT INTO mints (id, requested_at, rep, caller, outcome) VALUES ('m', 1, 'rep_1', 'user', 'minted')",
+        )
+        .execute(&mut db)
+        .await
+        .unwrap();
+        drop(db);
+
+        let store = SqliteStore::open(&format!("sqlite://{}", file.display()))
+            .await
+            .unwrap();
+        let rep = PlatformId::new("rep_1").unwrap();
+        let agency = PlatformId::new("acme").unwrap();
+        for id in ["old", "both", "athos"] {
+            for scope in [Scope::Rep(rep.clone()), Scope::Agency(agency.clone())] {
+                assert!(store.find_call(&scope, id).await.unwrap().is_some(), "{id}");
+            }
+        }
+        let other = store.find_call(&Scope::All, "other").await.unwrap();
+        assert_eq!(other.unwrap().row.rep.as_deref(), Some("athos_agent_2"));
+        let agent = store.find_agent(&rep).await.unwrap().unwrap();
+        assert_eq!(agent.athos_id, "athos_agent_1");
+        let mints: i64 = sqlx::query_scalar("SELECT count(*) FROM mints WHERE rep = 'rep_1'")
+            .fetch_one(&store.readers)
+            .await
+            .unwrap();
+        assert_eq!(mints, 1);
+        store.close().await;
+    }
+}

@@ -1,0 +1,33 @@
+//! Writes down what Athos sends that no document mentions: by and by, so that no webhook and no fetch waits for it.
+
+use crate::athos;
+use crate::model::Timestamp;
+use crate::store::Store;
+
+/// Writes what was noted since the last time, and logs each name when it is the first of its kind ever.
+pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {
+    let counted = athos.drift().take();
+    if counted.is_empty() {
+        return;
+    }
+    match store.note_drift(counted.clone(), now).await {
+        Ok(new) => {
+            for drift in new {
+                tracing::warn!(
+                    kind = drift.kind.as_str(),
+                    place = drift.place,
+                    name = drift.name,
+                    "Athos sends something that no document mentions; it is kept, and not looked at"
+                );
+            }
+            for (drift, count) in counted {
+                metrics::counter!("athos_drift_total", "kind" => drift.kind.as_str())
+                    .increment(count);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what is new in Athos's answers cannot be written down yet");
+            athos.drift().give_back(counted);
+        }
+    }
+}
