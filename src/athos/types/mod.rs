@@ -3,6 +3,8 @@
 
 mod call;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod known;
 mod mint;
 mod refusal;
