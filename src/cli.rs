@@ -2,6 +2,7 @@
 
 mod events;
 mod reconcile;
+mod roster;
 mod serve;
 
 use std::ffi::OsStr;
@@ -52,6 +53,8 @@ enum Command {
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
+    /// The reps who are registered at Athos: import a CSV file, list, look up
+    Roster(roster::Args),
     /// Print this service's OpenAPI document
     Openapi,
     /// Ask a running service whether it is alive, for a container's HEALTHCHECK
@@ -85,7 +88,8 @@ impl Cli {
                 arg
             }
         };
-        let command = || Self::command().mut_subcommands(|command| command.mut_args(skip_empty));
+        let command =
+            || Self::command().mut_subcommands(|command| mut_all_args(command, skip_empty));
         // Without the environment first: another command must not stumble over the settings of `serve`.
         let mut matches = command().mut_args(skip_all).get_matches();
         if matches.subcommand().is_none() {
@@ -93,6 +97,12 @@ impl Cli {
         }
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
+}
+
+/// Changes the arguments of a command and of the commands within it.
+fn mut_all_args(command: clap::Command, change: impl Fn(Arg) -> Arg + Copy) -> clap::Command {
+    let command = command.mut_args(change);
+    command.mut_subcommands(|inner| mut_all_args(inner, change))
 }
 
 /// 2 for settings that cannot work, 1 for everything else.
@@ -152,6 +162,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;
             runtime.block_on(reconcile::run(&args, clock, &mut out))?;
+        }
+        Command::Roster(args) => {
+            telemetry::start_logging(args.log_format())?;
+            return runtime.block_on(roster::run(&args, clock, &mut out));
         }
         Command::Openapi => writeln!(out, "{}", http::openapi()?)?,
         Command::Healthcheck(args) => runtime.block_on(healthcheck(&args))?,

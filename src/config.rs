@@ -10,11 +10,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use ipnet::IpNet;
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+use crate::athos::contract::Generation;
 
 use crate::model::Source;
 use crate::worker::reconcile::Reading;
@@ -47,9 +49,13 @@ pub struct Config {
     )]
     pub athos_base_url: Url,
 
-    /// Which generation of Athos's contract to mint with
+    /// Which generation of Athos's contract to mint with: `external`, `roster`, or `auto`, which finds out
     #[arg(long, env, value_name = "GENERATION", default_value = "auto")]
     pub athos_contract: Contract,
+
+    /// Register reps at Athos, from their credentials, when they first ask for a token (`true`, generation `roster`)
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value_t = false)]
+    pub auto_enroll: bool,
 
     /// Where the service listens
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -108,13 +114,17 @@ pub struct Config {
     #[arg(long, env, value_name = "CLAIM", default_value = "role")]
     pub auth_claim_role: String,
 
-    /// Claim with the rep's name, for display
+    /// Claim with the rep's name, for display and for enrolment
     #[arg(long, env, value_name = "CLAIM", default_value = "name")]
     pub auth_claim_name: String,
 
-    /// Claim with the rep's e-mail address, for display
+    /// Claim with the rep's e-mail address, for display and for enrolment
     #[arg(long, env, value_name = "CLAIM", default_value = "email")]
     pub auth_claim_email: String,
+
+    /// Claim with the agency's name, for enrolment; without it, a new agency is called by its id
+    #[arg(long, env, value_name = "CLAIM")]
+    pub auth_claim_agency_name: Option<String>,
 
     /// Header in which an authenticating proxy names the rep
     #[arg(long, env, value_name = "HEADER")]
@@ -189,12 +199,24 @@ pub struct Config {
 /// Which generation of the contract tokens are minted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Contract {
-    /// Whatever works; `external` in this version
+    /// What Athos was last found to understand, and `external` before that
     Auto,
-    /// `externalUserId`, as Athos's quickstart describes
+    /// For any id of yours (`externalUserId`), as Athos's quickstart describes
     External,
-    /// Registered agents; not in this version
+    /// For reps that are registered at Athos (`platformAgentId`)
     Roster,
+}
+
+impl Contract {
+    /// The generation that is insisted on.
+    #[must_use]
+    pub fn pinned(self) -> Option<Generation> {
+        match self {
+            Self::Auto => None,
+            Self::External => Some(Generation::External),
+            Self::Roster => Some(Generation::Roster),
+        }
+    }
 }
 
 /// How log lines look.

@@ -9,9 +9,10 @@
 //! 2. [`athos`] is the vendor boundary: [`athos::signature`] judges webhooks, [`athos::Client`] holds the keys.
 //! 3. [`store`] is what is remembered, as a trait; behind it, SQLite with one writer that commits in groups.
 //! 4. [`worker`] turns events into calls: [`worker::gate`] says whether Athos may be asked, [`worker::retry`] when again.
-//! 5. [`http`] is the face: routes and layers on one screen, then one file for each resource.
-//! 6. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
-//! 7. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
+//! 5. [`mint`] asks for session tokens, in whichever generation of the contract Athos speaks.
+//! 6. [`http`] is the face: routes and layers on one screen, then one file for each resource.
+//! 7. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
+//! 8. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 
 pub mod athos;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod demo;
 pub mod http;
 pub mod in_force;
 pub mod lifecycle;
+pub mod mint;
 pub mod model;
 pub mod process;
 pub mod simulator;

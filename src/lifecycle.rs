@@ -24,6 +24,7 @@ use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
 };
 use crate::in_force::InForce;
+use crate::mint::Minter;
 use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -125,7 +126,15 @@ impl Service {
                 ))
             })
             .collect();
+        let minter = Minter::start(
+            Arc::clone(&athos),
+            Arc::clone(&store),
+            clock.clone(),
+            config.athos_contract.pinned(),
+            config.auto_enroll,
+        );
         let state = AppState::new(Shared {
+            minter: minter.await?,
             store: Arc::clone(&store),
             athos,
             clock: clock.clone(),

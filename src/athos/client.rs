@@ -15,7 +15,7 @@ use super::error::{Error, Refusal};
 use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, SessionToken};
 use crate::clock::Clock;
-use crate::model::{CallDetail, CallHeader, Credential, KeyState, PlatformId, Source, Timestamp};
+use crate::model::{CallDetail, CallHeader, Credential, KeyState, Source, Timestamp};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -122,17 +122,12 @@ impl Client {
         self.keys.remember(before);
     }
 
-    /// Mints a session token for a rep (contract, `POST /session`, generation `external`).
+    /// Mints a session token (contract, `POST /session`), in the generation that `body` is of.
     ///
     /// # Errors
     /// Any [`Error`]; a quota or an unknown agent is a [`Error::Refused`] with Athos's code.
-    pub async fn mint(
-        &self,
-        rep: &PlatformId,
-        agency: Option<&PlatformId>,
-    ) -> Result<SessionToken, Error> {
-        let body = MintBody::external(rep, agency);
-        let request = self.request(Method::POST, &["session"]).json(&body);
+    pub async fn mint(&self, body: &MintBody<'_>) -> Result<SessionToken, Error> {
+        let request = self.request(Method::POST, &["session"]).json(body);
         let answer = self.send(request).await?;
         types::read_session(&answer.body, &self.drift).map_err(|why| answer.unreadable(&why))
     }

@@ -70,7 +70,7 @@ pub struct LearntContract {
 
 /// The generation in force, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce {
+pub struct ContractInForce {
     /// Which.
     pub generation: Generation,
     /// Why.
@@ -95,27 +95,27 @@ pub enum Why {
 
 /// What is in force: what is pinned, else what was learnt last, else the default.
 #[must_use]
-pub fn in_force(pinned: Option<Generation>, learnt: Option<&LearntContract>) -> InForce {
+pub fn in_force(pinned: Option<Generation>, learnt: Option<&LearntContract>) -> ContractInForce {
     match (pinned, learnt) {
-        (Some(generation), _) => InForce {
+        (Some(generation), _) => ContractInForce {
             generation,
             why: Why::Pinned,
         },
-        (None, Some(learnt)) => InForce {
+        (None, Some(learnt)) => ContractInForce {
             generation: learnt.generation,
             why: Why::Learnt {
                 at: learnt.at,
                 from: learnt.from.clone(),
             },
         },
-        (None, None) => InForce {
+        (None, None) => ContractInForce {
             generation: Generation::DEFAULT,
             why: Why::Default,
         },
     }
 }
 
-impl fmt::Display for InForce {
+impl fmt::Display for ContractInForce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.generation, self.why)
     }

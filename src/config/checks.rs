@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::{Config, Contract};
+use super::Config;
 use crate::model::Source;
 
 /// Everything that keeps the service from starting, in one paragraph.
@@ -100,11 +100,6 @@ impl Config {
         }
         if let Some(why) = unsafe_url(&self.athos_base_url) {
             problems.push(format!("ATHOS_BASE_URL={} {why}", self.athos_base_url));
-        }
-        if self.athos_contract == Contract::Roster {
-            problems.push(
-                "ATHOS_CONTRACT=roster is not in this version: use auto or external.".to_owned(),
-            );
         }
     }
 
@@ -390,7 +385,6 @@ mod tests {
                 &["--auth-jwks-url=http://idp.example.com/k"],
                 "AUTH_JWKS_URL",
             ),
-            (&["--athos-contract=roster"], "ATHOS_CONTRACT"),
             (&["--athos-api-key=whsec_x"], "swapped"),
             (
                 &["--athos-api-key=ath_live_a,"],

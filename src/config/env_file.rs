@@ -107,3 +107,24 @@ fn without_values(error: &dotenvy::Error) -> String {
         None => "one of its lines is not NAME=value".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_line_that_cannot_be_read_is_not_quoted(
+            name in "[A-Za-z_ ]{0,12}",
+            before in "\\PC{0,12}",
+            after in "\\PC{0,12}",
+        ) {
+            let line = format!("{name}={before}hush_hush{after}\n");
+            for read in dotenvy::from_read_iter(line.as_bytes()) {
+                if let Err(error) = read {
+                    proptest::prop_assert!(!unreadable(&error).to_string().contains("hush_hush"));
+                }
+            }
+        }
+    }
+}

@@ -19,6 +19,7 @@ use super::body::RawBody;
 use super::error::ApiError;
 use super::me::Me;
 use super::state::AppState;
+use crate::mint::Profile;
 use crate::model::PlatformId;
 
 /// The cookie that `demo` sets, and names in AUTH_COOKIE.
@@ -62,12 +63,14 @@ async fn sign_in(
             .map(|agency| id("agency", &agency))
             .transpose()?,
         role: wanted.role.unwrap_or(Role::Rep),
-        name: wanted.name,
-        email: None,
+        profile: Profile {
+            name: wanted.name,
+            ..Profile::default()
+        },
         expires_at: Some(expires_at),
     };
     let claims = json!({
-        "sub": user.rep, "agency_id": user.agency, "role": user.role.as_str(), "name": user.name,
+        "sub": user.rep, "agency_id": user.agency, "role": user.role.as_str(), "name": user.profile.name,
         "exp": expires_at.as_secs(),
     });
     let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::athos;
 use crate::athos::signature::Verdict;
+use crate::mint::MintError;
 use crate::store::StoreError;
 
 /// Why a request was not answered as asked.
@@ -50,6 +51,14 @@ pub enum ApiError {
     /// The call is there; a recording of it is not.
     #[error("there is no recording of this call")]
     RecordingNotAvailable,
+    /// Athos does not know the rep; the text says what to do.
+    #[error("{advice}")]
+    NotOnRoster {
+        /// What to do, for people.
+        advice: String,
+        /// Athos's request id, to quote.
+        athos_request_id: Option<String>,
+    },
     /// No such route.
     #[error("there is nothing at this path")]
     NoRoute,
@@ -166,6 +175,7 @@ impl ApiError {
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND"),
             Self::EventWaiting => (StatusCode::CONFLICT, "EVENT_WAITING"),
             Self::RecordingNotAvailable => (StatusCode::NOT_FOUND, "RECORDING_NOT_AVAILABLE"),
+            Self::NotOnRoster { .. } => (StatusCode::NOT_FOUND, "AGENT_NOT_FOUND"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
@@ -202,6 +212,10 @@ impl ApiError {
                 (refusal.message.clone(), refusal.request_id.clone())
             }
             Self::Upstream(error) => (upstream_message(error), None),
+            Self::NotOnRoster {
+                advice,
+                athos_request_id,
+            } => (advice.clone(), athos_request_id.clone()),
             other => (other.to_string(), None),
         };
         let cause = match self {
@@ -215,6 +229,20 @@ impl ApiError {
             message,
             athos_request_id,
             cause,
+        }
+    }
+}
+
+impl From<MintError> for ApiError {
+    fn from(error: MintError) -> Self {
+        match error {
+            MintError::Athos(error) => Self::Upstream(error),
+            MintError::Store(error) => Self::StoreUnavailable(error),
+            MintError::NoSuchId(_) => Self::InvalidRequest(error.to_string()),
+            MintError::NotOnRoster { advice, refusal } => Self::NotOnRoster {
+                advice,
+                athos_request_id: refusal.request_id,
+            },
         }
     }
 }

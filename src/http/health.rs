@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
+use crate::athos::contract::{ContractInForce, Why};
 use crate::credentials::Credentials;
 use crate::model::{Credential, KeyState, Scope, Timestamp};
 use crate::worker::gate::Hold;
@@ -87,6 +88,42 @@ struct Athos {
     /// Why, since when, and until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<Hold>,
+    /// What tokens are minted with.
+    contract: ContractDetail,
+}
+
+/// The generation of Athos's contract that tokens are minted with.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ContractDetail {
+    /// `external` or `roster`.
+    #[schema(example = "roster")]
+    generation: &'static str,
+    /// `pinned` by the configuration, `learnt` from what Athos answered, or the `default`, before anything was learnt.
+    #[schema(example = "learnt")]
+    why: &'static str,
+    /// When it was learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learnt_at: Option<Timestamp>,
+    /// From what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learnt_from: Option<String>,
+}
+
+impl From<ContractInForce> for ContractDetail {
+    fn from(in_force: ContractInForce) -> Self {
+        let (why, learnt_at, learnt_from) = match in_force.why {
+            Why::Pinned => ("pinned", None, None),
+            Why::Learnt { at, from } => ("learnt", Some(at), Some(from)),
+            Why::Default => ("default", None, None),
+        };
+        Self {
+            generation: in_force.generation.as_str(),
+            why,
+            learnt_at,
+            learnt_from,
+        }
+    }
 }
 
 /// The secrets and keys in force, by fingerprint, in the order of the configuration. A fingerprint tells a secret of
@@ -188,6 +225,7 @@ async fn show_readiness(
         athos: Athos {
             status: paused.is_none().into(),
             paused,
+            contract: state.minter.in_force().into(),
         },
         credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };

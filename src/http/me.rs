@@ -46,8 +46,8 @@ impl From<Caller> for Me {
                 rep: user.rep,
                 agency: user.agency,
                 role: user.role.as_str(),
-                name: user.name,
-                email: user.email,
+                name: user.profile.name,
+                email: user.profile.email,
             },
         }
     }

@@ -118,6 +118,17 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_client_claims_the_address_is_one_that_a_proxy_saw(claimed in "[ -~]{0,80}") {
+            let ours = &["10.0.0.0/8"];
+            proptest::prop_assert_eq!(client(&[], "203.0.113.7", &[&claimed]), "203.0.113.7");
+            let seen = format!("{claimed}, 198.51.100.9");
+            proptest::prop_assert_eq!(client(ours, "10.0.0.1", &[&seen]), "198.51.100.9");
+            let _ = client(ours, "10.0.0.1", &[&claimed]);
+        }
+    }
+
     #[test]
     fn nonsense_from_a_proxy_leaves_us_with_the_proxy() {
         let ours = &["10.0.0.0/8"];

@@ -14,6 +14,7 @@ use crate::athos;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::in_force::InForce;
+use crate::mint::Minter;
 use crate::store::SharedStore;
 use crate::worker::Worker;
 
@@ -33,6 +34,8 @@ pub struct Shared {
     pub credentials: Arc<Credentials>,
     /// Knows callers.
     pub authenticator: Arc<InForce<Authenticator>>,
+    /// Asks for session tokens.
+    pub minter: Minter,
     /// Session tokens a rep may ask for.
     pub mint_limit: MintLimit,
     /// Refusals that are logged.

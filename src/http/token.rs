@@ -10,7 +10,6 @@ use axum::{Extension, Json};
 use metrics::histogram;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,9 +19,10 @@ use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::observe::RequestId;
 use super::state::AppState;
+use crate::athos;
 use crate::athos::types::SessionToken;
-use crate::athos::{self, ANSWER_DEADLINE};
-use crate::model::{PlatformId, RepId, Timestamp};
+use crate::mint::{MintError, Rep};
+use crate::model::{AGENT_PREFIX, AgentId, PlatformId, RepId, Timestamp};
 use crate::store::{MintOutcome, NewMint};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -43,7 +43,8 @@ struct MintRequest {
     platform_agent_id: Option<String>,
     /// The same as `externalAgencyId`, as the newer contract calls it.
     platform_agency_id: Option<String>,
-    /// Athos's id of a registered agent; only in the `roster` generation.
+    /// Athos's id of a registered rep; only where Athos speaks generation `roster`.
+    #[schema(example = "athos_agent_bR4kQ2wZ9Lp0nH3xVq1Yt")]
     agent_id: Option<String>,
 }
 
@@ -57,15 +58,11 @@ struct MintedToken {
     expires_at: Timestamp,
 }
 
-struct Rep {
-    id: PlatformId,
-    agency: Option<PlatformId>,
-    asked_by: &'static str,
-}
-
 /// Mint a session token
 ///
-/// For the signed-in rep, or for the rep a service token names in the body.
+/// For the signed-in rep, or for the rep a service token names in the body. Works with both generations of Athos's
+/// contract. Where it knows registered reps only (`roster`), a rep it does not know is registered first when AUTO_ENROLL
+/// is on and their credentials say enough, and else refused with what to do.
 #[utoipa::path(
     post, path = "/athos/token", tag = "athos",
     request_body(content = Option<MintRequest>, description = "Only for service tokens; a rep's ids come from the credentials"),
@@ -74,7 +71,7 @@ struct Rep {
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "TENANT_QUOTA_EXCEEDED, CROSS_SITE_REQUEST"),
-        (status = 404, body = ErrorEnvelope, description = "AGENT_NOT_FOUND"),
+        (status = 404, body = ErrorEnvelope, description = "AGENT_NOT_FOUND: the rep is not registered at Athos; the message says what to do"),
         (status = 408, body = ErrorEnvelope, description = "REQUEST_TIMEOUT: the body did not come"),
         (status = 413, body = ErrorEnvelope, description = "PAYLOAD_TOO_LARGE"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED"),
@@ -90,33 +87,35 @@ async fn mint_token(
     caller: Caller,
     body: RawBody,
 ) -> Result<impl IntoResponse, ApiError> {
-    let rep = match caller {
-        Caller::User(user) => Rep {
-            id: user.rep,
-            agency: user.agency,
-            asked_by: "user",
-        },
-        Caller::Service => named_rep(&body)?,
+    let (rep, asked_by) = match caller {
+        Caller::User(user) => {
+            let rep = Rep {
+                id: RepId::Ours(user.rep),
+                agency: user.agency,
+                profile: Some(user.profile),
+            };
+            (rep, "user")
+        }
+        Caller::Service => (named_rep(&body)?, "service"),
     };
     state
         .mint_limit
-        .count(&RepId::Ours(rep.id.clone()))
+        .count(&rep.id)
         .map_err(|retry_after| ApiError::RateLimited { retry_after })?;
 
     let id = state.clock.new_id().to_string();
     let record = state.store.record_mint(NewMint {
         id: id.clone(),
         requested_at: state.clock.now(),
-        rep: RepId::Ours(rep.id.clone()),
+        rep: rep.id.clone(),
         agency: rep.agency.clone(),
-        caller: rep.asked_by,
+        caller: asked_by,
     });
     let started = Instant::now();
     // The record is on disk before the token is handed out, and costs no time: Athos takes longer.
-    let (recorded, minted) = tokio::join!(record, mint(&state.athos, &rep));
+    let (recorded, minted) = tokio::join!(record, state.minter.mint(&rep));
     let outcome = outcome(&minted, state.clock.now());
-    // Not Athos's code: whatever stood there would be a metric for ever.
-    let label = minted.as_ref().err().map_or("minted", athos::Error::name);
+    let label = minted.as_ref().err().map_or("minted", label);
     histogram!("athos_mint_seconds", "outcome" => label).record(started.elapsed());
     tracing::info!(%request, mint = id,
         outcome = outcome.outcome,
@@ -139,15 +138,14 @@ fn named_rep(body: &RawBody) -> Result<Rep, ApiError> {
         asked.platform_agent_id,
         asked.agent_id,
     ) {
-        (Some(id), None, None) => check("externalUserId", &id)?,
-        (None, Some(id), None) => check("platformAgentId", &id)?,
-        (None, None, Some(_)) => {
-            return Err(ApiError::InvalidRequest(
-                "agentId is an id of Athos's roster, which this service does not mint for; name the rep by \
-                 externalUserId"
-                    .to_owned(),
-            ));
-        }
+        (Some(id), None, None) => RepId::Ours(check("externalUserId", &id)?),
+        (None, Some(id), None) => RepId::Ours(check("platformAgentId", &id)?),
+        (None, None, Some(id)) => RepId::Athos(AgentId::new(&id).ok_or_else(|| {
+            ApiError::InvalidRequest(format!(
+                "agentId must be an id that Athos gave, which begins with {AGENT_PREFIX}; your own id of the rep is \
+                 externalUserId or platformAgentId"
+            ))
+        })?),
         (None, None, None) => {
             return Err(ApiError::InvalidRequest(
                 "externalUserId is missing: a service token must name the rep".to_owned(),
@@ -172,7 +170,7 @@ fn named_rep(body: &RawBody) -> Result<Rep, ApiError> {
     Ok(Rep {
         id,
         agency,
-        asked_by: "service",
+        profile: None,
     })
 }
 
@@ -180,26 +178,33 @@ fn check(field: &str, id: &str) -> Result<PlatformId, ApiError> {
     PlatformId::new(id).map_err(|why| ApiError::InvalidRequest(format!("{field} {why}")))
 }
 
-async fn mint(athos: &athos::Client, rep: &Rep) -> Result<SessionToken, athos::Error> {
-    timeout(ANSWER_DEADLINE, athos.mint(&rep.id, rep.agency.as_ref()))
-        .await
-        .unwrap_or(Err(athos::Error::Timeout))
-}
-
-fn outcome(minted: &Result<SessionToken, athos::Error>, answered_at: Timestamp) -> MintOutcome {
-    let outcome = match minted {
-        Ok(_) => "minted",
-        Err(athos::Error::Refused(refusal)) => &refusal.code,
-        Err(error) => error.name(),
+fn outcome(minted: &Result<SessionToken, MintError>, answered_at: Timestamp) -> MintOutcome {
+    let refused = |refusal: &athos::Refusal| (refusal.code.clone(), refusal.request_id.clone());
+    let (outcome, athos_request_id) = match minted {
+        Ok(_) => ("minted".to_owned(), None),
+        Err(MintError::NotOnRoster { refusal, .. }) => refused(refusal),
+        Err(MintError::Athos(athos::Error::Refused(refusal))) => refused(refusal),
+        Err(MintError::Athos(error)) => (
+            error.name().to_owned(),
+            error.request_id().map(str::to_owned),
+        ),
+        Err(other) => (label(other).to_owned(), None),
     };
     MintOutcome {
-        outcome: outcome.to_owned(),
+        outcome,
         answered_at,
         expires_at: minted.as_ref().ok().map(|token| token.expires_at),
-        athos_request_id: match minted {
-            Ok(_) => None,
-            Err(error) => error.request_id().map(str::to_owned),
-        },
+        athos_request_id,
+    }
+}
+
+/// Not Athos's code: whatever stood there would be a metric for ever.
+fn label(error: &MintError) -> &'static str {
+    match error {
+        MintError::Athos(error) => error.name(),
+        MintError::NotOnRoster { .. } => "not_on_roster",
+        MintError::NoSuchId(_) => "no_such_id",
+        MintError::Store(_) => "not_stored",
     }
 }
 

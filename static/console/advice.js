@@ -4,6 +4,7 @@
 import { isWaiting } from "./words.js";
 
 const QUOTE = "Tell Athos, and quote the request id of the last attempt.";
+const NEW_KEY = "Put a key that works into ATHOS_API_KEY, then restart, or send SIGHUP where .env holds it.";
 const OUR_KEY = "Events wait meanwhile and spend no attempts; nothing is lost.";
 
 /** `{title, text}` by code. */
@@ -16,11 +17,11 @@ const WORDS = {
     title: "Athos refuses the request itself",
     text: `Trying again cannot help while nothing changes: check ATHOS_BASE_URL, and whether there is a newer athos-backend, then replay. ${QUOTE}`,
   },
-  INVALID_API_KEY: { title: "Athos does not accept our API key", text: `Put a key that works into ATHOS_API_KEY. ${OUR_KEY}` },
-  API_KEY_REVOKED: { title: "Our API key was revoked", text: `Put a key that works into ATHOS_API_KEY. ${OUR_KEY}` },
+  INVALID_API_KEY: { title: "Athos does not accept our API key", text: `${NEW_KEY} ${OUR_KEY}` },
+  API_KEY_REVOKED: { title: "Our API key was revoked", text: `${NEW_KEY} ${OUR_KEY}` },
   TENANT_INACTIVE: { title: "Our Athos account is not active", text: `Settle that with Athos. ${OUR_KEY}` },
   IP_NOT_ALLOWED: { title: "Athos does not accept requests from this machine's address", text: `Add the address at Athos, or send requests out through one that is allowed. ${OUR_KEY}` },
-  no_key: { title: "There is no API key", text: `Set ATHOS_API_KEY. ${OUR_KEY}` },
+  no_key: { title: "There is no API key", text: `${NEW_KEY} ${OUR_KEY}` },
   timeout: { title: "Athos did not answer in time", text: "Check whether Athos has an outage and whether this machine reaches ATHOS_BASE_URL. Once it answers, replay." },
   unreachable: { title: "Athos could not be reached", text: "Check this machine's way out: name resolution, firewall, proxy, and ATHOS_BASE_URL. Once it works, replay." },
   unreadable: {
@@ -59,7 +60,7 @@ function unknown(code) {
 export const PAUSES = {
   key_refused: {
     title: "Fetching is paused: Athos refuses our API key",
-    text: `Check at Athos that the key, the account and this machine's address are good, and put a key that works into ATHOS_API_KEY. ${OUR_KEY}`,
+    text: `Check at Athos that the key, the account and this machine's address are good. ${NEW_KEY} ${OUR_KEY}`,
   },
   athos_down: {
     title: "Fetching is paused: Athos does not answer",

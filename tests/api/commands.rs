@@ -78,8 +78,13 @@ impl Running {
     }
 
     /// SIGTERM, as a container's runtime sends it; what was logged.
-    pub(crate) fn terminate(mut self) -> (i32, String) {
+    pub(crate) fn terminate(self) -> (i32, String) {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it has ended by itself; what was logged.
+    pub(crate) fn wait(mut self) -> (i32, String) {
         let mut log = String::new();
         self.stderr().read_to_string(&mut log).unwrap();
         (self.process.wait().unwrap().code().unwrap(), log)

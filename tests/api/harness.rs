@@ -96,6 +96,7 @@ impl TestApp {
             webhook_secrets: vec![setup.secrets.whsec.clone().into()],
             score_delay: Duration::ZERO,
             webhook_retry: Duration::ZERO,
+            contract: setup.contract,
             ..simulator::Options::default()
         };
         let clock_of_athos = match setup.clocks_apart {

@@ -22,7 +22,7 @@ async fn the_process_is_alive_and_ready() {
     let ready = anyone(&app, "/readyz").await.expect(200);
     let expected = json!({
         "status": "ready", "store": "ok", "worker": "ok", "workerBeat": crate::harness::START,
-        "athos": { "status": "ok" },
+        "athos": { "status": "ok", "contract": { "generation": "external", "why": "default" } },
     });
     assert_eq!(ready.json(), expected);
 }

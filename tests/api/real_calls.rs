@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{API, Left, Setup, TestApp, start_time};
+use crate::harness::{API, Left, Setup, TestApp};
 use crate::log::Mark;
 use crate::scores::{fetched, scored};
 
@@ -68,91 +68,83 @@ async fn of_both_sources(server: &MockServer) -> TestApp {
         .await
 }
 
+/// Both sources, of the simulator in generation `roster`.
+async fn of_the_simulator() -> TestApp {
+    let app = Setup::new()
+        .flag("sources", "roleplay,real_call")
+        .start()
+        .await;
+    speak(&app, "roster").await;
+    app
+}
+
+async fn speak(app: &TestApp, contract: &str) {
+    let body = json!({ "contract": contract });
+    app.simulate(Method::PUT, "/_simulator/contract", body)
+        .await;
+}
+
+/// Has the simulator hear a real call, which ends now unless it is told when it began; its id.
+async fn hear(app: &TestApp, how: Value) -> String {
+    let heard = app
+        .simulate(Method::POST, "/_simulator/real-calls", how)
+        .await;
+    app.delivered().await;
+    heard["callIds"][0].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
-async fn each_source_is_asked_for_by_name_with_a_window_of_its_own() {
-    let server = MockServer::start().await;
-    lists(&server, "roleplay", &[]).await;
-    let began = start_time();
-    let call = real_call("call_1", began.minus(HOUR), HOUR / 2);
-    lists(&server, "real_call", &[call]).await;
-    let mut app = of_both_sources(&server).await;
-    let first = run(&app, Source::Roleplay).await;
-    assert_eq!(first.window.from, began.minus(2 * HOUR));
+async fn each_source_is_read_in_a_window_of_its_own() {
+    let app = of_the_simulator().await;
+    let began = app.now();
+    let from = async |source| run(&app, source).await.window.from;
+    assert_eq!(from(Source::Roleplay).await, began.minus(2 * HOUR));
     // The overlap covers the longest call before what it covers of the scoring.
-    let first = run(&app, Source::RealCall).await;
-    assert_eq!(first.window.from, began.minus(6 * HOUR));
+    assert_eq!(from(Source::RealCall).await, began.minus(6 * HOUR));
+    // Either goes on from where its own list had got to.
+    hear(&app, json!({ "agent": "rep_1", "durationSec": 60 })).await;
+    app.work().await;
     app.clock.advance(HOUR);
-    assert_eq!(
-        run(&app, Source::RealCall).await.window.from,
-        began.minus(7 * HOUR),
-        "from the start of the latest call on its own list"
-    );
-    assert_eq!(
-        run(&app, Source::Roleplay).await.window.from,
-        began.minus(2 * HOUR)
-    );
-    app.leaves(Left {
-        waiting: 1,
-        dead: 0,
-    });
+    run(&app, Source::RealCall).await;
+    let place = began.minus(Duration::from_secs(60));
+    assert_eq!(from(Source::RealCall).await, place.minus(6 * HOUR));
+    assert_eq!(from(Source::Roleplay).await, began.minus(2 * HOUR));
 }
 
 #[tokio::test]
 async fn a_long_call_that_began_hours_ago_and_was_scored_just_now_is_found() {
-    let server = MockServer::start().await;
-    let app = of_both_sources(&server).await;
-    // The vendor's list holds it at its start, once it is scored.
+    let app = of_the_simulator().await;
     let began = app.now();
-    let call = real_call("call_long", began, 4 * HOUR);
-    let list = Mock::given(path(format!("{API}/calls"))).respond_with(
-        move |request: &wiremock::Request| {
-            let from = request
-                .url
-                .query_pairs()
-                .find(|(name, _)| name == "from")
-                .unwrap()
-                .1;
-            let is_in = from.parse::<Timestamp>().unwrap() <= began;
-            let data: &[Value] = if is_in {
-                std::slice::from_ref(&call)
-            } else {
-                &[]
-            };
-            ResponseTemplate::new(200).set_body_json(json!({ "data": data, "nextCursor": null }))
-        },
+    app.clock.advance(4 * HOUR + HOUR / 2);
+    // A later call has moved the list on, past the start of the one that is still to be scored.
+    let told = hear(&app, json!({ "agent": "rep_1", "durationSec": 60 })).await;
+    app.work().await;
+    assert_eq!(run(&app, Source::RealCall).await.repaired, 0);
+    app.faults(json!({ "never-send": {} })).await;
+    let seconds = (4 * HOUR).as_secs();
+    let how = json!({ "agent": "rep_1", "startedAt": began, "durationSec": seconds });
+    let lost = hear(&app, how).await;
+    app.clock.advance(Duration::from_secs(60));
+    assert_eq!(
+        run(&app, Source::Roleplay).await.seen,
+        0,
+        "it is not practice"
     );
-    app.clock.advance(5 * HOUR);
-    // Runs that were completed in the meantime have not seen it.
-    run_with_empty_list(&app, &server).await;
-    list.mount(&server).await;
-    app.clock.advance(Duration::from_secs(60 * 5));
     let tally = run(&app, Source::RealCall).await;
-    assert_eq!(tally.repaired, 1, "{tally:?}");
-    let call = app.call("call_long").await;
-    assert_eq!(call["source"], "real_call");
-    let mut app = app;
-    app.leaves(Left {
-        waiting: 1,
-        dead: 0,
-    });
-}
-
-async fn run_with_empty_list(app: &TestApp, server: &MockServer) {
-    let page = json!({ "data": [], "nextCursor": null });
-    let empty = Mock::given(path(format!("{API}/calls")))
-        .respond_with(ResponseTemplate::new(200).set_body_json(page))
-        .mount_as_scoped(server)
-        .await;
-    run(app, Source::RealCall).await;
-    drop(empty);
+    assert_eq!((tally.seen, tally.repaired), (2, 1));
+    assert_eq!(app.work().await.scored, 1);
+    for id in [lost, told] {
+        let call = app.call(&id).await;
+        assert_eq!(call["source"], "real_call");
+        assert_eq!(call["status"], "scored");
+        assert_eq!(call["rep"], "rep_1");
+    }
 }
 
 #[tokio::test]
 async fn a_vendor_without_real_calls_is_said_once_and_does_not_disturb_practice() {
-    let server = MockServer::start().await;
-    lists(&server, "roleplay", &[]).await;
-    refuses(&server, "real_call", 400, "INVALID_REQUEST").await;
-    let app = of_both_sources(&server).await;
+    let app = of_the_simulator().await;
+    speak(&app, "external").await;
     let log = Mark::here();
     for _ in 0..3 {
         let ended = of(&app, Source::RealCall).run_once().await.unwrap();
@@ -160,13 +152,13 @@ async fn a_vendor_without_real_calls_is_said_once_and_does_not_disturb_practice(
             panic!("{ended:?}");
         };
         assert!(reason.contains("take it out of SOURCES"), "{reason}");
-        assert!(reason.contains("req_1"), "{reason}");
+        assert!(reason.contains("INVALID_REQUEST"), "{reason}");
         run(&app, Source::Roleplay).await;
         app.clock.advance(5 * Duration::from_secs(60));
     }
     let said = log.since();
     assert_eq!(said.matches("is not reconciled").count(), 1, "{said}");
-    // The record of each run says it too, and Athos counts as well.
+    // The record of each run says it too, and fetching goes on.
     let refused = app.count(
         "SELECT count(*) FROM reconcile_runs WHERE source = 'real_call' AND error LIKE '%SOURCES%'",
     );
@@ -175,8 +167,7 @@ async fn a_vendor_without_real_calls_is_said_once_and_does_not_disturb_practice(
     assert!(ready["athos"]["paused"].is_null(), "{ready}");
 
     // The account moves to the newer generation: what happened since the first run is looked at.
-    server.reset().await;
-    lists(&server, "real_call", &[]).await;
+    speak(&app, "roster").await;
     let tally = run(&app, Source::RealCall).await;
     assert_eq!(
         app.now().since(tally.window.from),

@@ -46,10 +46,21 @@ pub(crate) fn scored(id: &str, score: &Value) -> Value {
 
 #[tokio::test]
 async fn recorded_calls_of_both_generations_reach_the_reader_whole() {
-    for recorded in [EXTERNAL, ROSTER] {
+    let webhooks = [
+        include_str!("../fixtures/webhook.external.scored.json"),
+        include_str!("../fixtures/webhook.roster.scored.json"),
+    ];
+    for (webhook, recorded) in webhooks.into_iter().zip([EXTERNAL, ROSTER]) {
         let sent: Value = serde_json::from_str(recorded).unwrap();
         let id = sent["id"].as_str().unwrap();
-        let (_server, app) = fetched(std::slice::from_ref(&sent)).await;
+        let (server, app) = fetched(&[]).await;
+        answers(&server, &sent).await;
+        app.hook(webhook)
+            .id("wh_1")
+            .send(&app)
+            .await
+            .receipt("accepted");
+        assert_eq!(app.work().await.scored, 1);
         let seen = app.call(id).await;
         assert_eq!(seen["score"], sent["score"], "every key of it");
         assert_eq!(seen["rep"], "rep_8842");
@@ -71,6 +82,28 @@ async fn recorded_calls_of_both_generations_reach_the_reader_whole() {
         };
         assert_eq!(said(&seen), said(&sent));
     }
+}
+
+#[tokio::test]
+async fn a_recorded_failure_reaches_the_reader_with_its_reason() {
+    let recorded = include_str!("../fixtures/webhook.external.failed.json");
+    let said: Value = serde_json::from_str(recorded).unwrap();
+    let app = TestApp::start().await;
+    app.hook(recorded)
+        .id("wh_1")
+        .send(&app)
+        .await
+        .receipt("accepted");
+    assert_eq!(app.work().await.unscored, 1);
+    let seen = app.call(said["callId"].as_str().unwrap()).await;
+    assert_eq!(seen["status"], "unscored");
+    for same in ["source", "reason", "reasonMessage"] {
+        assert_eq!(seen[same], said[same], "{same}");
+    }
+    assert_eq!(
+        (&seen["rep"], &seen["agency"]),
+        (&json!("rep_8842"), &Value::Null)
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 // The operator's page: against a service whose vendor refuses what a test says, so that events really die and are
 // really replayed.
 
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { deliverWebhook, sessionCookie, startService } from "./backend.js";
 import { allow, button, expect, expectAccessible, expectFits, keep, signIn, test as base } from "./harness.js";
 import { scored, startVendor } from "./vendor.js";
@@ -313,6 +315,31 @@ test("tokens whose call never appeared are shown as such", async ({ page, consol
   await page.getByLabel("Rep", { exact: true }).fill("rep_8842");
   await page.keyboard.press("Enter");
   await expect.poll(() => asked.at(-1).rep).toBe("rep_8842");
+});
+
+test("the README's picture is of this page", async ({ page, console }) => {
+  const file = new URL("../../docs/console.png", import.meta.url);
+  const at = (minute) => new Date(Date.UTC(2026, 5, 5, 15, minute)).toISOString();
+  const event = (id, minute, more) => ({
+    id, webhookId: `wh_${id}`, origin: "webhook", state: "done", verdict: "accepted", callId: `athos_call_GZ1DjOkZv_VEPoE-C${id}`, receivedAt: at(minute),
+    nextAttemptAt: null, attempts: 1, deliveries: 1, reason: null, lastCode: null, settledAt: at(minute), ...more,
+  });
+  const data = [
+    event(1284, 41, { state: "pending", attempts: 2, reason: "Athos answered 503 SERVICE_UNAVAILABLE: try again later (Athos request req_8Xc2)", lastCode: "SERVICE_UNAVAILABLE" }),
+    event(1283, 39, {}),
+    event(1282, 38, { deliveries: 2 }),
+    event(1281, 31, { origin: "reconcile" }),
+    event(1280, 22, { state: "dead", attempts: 6, reason: "Given up", lastCode: "CALL_NOT_FOUND" }),
+    event(1279, 17, {}),
+  ];
+  const overview = { now: at(42), waiting: 1, oldestReceivedAt: at(41), dead: 1, repaired: 1, mintsWithoutCall: 3, lastRuns: [{ source: "roleplay", startedAt: at(40), finishedAt: at(40), seen: 12, repaired: 0, error: null }] };
+  await page.route("**/athos/events?*", (route) => route.fulfill({ json: { data, nextCursor: null } }));
+  await page.route("**/athos/overview", (route) => route.fulfill({ json: overview }));
+  await page.setViewportSize({ width: 1200, height: 900 });
+  await console();
+  await expect(rows(page)).toHaveCount(6);
+  if (process.env.UPDATE_SCREENSHOT) await page.screenshot({ path: fileURLToPath(file), animations: "disabled" });
+  expect(existsSync(file), "docs/console.png: run scripts/test-browser with UPDATE_SCREENSHOT=1").toBe(true);
 });
 
 /** How to get into each state. */

@@ -3,6 +3,8 @@
 
 mod call;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod known;
 mod mint;
 mod refusal;
@@ -17,8 +19,8 @@ use crate::model::{Identity, Timestamp};
 pub use call::read_content;
 pub(super) use call::{read_detail, read_list, read_recording};
 pub use event::{NotUnderstood, read_delivery, read_event, write_event};
-pub use mint::SessionToken;
-pub(super) use mint::{MintBody, read_session};
+pub(super) use mint::read_session;
+pub use mint::{MintBody, SessionToken};
 pub(super) use refusal::read_refusal;
 pub use roster::{
     Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, NewAgent, Registration,

@@ -148,6 +148,13 @@ pub struct AgentQuery {
     pub agency_id: Option<String>,
 }
 
+/// As the contract calls it.
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.field())
+    }
+}
+
 impl AgentQuery {
     pub(in crate::athos) fn pairs(&self) -> Vec<(&str, &str)> {
         let handle = self.handle.as_ref();

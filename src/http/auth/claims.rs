@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{Role, User};
 use crate::config::Config;
 use crate::http::error::ApiError;
+use crate::mint::Profile;
 use crate::model::{PlatformId, Timestamp};
 
 /// The names of the claims.
@@ -14,6 +15,7 @@ pub(super) struct ClaimNames {
     role: String,
     name: String,
     email: String,
+    agency_name: Option<String>,
 }
 
 impl ClaimNames {
@@ -24,6 +26,7 @@ impl ClaimNames {
             role: config.auth_claim_role.clone(),
             name: config.auth_claim_name.clone(),
             email: config.auth_claim_email.clone(),
+            agency_name: config.auth_claim_agency_name.clone(),
         }
     }
 
@@ -43,10 +46,25 @@ impl ClaimNames {
                 .map(agency)
                 .transpose()?,
             role: Role::from_word(text(claims, &self.role).as_deref()),
-            name: text(claims, &self.name),
-            email: text(claims, &self.email),
+            profile: self.profile(claims),
             expires_at: Some(expires_at),
         })
+    }
+
+    /// What else they say. Names in parts, and whether an address was checked, are where OpenID Connect has them.
+    fn profile(&self, claims: &Map<String, Value>) -> Profile {
+        Profile {
+            name: text(claims, &self.name),
+            names: text(claims, "given_name").zip(text(claims, "family_name")),
+            email: text(claims, &self.email),
+            email_is_unverified: claims
+                .get("email_verified")
+                .is_some_and(|verified| *verified != Value::Bool(true) && verified != "true"),
+            agency_name: self
+                .agency_name
+                .as_ref()
+                .and_then(|claim| text(claims, claim)),
+        }
     }
 }
 

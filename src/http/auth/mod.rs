@@ -19,6 +19,7 @@ use super::peer::Proxies;
 use super::state::AppState;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::mint::Profile;
 use crate::model::{PlatformId, Scope, Timestamp};
 use cross_site::SameSite;
 use jwt::JwtVerifier;
@@ -43,10 +44,8 @@ pub(super) struct User {
     pub agency: Option<PlatformId>,
     /// What they may see.
     pub role: Role,
-    /// For display.
-    pub name: Option<String>,
-    /// For display.
-    pub email: Option<String>,
+    /// What else the credentials say.
+    pub profile: Profile,
     /// When the credentials end, if they do.
     pub expires_at: Option<Timestamp>,
 }

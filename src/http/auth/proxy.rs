@@ -9,6 +9,7 @@ use super::service_tokens::ServiceTokens;
 use super::{Role, User};
 use crate::config::Config;
 use crate::http::error::ApiError;
+use crate::mint::Profile;
 
 /// Where the proxy proves itself.
 const PROXY_SECRET: HeaderName = HeaderName::from_static("x-auth-proxy-secret");
@@ -55,8 +56,7 @@ impl TrustedProxy {
             rep: rep(user)?,
             agency: optional(&self.agency)?.map(agency).transpose()?,
             role: Role::from_word(optional(&self.role)?),
-            name: None,
-            email: None,
+            profile: Profile::default(),
             expires_at: None,
         }))
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use athos_backend::config::Config;
 use athos_backend::http::Deadlines;
+use athos_backend::simulator::Contract;
 
 use super::{Secrets, TestApp};
 
@@ -17,6 +18,7 @@ pub(crate) struct Setup {
     pub(super) secrets: Secrets,
     pub(super) run_worker: bool,
     pub(super) demo: bool,
+    pub(super) contract: Contract,
     pub(super) clocks_apart: bool,
     pub(super) deadlines: Deadlines,
     flags: Vec<String>,
@@ -36,6 +38,7 @@ impl Setup {
             },
             run_worker: false,
             demo: false,
+            contract: Contract::External,
             clocks_apart: false,
             deadlines: Deadlines::default(),
             flags: Vec::new(),
@@ -66,6 +69,12 @@ impl Setup {
     /// Another vendor than the simulator.
     pub(crate) fn athos(mut self, url: &str) -> Self {
         self.athos = Some(url.to_owned());
+        self
+    }
+
+    /// The generation of the contract that the vendor begins with.
+    pub(crate) fn contract(mut self, contract: Contract) -> Self {
+        self.contract = contract;
         self
     }
 

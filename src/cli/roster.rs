@@ -1,0 +1,237 @@
+//! `athos-backend roster`: the reps who are registered at Athos, from a terminal. What is learnt of their ids goes into
+//! the database of the service; who is registered is Athos's to say.
+
+mod file;
+mod import;
+mod report;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde_json::json;
+
+use self::import::Import;
+use self::report::Report;
+use super::Misconfigured;
+use crate::athos::types::{Agent, AgentQuery, Handle};
+use crate::athos::{self, Class, Client};
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat};
+use crate::model::AGENT_PREFIX;
+use crate::store::{SharedStore, SqliteStore};
+
+/// Flags of `roster`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Register the reps of a CSV file, and skip those who are registered already
+    ///
+    /// Columns: firstName, lastName; platformAgentId (your id of the rep), npn or email, at least one; platformAgencyId
+    /// (yours) or agencyId (Athos's); agencyName, with which an agency of yours is created or renamed first. Other columns
+    /// are left alone. It may be stopped and run again at any time.
+    Import(Box<ImportArgs>),
+    /// List the reps who are registered
+    List(Box<ListArgs>),
+    /// Look a rep up by any handle: Athos's id, yours, the NPN, or the e-mail address
+    Find(Box<FindArgs>),
+}
+
+#[derive(clap::Args, Debug)]
+struct ImportArgs {
+    /// The file: CSV in UTF-8, the columns' names on its first line
+    file: PathBuf,
+    /// Say what would become of each row, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write here what became of each row, as CSV: row, status, agentId, reason
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Ask Athos about those, too, who are known here to be registered
+    #[arg(long)]
+    ask_again: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(clap::Args, Debug)]
+struct ListArgs {
+    /// Only those of this agency (Athos's id)
+    #[arg(long, value_name = "ID")]
+    agency: Option<String>,
+    /// At most so many; else all
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(clap::Args, Debug)]
+struct FindArgs {
+    /// athos_agent_…, your id, an NPN, or an e-mail address
+    handle: String,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+impl Args {
+    fn config(&self) -> &Config {
+        match &self.what {
+            What::Import(args) => &args.config,
+            What::List(args) => &args.config,
+            What::Find(args) => &args.config,
+        }
+    }
+
+    pub(super) fn log_format(&self) -> LogFormat {
+        self.config().log_format
+    }
+}
+
+/// Does what is asked, and prints it on `out`. Fails with 1 when a row was not registered, or nobody was found.
+pub(super) async fn run(
+    args: &Args,
+    clock: Clock,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<ExitCode> {
+    let config = args.config();
+    for warning in config.check()? {
+        tracing::warn!("{warning}");
+    }
+    let athos = Client::new(&config.athos_base_url, &config.athos_api_key, clock.clone())?;
+    let is_well = match &args.what {
+        What::Import(args) => import(args, athos, clock, out).await?,
+        What::List(args) => list(args, &athos, out).await?,
+        What::Find(args) => find(args, &athos, out).await?,
+    };
+    Ok(ExitCode::from(u8::from(!is_well)))
+}
+
+async fn import(
+    args: &ImportArgs,
+    athos: Client,
+    clock: Clock,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<bool> {
+    let named = args.file.display();
+    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {named}"))?;
+    let sheet = file::read(&bytes).map_err(|why| Misconfigured(format!("{named}: {why}")))?;
+    if !sheet.ignored.is_empty() {
+        tracing::info!("columns left alone: {:?}", sheet.ignored);
+    }
+    let mut report = Report::begin(sheet.rows.len(), args.report.as_deref())?;
+    let store: SharedStore = Arc::new(SqliteStore::open(&args.config.database_url).await?);
+    let import = Import {
+        athos,
+        store: Arc::clone(&store),
+        clock,
+        asks_again: args.ask_again,
+        is_dry_run: args.dry_run,
+    };
+    import.run(sheet.rows, &mut report).await;
+    store.close().await;
+    report.end(out)
+}
+
+async fn list(args: &ListArgs, athos: &Client, out: &mut impl Write) -> anyhow::Result<bool> {
+    let query = AgentQuery {
+        handle: None,
+        agency_id: args.agency.clone(),
+    };
+    let mut left = args.limit.unwrap_or(usize::MAX);
+    let mut cursor: Option<String> = None;
+    while left > 0 {
+        let page = athos.list_agents(&query, cursor.as_deref()).await;
+        let page = page.map_err(explain)?;
+        for agent in page.agents.iter().take(left) {
+            print(agent, args.json, out)?;
+        }
+        left = left.saturating_sub(page.agents.len());
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(true)
+}
+
+/// An id of ours may look like anything, so that all handles are tried that a text could be; whoever is found is shown.
+async fn find(args: &FindArgs, athos: &Client, out: &mut impl Write) -> anyhow::Result<bool> {
+    let text = args.handle.trim();
+    let handles = if text.starts_with(AGENT_PREFIX) {
+        vec![Handle::Athos]
+    } else if text.contains('@') {
+        vec![Handle::Email, Handle::Ours]
+    } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        vec![Handle::Npn, Handle::Ours]
+    } else {
+        vec![Handle::Ours]
+    };
+    let mut found: Vec<Agent> = Vec::new();
+    for handle in handles {
+        let query = AgentQuery {
+            handle: Some((handle, text.to_owned())),
+            agency_id: None,
+        };
+        let page = athos.list_agents(&query, None).await.map_err(explain)?;
+        for agent in page.agents {
+            if !found.contains(&agent) {
+                print(&agent, args.json, out)?;
+                found.push(agent);
+            }
+        }
+    }
+    if found.is_empty() && !args.json {
+        writeln!(out, "nobody is registered as {text:?}")?;
+    }
+    Ok(!found.is_empty())
+}
+
+fn explain(error: athos::Error) -> anyhow::Error {
+    match error.class() {
+        Class::NotFound => anyhow::anyhow!(import::no_roster(&error)),
+        _ => error.into(),
+    }
+}
+
+fn print(agent: &Agent, json: bool, out: &mut impl Write) -> std::io::Result<()> {
+    if json {
+        let line = json!({
+            "id": agent.id,
+            "platformAgentId": agent.platform_id,
+            "firstName": agent.first_name,
+            "lastName": agent.last_name,
+            "email": agent.email,
+            "npn": agent.npn,
+            "agencyId": agent.agency_id,
+            "createdAt": agent.created_at,
+        });
+        return writeln!(out, "{line}");
+    }
+    let or_none = |text: &Option<String>| text.as_deref().unwrap_or("-").escape_debug().to_string();
+    writeln!(
+        out,
+        "{}  {}  {} {}  npn {}  {}  {}",
+        agent.id,
+        or_none(&agent.platform_id),
+        agent.first_name.escape_debug(),
+        agent.last_name.escape_debug(),
+        or_none(&agent.npn),
+        or_none(&agent.email),
+        agent.agency_id,
+    )
+}

@@ -1,0 +1,150 @@
+//! What an import says: how far it is, what became of each row, and the sum of it.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::Context;
+
+/// Rows between two lines of progress where no bar can be drawn.
+const ROWS_A_LINE: usize = 100;
+const BAR_CELLS: usize = 30;
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Registered now.
+    Created,
+    /// It would be, were this not a dry run.
+    WouldCreate,
+    /// It was registered already.
+    Existing,
+    /// It could never be; nobody was asked.
+    Invalid,
+    /// It was refused, or not tried.
+    Failed,
+}
+
+impl Status {
+    const ALL: [Self; 5] = [
+        Self::Created,
+        Self::WouldCreate,
+        Self::Existing,
+        Self::Invalid,
+        Self::Failed,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::WouldCreate => "would create",
+            Self::Existing => "existing",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn is_trouble(self) -> bool {
+        matches!(self, Self::Invalid | Self::Failed)
+    }
+}
+
+/// A row's end.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) line: u64,
+    pub(super) status: Status,
+    pub(super) agent_id: Option<String>,
+    pub(super) reason: Option<String>,
+}
+
+/// All outcomes, as they come in.
+pub(super) struct Report {
+    rows: usize,
+    outcomes: Vec<Outcome>,
+    file: Option<csv::Writer<File>>,
+    draws: bool,
+}
+
+impl Report {
+    /// Begins the report of so many rows. The file is made now: that it cannot be must not be found out at the end.
+    pub(super) fn begin(rows: usize, path: Option<&Path>) -> anyhow::Result<Self> {
+        let file = path.map(|path| {
+            let file = csv::Writer::from_path(path);
+            file.with_context(|| format!("cannot write the report {}", path.display()))
+        });
+        Ok(Self {
+            rows,
+            outcomes: Vec::with_capacity(rows),
+            file: file.transpose()?,
+            draws: io::stderr().is_terminal(),
+        })
+    }
+
+    /// Takes a row's end, and shows how far it is.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        self.outcomes.push(outcome);
+        let done = self.outcomes.len();
+        let is_last = done == self.rows;
+        let mut screen = io::stderr().lock();
+        // A screen that is gone must not stop the import.
+        let _shown = match (self.draws, done.is_multiple_of(ROWS_A_LINE) || is_last) {
+            (true, _) => {
+                let cells = done * BAR_CELLS / self.rows;
+                let bar = format!("{}{}", "#".repeat(cells), "-".repeat(BAR_CELLS - cells));
+                let end = if is_last { "\n" } else { "" };
+                write!(
+                    screen,
+                    "\r[{bar}] {done}/{} {}\x1b[K{end}",
+                    self.rows,
+                    self.sum()
+                )
+            }
+            (false, true) => writeln!(screen, "{done}/{} rows: {}", self.rows, self.sum()),
+            (false, false) => Ok(()),
+        };
+    }
+
+    fn count(&self, status: Status) -> usize {
+        let of = |outcome: &&Outcome| outcome.status == status;
+        self.outcomes.iter().filter(of).count()
+    }
+
+    fn sum(&self) -> String {
+        let counts = Status::ALL.map(|status| (self.count(status), status.as_str()));
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<_> = counts
+            .map(|(count, status)| format!("{count} {status}"))
+            .collect();
+        words.join(", ")
+    }
+
+    /// Writes the file, says on `out` what did not go well, and tells whether all went well.
+    pub(super) fn end(mut self, out: &mut impl Write) -> anyhow::Result<bool> {
+        self.outcomes.sort_by_key(|outcome| outcome.line);
+        if let Some(file) = &mut self.file {
+            file.write_record(["row", "status", "agentId", "reason"])?;
+            for outcome in &self.outcomes {
+                file.write_record([
+                    &*outcome.line.to_string(),
+                    outcome.status.as_str(),
+                    outcome.agent_id.as_deref().unwrap_or_default(),
+                    outcome.reason.as_deref().unwrap_or_default(),
+                ])?;
+            }
+            file.flush().context("cannot write the report")?;
+        }
+        let troubles = self.outcomes.iter().filter(|one| one.status.is_trouble());
+        for outcome in troubles {
+            let reason = outcome.reason.as_deref().unwrap_or_default();
+            writeln!(
+                out,
+                "line {}: {}: {reason}",
+                outcome.line,
+                outcome.status.as_str()
+            )?;
+        }
+        writeln!(out, "{} rows: {}", self.rows, self.sum())?;
+        Ok(!self.outcomes.iter().any(|one| one.status.is_trouble()))
+    }
+}

@@ -1,0 +1,229 @@
+//! Enrolment: a rep whom Athos does not know is registered from what their own credentials say, and then minted for. It
+//! gives nobody an agent that may be somebody else's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use metrics::counter;
+
+use super::{MintError, Minter, Profile, Rep, is_unknown_agent};
+use crate::athos::contract::Generation;
+use crate::athos::types::{
+    AgencyRef, AgentQuery, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
+};
+use crate::athos::{self, Refusal};
+use crate::model::{PlatformId, RepId};
+use crate::store::{IdentityKind, Pairing};
+
+/// Enrolments under way: one at a time for each rep, so that many first clicks enrol once.
+#[derive(Default)]
+pub(super) struct Enrolments(Mutex<HashMap<PlatformId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Enrolments {
+    fn turn(&self, rep: &PlatformId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(rep).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(rep.clone(), Arc::downgrade(&turn));
+        turn
+    }
+}
+
+/// A rep, with everything that enrolment needs.
+struct Newcomer<'a> {
+    id: &'a PlatformId,
+    agency: &'a PlatformId,
+    agency_name: Option<String>,
+    names: (String, String),
+    email: Option<&'a str>,
+}
+
+impl<'a> Newcomer<'a> {
+    /// Or what is missing, in words.
+    fn new(id: &'a PlatformId, rep: &'a Rep) -> Result<Self, &'static str> {
+        let Some(profile) = &rep.profile else {
+            return Err(
+                "a service token does not say what enrolment needs: register the rep (`athos-backend roster import`), or \
+                 have the rep sign in and ask",
+            );
+        };
+        let agency = rep.agency.as_ref().ok_or(
+            "the rep's credentials name no agency, which enrolment needs: add the claim that AUTH_CLAIM_AGENCY names, or \
+             register the rep (`athos-backend roster import`)",
+        )?;
+        let names = Profile::first_and_last(profile).ok_or(
+            "the rep's credentials have no usable name, which enrolment needs: add the claim that AUTH_CLAIM_NAME names, \
+             or register the rep (`athos-backend roster import`)",
+        )?;
+        Ok(Self {
+            id,
+            agency,
+            agency_name: profile.agency_name(),
+            names,
+            email: profile.proven_email(),
+        })
+    }
+}
+
+impl Minter {
+    /// Mints for a rep whom Athos has just said not to know: enrols them first, where that is wanted and possible.
+    pub(super) async fn mint_unknown(
+        &self,
+        rep: &Rep,
+        refusal: Refusal,
+    ) -> Result<SessionToken, MintError> {
+        let not_on_roster = |why: &str| {
+            Err(MintError::NotOnRoster {
+                advice: format!("Athos does not know this rep: {why}"),
+                refusal: Box::new(refusal.clone()),
+            })
+        };
+        let RepId::Ours(id) = &rep.id else {
+            return not_on_roster("no agent of your account has this agentId");
+        };
+        let Some(enrolments) = &self.enrolments else {
+            return not_on_roster(
+                "register the rep (`athos-backend roster import`), or set AUTO_ENROLL=true to have reps registered when \
+                 they first ask",
+            );
+        };
+        let newcomer = match Newcomer::new(id, rep) {
+            Ok(newcomer) => newcomer,
+            Err(why) => return not_on_roster(why),
+        };
+        let turn = enrolments.turn(id);
+        let _turn = turn.lock().await;
+        // While this one waited, another click of the rep's may have done it.
+        let known = self.known(Generation::Roster, rep).await?;
+        if known.0.is_some()
+            && let Some(body) = known.words(Generation::Roster, rep)
+        {
+            match self.athos.mint(&body).await {
+                Err(athos::Error::Refused(refusal)) if is_unknown_agent(&refusal) => {}
+                answer => return Ok(answer?),
+            }
+        }
+        let registered = self.register(&newcomer).await;
+        let outcome = match &registered {
+            Ok(Some(pairing)) if pairing.on_record => "enrolled",
+            Ok(Some(_)) => "found",
+            Ok(None) => "taken",
+            Err(_) => "failed",
+        };
+        counter!("athos_enrolments_total", "outcome" => outcome).increment(1);
+        let Some(pairing) = registered? else {
+            tracing::warn!(
+                "a rep cannot be enrolled: Athos has an agent with this e-mail address who is another rep"
+            );
+            return not_on_roster(
+                "another rep is registered with the same e-mail address, so this one cannot be enrolled: correct the \
+                 address, or register the rep (`athos-backend roster import`)",
+            );
+        };
+        tracing::info!(
+            agent = pairing.athos_id,
+            outcome,
+            "a rep was enrolled at Athos"
+        );
+        let body = if pairing.on_record {
+            MintBody::platform(id)
+        } else {
+            MintBody::agent(&pairing.athos_id)
+        };
+        Ok(self.athos.mint(&body).await?)
+    }
+
+    /// Registers a rep, and returns Athos's id of them; `None` when the agent that is there is another rep's.
+    async fn register(&self, newcomer: &Newcomer<'_>) -> Result<Option<Pairing>, MintError> {
+        if let Some(name) = &newcomer.agency_name {
+            self.put_agency(newcomer.agency, name).await?;
+        }
+        let new = NewAgent {
+            first_name: newcomer.names.0.clone(),
+            last_name: newcomer.names.1.clone(),
+            email: newcomer.email.map(str::to_owned),
+            npn: None,
+            rep: Some(newcomer.id.clone()),
+            agency: AgencyRef::Ours(newcomer.agency.clone()),
+        };
+        let registration = match self.athos.create_agent(&new).await {
+            // Without a name of its own it is called by its id, and only then: an agency that is there keeps its name.
+            Err(athos::Error::Refused(refusal))
+                if refusal.code == "AGENCY_NOT_FOUND" && newcomer.agency_name.is_none() =>
+            {
+                self.put_agency(newcomer.agency, newcomer.agency.as_str())
+                    .await?;
+                self.athos.create_agent(&new).await?
+            }
+            registration => registration?,
+        };
+        match registration {
+            Registration::Created(agent, agency) => {
+                let agency = pairing(IdentityKind::Agency, agency.id, newcomer.agency, true);
+                let agent = pairing(IdentityKind::Rep, agent.id, newcomer.id, true);
+                self.learn_pairings(vec![agency, agent.clone()]).await?;
+                Ok(Some(agent))
+            }
+            Registration::Exists(existing) => self.take_over(newcomer, existing).await,
+        }
+    }
+
+    async fn put_agency(&self, id: &PlatformId, name: &str) -> Result<(), MintError> {
+        let (agency, _) = self.athos.put_agency(id, name).await?;
+        let agency = pairing(IdentityKind::Agency, agency.id, id, true);
+        self.learn_pairings(vec![agency]).await?;
+        Ok(())
+    }
+
+    /// An agent is there with the rep's id or e-mail address. It is the rep's, unless it belongs to another one: to whom
+    /// Athos says, or to whom it was given before.
+    async fn take_over(
+        &self,
+        newcomer: &Newcomer<'_>,
+        existing: ExistingAgent,
+    ) -> Result<Option<Pairing>, MintError> {
+        let mut on_record = existing.matched_on == Handle::Ours;
+        if !on_record {
+            let query = AgentQuery {
+                handle: Some((Handle::Athos, existing.agent_id.clone())),
+                agency_id: None,
+            };
+            let page = self.athos.list_agents(&query, None).await?;
+            match page
+                .agents
+                .into_iter()
+                .find(|agent| agent.id == existing.agent_id)
+            {
+                Some(agent) => match agent.platform_id {
+                    Some(other) if other != newcomer.id.as_str() => return Ok(None),
+                    ours => on_record = ours.is_some(),
+                },
+                None => return Ok(None),
+            }
+        }
+        let wanted = pairing(IdentityKind::Rep, existing.agent_id, newcomer.id, on_record);
+        let known = self.learn_pairings(vec![wanted]).await?;
+        Ok(known
+            .into_iter()
+            .find(|known| known.our_id == newcomer.id.as_str()))
+    }
+
+    async fn learn_pairings(&self, pairings: Vec<Pairing>) -> Result<Vec<Pairing>, MintError> {
+        Ok(self
+            .store
+            .learn_identities(pairings, self.clock.now())
+            .await?)
+    }
+}
+
+fn pairing(kind: IdentityKind, athos_id: String, our_id: &PlatformId, on_record: bool) -> Pairing {
+    Pairing {
+        kind,
+        athos_id,
+        our_id: our_id.as_str().to_owned(),
+        on_record,
+    }
+}

@@ -1,0 +1,230 @@
+//! Session tokens: in which generation of the contract Athos is asked for one, and what is done when it does not
+//! understand, or does not know the rep. The one place that decides this. Who may ask, and how often, is not its business.
+
+mod enrol;
+mod profile;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::timeout;
+
+use crate::athos::contract::{self, ContractInForce, Generation, LearntContract, Proof, judge};
+use crate::athos::types::{MintBody, SessionToken};
+use crate::athos::{self, ANSWER_DEADLINE, Refusal};
+use crate::clock::Clock;
+use crate::model::{PlatformId, RepId};
+use crate::store::{Pairing, SharedStore, StoreError, StoreResult};
+use enrol::Enrolments;
+
+pub use profile::Profile;
+
+/// Asks Athos for session tokens.
+pub struct Minter {
+    athos: Arc<athos::Client>,
+    store: SharedStore,
+    clock: Clock,
+    /// The generation that the configuration insists on.
+    pinned: Option<Generation>,
+    /// What was learnt last; of which the store has a copy.
+    learnt: Mutex<Option<LearntContract>>,
+    /// `None` where reps that Athos does not know stay unknown.
+    enrolments: Option<Enrolments>,
+}
+
+/// For whom a token is.
+#[derive(Clone, Debug)]
+pub struct Rep {
+    /// Who it is.
+    pub id: RepId,
+    /// Their agency.
+    pub agency: Option<PlatformId>,
+    /// What their own credentials say of them; `None` when somebody else asks.
+    pub profile: Option<Profile>,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MintError {
+    /// Athos did not give one.
+    #[error(transparent)]
+    Athos(#[from] athos::Error),
+    /// Athos does not know the rep, and nothing is done about it here.
+    #[error("{advice}")]
+    NotOnRoster {
+        /// What to do, for people.
+        advice: String,
+        /// What Athos said.
+        refusal: Box<Refusal>,
+    },
+    /// The rep is named by an id that only generation `roster` knows.
+    #[error(
+        "agentId is an id of Athos's roster, and tokens are minted in generation {0}: name the rep by externalUserId"
+    )]
+    NoSuchId(ContractInForce),
+    /// What is known of the rep cannot be looked up.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Minter {
+    /// A minter that speaks the pinned generation, or else what was learnt before.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn start(
+        athos: Arc<athos::Client>,
+        store: SharedStore,
+        clock: Clock,
+        pinned: Option<Generation>,
+        auto_enroll: bool,
+    ) -> StoreResult<Self> {
+        let minter = Self {
+            learnt: Mutex::new(store.learnt_contract().await?),
+            athos,
+            store,
+            clock,
+            pinned,
+            enrolments: auto_enroll.then(Enrolments::default),
+        };
+        tracing::info!(contract = %minter.in_force(), auto_enroll, "the contract that tokens are minted with");
+        Ok(minter)
+    }
+
+    /// The generation in force, and why.
+    pub fn in_force(&self) -> ContractInForce {
+        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        contract::in_force(self.pinned, learnt.as_ref())
+    }
+
+    /// Mints a token, within the time that an answer may take in all.
+    ///
+    /// # Errors
+    /// One [`MintError`] per cause.
+    pub async fn mint(&self, rep: &Rep) -> Result<SessionToken, MintError> {
+        timeout(ANSWER_DEADLINE, self.negotiate(rep))
+            .await
+            .unwrap_or(Err(MintError::Athos(athos::Error::Timeout)))
+    }
+
+    /// Asks in the generation in force, and in the other one when that was not understood: once, and never after a token
+    /// has been minted.
+    async fn negotiate(&self, rep: &Rep) -> Result<SessionToken, MintError> {
+        let in_force = self.in_force();
+        let mut asked = in_force.generation;
+        let known = self.known(asked, rep).await?;
+        let Some(body) = known.words(asked, rep) else {
+            return Err(MintError::NoSuchId(in_force));
+        };
+        let mut answer = self.athos.mint(&body).await;
+        match judge(asked, &answer) {
+            Proof::Spoken(by) => self.confirm(asked, by).await,
+            Proof::NotUnderstood if self.pinned.is_none() => {
+                let other = asked.other();
+                let known = self.known(other, rep).await?;
+                if let Some(body) = known.words(other, rep) {
+                    let second = self.athos.mint(&body).await;
+                    match judge(other, &second) {
+                        // Neither is understood, so it is not the generation.
+                        Proof::NotUnderstood => {}
+                        proof => {
+                            if let Proof::Spoken(by) = proof {
+                                self.switch(asked, other, by).await;
+                            }
+                            (asked, answer) = (other, second);
+                        }
+                    }
+                }
+            }
+            Proof::NotUnderstood | Proof::Nothing => {}
+        }
+        match answer {
+            Ok(token) => Ok(token),
+            Err(athos::Error::Refused(refusal))
+                if asked == Generation::Roster && is_unknown_agent(&refusal) =>
+            {
+                self.mint_unknown(rep, refusal).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What has to be known of a rep to ask for them.
+    async fn known(&self, generation: Generation, rep: &Rep) -> StoreResult<Known> {
+        match (generation, &rep.id) {
+            (Generation::Roster, RepId::Ours(id)) => Ok(Known(self.store.find_agent(id).await?)),
+            _ => Ok(Known(None)),
+        }
+    }
+
+    /// Takes note that the generation that is in force anyway is spoken, if that was not known.
+    async fn confirm(&self, generation: Generation, by: &'static str) {
+        self.learn(generation, by, Option::is_none).await;
+    }
+
+    /// Takes note that `to` is spoken and `from` is not, unless another mint has found out more in the meantime.
+    async fn switch(&self, from: Generation, to: Generation, by: &'static str) {
+        let is_news = |learnt: &Option<LearntContract>| {
+            contract::in_force(None, learnt.as_ref()).generation == from
+        };
+        if self.learn(to, by, is_news).await {
+            tracing::warn!(
+                contract = %self.in_force(),
+                "Athos does not understand generation {from} of its contract any more, or never did; tokens are minted \
+                 in generation {to} from now on"
+            );
+        }
+    }
+
+    async fn learn(
+        &self,
+        generation: Generation,
+        by: &'static str,
+        is_news: impl FnOnce(&Option<LearntContract>) -> bool,
+    ) -> bool {
+        if self.pinned.is_some() {
+            return false;
+        }
+        let new = LearntContract {
+            generation,
+            at: self.clock.now(),
+            from: by.to_owned(),
+        };
+        {
+            let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+            if !is_news(&learnt) {
+                return false;
+            }
+            *learnt = Some(new.clone());
+        }
+        // The mint goes on: what is not written down is learnt again after the next start.
+        if let Err(error) = self.store.learn_contract(new).await {
+            tracing::warn!(%error, "what was learnt of Athos's contract was not recorded");
+        }
+        true
+    }
+}
+
+/// What is known of a rep.
+struct Known(Option<Pairing>);
+
+impl Known {
+    /// How Athos is asked for this rep in a generation; `None` when that generation has no words for it. A rep whose id
+    /// of ours Athos does not have on record is asked for by Athos's.
+    fn words<'a>(&'a self, generation: Generation, rep: &'a Rep) -> Option<MintBody<'a>> {
+        match (generation, &rep.id, &self.0) {
+            (Generation::External, RepId::Ours(id), _) => {
+                Some(MintBody::external(id, rep.agency.as_ref()))
+            }
+            (Generation::External, RepId::Athos(_), _) => None,
+            (Generation::Roster, RepId::Ours(_), Some(known)) if !known.on_record => {
+                Some(MintBody::agent(&known.athos_id))
+            }
+            (Generation::Roster, RepId::Ours(id), _) => Some(MintBody::platform(id)),
+            (Generation::Roster, RepId::Athos(id), _) => Some(MintBody::agent(id.as_str())),
+        }
+    }
+}
+
+fn is_unknown_agent(refusal: &Refusal) -> bool {
+    refusal.code == "AGENT_NOT_FOUND"
+}

@@ -1,0 +1,170 @@
+//! What a rep's own credentials say of them, and how a name becomes a first and a last one.
+
+/// What a rep's own credentials say of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The whole name.
+    pub name: Option<String>,
+    /// First name and last name, where they are told apart.
+    pub names: Option<(String, String)>,
+    /// E-mail address.
+    pub email: Option<String>,
+    /// The issuer says that nobody has checked whose address it is.
+    pub email_is_unverified: bool,
+    /// What the rep's agency is called.
+    pub agency_name: Option<String>,
+}
+
+/// Longest first or last name that Athos takes, in characters (contract, "Roster").
+const MAX_NAME_CHARS: usize = 100;
+/// Longest name of an agency that is sent, in characters.
+const MAX_AGENCY_CHARS: usize = 200;
+/// Longest e-mail address there is, in bytes (RFC 5321).
+const MAX_EMAIL_BYTES: usize = 254;
+
+impl Profile {
+    /// First and last name, neither of them blank.
+    pub(super) fn first_and_last(&self) -> Option<(String, String)> {
+        let (first, last) = match (&self.names, &self.name) {
+            (Some(names), _) => names.clone(),
+            (None, Some(name)) => split(name)?,
+            (None, None) => return None,
+        };
+        let (first, last) = (tidy(&first, MAX_NAME_CHARS), tidy(&last, MAX_NAME_CHARS));
+        (!first.is_empty() && !last.is_empty()).then_some((first, last))
+    }
+
+    /// An address that Athos may know the rep by. One that its owner need not have is none: whoever could name any
+    /// address could become any agent.
+    pub(super) fn proven_email(&self) -> Option<&str> {
+        let email = self.email.as_deref()?.trim();
+        let (local, host) = email.rsplit_once('@')?;
+        let is_sound = !local.is_empty()
+            && host.contains('.')
+            && email.len() <= MAX_EMAIL_BYTES
+            && !email.contains(|c: char| c.is_whitespace() || c.is_control());
+        (is_sound && !self.email_is_unverified).then_some(email)
+    }
+
+    /// What to call the agency.
+    pub(super) fn agency_name(&self) -> Option<String> {
+        let name = tidy(self.agency_name.as_deref()?, MAX_AGENCY_CHARS);
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// One space between words, no control characters, not too long.
+fn tidy(text: &str, max_chars: usize) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text: String = words.join(" ").chars().take(max_chars).collect();
+    text.trim_end().to_owned()
+}
+
+/// First and last name of a whole one: "Reyes, Dana" as well as "Dana Reyes". The last name is the last word, with the
+/// particles before it ("van", "de la") and the suffix behind it ("Jr."). Who has one name only gets a dash for the other:
+/// Athos wants both.
+fn split(name: &str) -> Option<(String, String)> {
+    if let Some((last, first)) = name.split_once(',')
+        && !is_suffix(first.trim())
+        && !first.trim().is_empty()
+        && !last.trim().is_empty()
+    {
+        return Some((first.to_owned(), last.to_owned()));
+    }
+    let words: Vec<&str> = name.split_whitespace().collect();
+    let mut last_from = match words.len() {
+        0 => return None,
+        1 => return Some((words[0].to_owned(), "-".to_owned())),
+        count => count - 1,
+    };
+    if last_from > 1 && is_suffix(words[last_from]) {
+        last_from -= 1;
+    }
+    while last_from > 1 && words[last_from - 1].starts_with(char::is_lowercase) {
+        last_from -= 1;
+    }
+    Some((words[..last_from].join(" "), words[last_from..].join(" ")))
+}
+
+fn is_suffix(word: &str) -> bool {
+    let word = word.trim_end_matches('.').to_ascii_lowercase();
+    matches!(&*word, "jr" | "sr" | "ii" | "iii" | "iv")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(name: &str) -> Option<(String, String)> {
+        let profile = Profile {
+            name: Some(name.to_owned()),
+            ..Profile::default()
+        };
+        profile.first_and_last()
+    }
+
+    #[test]
+    fn a_name_is_split_where_people_would() {
+        for (name, first, last) in [
+            ("Dana Reyes", "Dana", "Reyes"),
+            ("  Dana \t Reyes ", "Dana", "Reyes"),
+            ("Reyes, Dana", "Dana", "Reyes"),
+            ("Mary Jane Watson", "Mary Jane", "Watson"),
+            ("Ludwig van Beethoven", "Ludwig", "van Beethoven"),
+            ("Ana Maria de la Cruz", "Ana Maria", "de la Cruz"),
+            ("Martin Luther King Jr.", "Martin Luther", "King Jr."),
+            ("Martin Luther King, Jr.", "Martin Luther", "King, Jr."),
+            ("Cher", "Cher", "-"),
+            ("dana reyes", "dana", "reyes"),
+            ("李 小龙", "李", "小龙"),
+        ] {
+            let expected = Some((first.to_owned(), last.to_owned()));
+            assert_eq!(names(name), expected, "{name:?}");
+        }
+        for name in ["", "  ", "\u{0}", ",", " , "] {
+            let split = names(name);
+            assert!(split.is_none() || name.contains(','), "{name:?}: {split:?}");
+        }
+        let long = "é".repeat(150);
+        let (first, last) = names(&format!("{long} {long}")).unwrap();
+        assert_eq!((first.chars().count(), last.chars().count()), (100, 100));
+    }
+
+    #[test]
+    fn names_that_are_told_apart_are_not_guessed_at() {
+        let profile = Profile {
+            name: Some("Dana R.".to_owned()),
+            names: Some(("Dana".to_owned(), "Reyes Ortiz".to_owned())),
+            ..Profile::default()
+        };
+        let expected = Some(("Dana".to_owned(), "Reyes Ortiz".to_owned()));
+        assert_eq!(profile.first_and_last(), expected);
+    }
+
+    #[test]
+    fn an_address_that_is_none_or_not_proven_is_not_used() {
+        let email = |email: &str, email_is_unverified| {
+            let profile = Profile {
+                email: Some(email.to_owned()),
+                email_is_unverified,
+                ..Profile::default()
+            };
+            profile.proven_email().map(str::to_owned)
+        };
+        assert_eq!(email(" d@e.com ", false).as_deref(), Some("d@e.com"));
+        assert_eq!(email("d@e.com", true), None);
+        for bad in [
+            "",
+            "d",
+            "@e.com",
+            "d@",
+            "d@localhost",
+            "d e@f.com",
+            "d\n@e.com",
+        ] {
+            assert_eq!(email(bad, false), None, "{bad:?}");
+        }
+        assert_eq!(email(&format!("{}@e.com", "d".repeat(250)), false), None);
+    }
+}
