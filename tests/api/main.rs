@@ -25,6 +25,7 @@ mod r#loop;
 mod matrix;
 mod operations;
 mod panics;
+mod privacy;
 mod reads;
 mod real_calls;
 mod reconcile;
