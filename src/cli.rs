@@ -1,5 +1,6 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+mod backup;
 mod events;
 mod reconcile;
 mod reps;
@@ -54,6 +55,8 @@ enum Command {
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
+    /// Copy the database to a file, while the service runs or not
+    Backup(backup::Args),
     /// Remove every trace of a rep
     Reps(reps::Args),
     /// The reps who are registered at Athos: import a CSV file, list, look up
@@ -165,6 +168,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;
             runtime.block_on(reconcile::run(&args, clock, &mut out))?;
+        }
+        Command::Backup(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(backup::run(&args, &mut out))?;
         }
         Command::Reps(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
