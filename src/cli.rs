@@ -3,6 +3,7 @@
 mod doctor;
 mod events;
 mod reconcile;
+mod reps;
 mod roster;
 mod serve;
 
@@ -56,6 +57,8 @@ enum Command {
     Reconcile(Box<reconcile::Args>),
     /// Check a deployment: settings, database, Athos, keys, clock, public URL; says what to do
     Doctor(Box<doctor::Args>),
+    /// Remove every trace of a rep
+    Reps(reps::Args),
     /// The reps who are registered at Athos: import a CSV file, list, look up
     Roster(roster::Args),
     /// Print this service's OpenAPI document
@@ -168,6 +171,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor(args) => {
             return runtime.block_on(doctor::run(&args, &clock, &env_file, &mut out));
+        }
+        Command::Reps(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(reps::run(&args, &clock, &mut out))?;
         }
         Command::Roster(args) => {
             telemetry::start_logging(args.log_format())?;

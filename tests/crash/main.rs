@@ -1,5 +1,6 @@
 //! Power cuts: the real binary is killed with SIGKILL in every phase of its work, again and again, on one database for
-//! each phase, and started again. Whatever it acknowledged must be there, once, and in the end everything is done.
+//! each phase, and started again. Whatever it acknowledged must be there, once, and in the end everything is done. What
+//! disks do to it is in `environment`, a long queue in `backlog`.
 //!
 //! `CRASH_ROUNDS` asks for more kills than the usual few; `CRASH_SEED` repeats a run that failed.
 #![expect(
@@ -8,6 +9,9 @@
 )]
 
 mod audit;
+mod backlog;
+mod disk;
+mod environment;
 mod migration;
 mod running;
 mod service;

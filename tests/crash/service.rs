@@ -145,6 +145,10 @@ impl Starting {
         self.log.lock().unwrap().join("\n")
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL: no handler runs, no buffer is flushed. All that it said is in the log then.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::SqliteConnection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -358,7 +358,8 @@ struct Written {
     changed_calls: bool,
 }
 
-/// A write that changes nothing and goes to the disk all the same.
+/// A write that changes nothing, and goes to the disk all the same; it needs the room of a large webhook, for where only
+/// that is lacking, webhooks cannot be kept.
 struct Probe;
 
 #[async_trait]
@@ -366,12 +367,9 @@ impl Operation for Probe {
     type Output = ();
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&mut *tx)
-            .await?;
-        sqlx::query(AssertSqlSafe(format!("PRAGMA user_version = {version}")))
-            .execute(tx)
-            .await?;
+        let sql =
+            "CREATE TABLE probe (x); INSERT INTO probe VALUES (zeroblob(65536)); DROP TABLE probe";
+        sqlx::query(sql).execute(tx).await?;
         Ok(())
     }
 }
