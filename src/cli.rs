@@ -1,7 +1,9 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+mod doctor;
 mod events;
 mod reconcile;
+mod reps;
 mod roster;
 mod serve;
 
@@ -53,6 +55,10 @@ enum Command {
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
+    /// Check a deployment: settings, database, Athos, keys, clock, public URL; says what to do
+    Doctor(Box<doctor::Args>),
+    /// Remove every trace of a rep
+    Reps(reps::Args),
     /// The reps who are registered at Athos: import a CSV file, list, look up
     Roster(roster::Args),
     /// Print this service's OpenAPI document
@@ -162,6 +168,13 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;
             runtime.block_on(reconcile::run(&args, clock, &mut out))?;
+        }
+        Command::Doctor(args) => {
+            return runtime.block_on(doctor::run(&args, &clock, &env_file, &mut out));
+        }
+        Command::Reps(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(reps::run(&args, &clock, &mut out))?;
         }
         Command::Roster(args) => {
             telemetry::start_logging(args.log_format())?;

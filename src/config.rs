@@ -3,12 +3,14 @@
 
 mod checks;
 mod env_file;
+mod secrets;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use ipnet::IpNet;
@@ -17,9 +19,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::athos::contract::Generation;
-
 use crate::model::Source;
 use crate::worker::reconcile::Reading;
+use crate::worker::retention::Keeping;
 
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
@@ -191,6 +193,14 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "4h")]
     pub real_call_longest: Duration,
 
+    /// Remove transcripts and raw bodies after so many days, and keep the scores; without it, nothing is removed
+    #[arg(long, env, value_name = "DAYS")]
+    pub retention_days: Option<NonZeroU32>,
+
+    /// Keep what was said in calls; with `false`, no transcript or quote is ever written, scores and feedback are
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), default_value = "true")]
+    pub store_transcripts: bool,
+
     /// How to write the log, which goes to standard error; `RUST_LOG` says how much of it
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
@@ -259,6 +269,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
+    /// What is kept of the words that are spoken in calls.
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Keeping {
+            transcripts: self.store_transcripts,
+            retention: self.retention_days.map(|days| DAY * days.get()),
+        }
+    }
+
     /// How to read the list of a source. A call is listed once it has been scored, after its end: where the axis is the
     /// start, it appears as far back as the longest call.
     #[must_use]
@@ -295,7 +315,8 @@ impl Config {
     pub fn read_again(flags: &[OsString], file: &EnvFile) -> Result<Self, Misconfigured> {
         let refused = |error: clap::Error| {
             let told = error.to_string();
-            Misconfigured(told.lines().next().unwrap_or_default().to_owned())
+            let told = told.lines().next().unwrap_or_default();
+            Misconfigured(told.trim_start_matches("error: ").to_owned())
         };
         let command = || Self::augment_args(Command::new("athos-backend").no_binary_name(true));
         let alone = command().mut_args(|arg| arg.env(None::<&str>));

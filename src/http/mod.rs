@@ -18,6 +18,7 @@ mod progress;
 mod query;
 mod rate_limit;
 mod recording;
+mod reps;
 mod server;
 mod state;
 mod token;
@@ -39,7 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 
-pub use auth::Authenticator;
+pub use auth::{Authenticator, published_keys};
 pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
@@ -75,6 +76,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(live::router())
         .merge(events::router())
         .merge(overview::router())
+        .merge(reps::router())
         .merge(health::router())
         .split_for_parts();
     let bearer = HttpBuilder::new()
