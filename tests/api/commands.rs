@@ -217,6 +217,7 @@ fn help_names_every_command_and_an_unknown_one_is_exit_2() {
         "verify",
         "backup",
         "reps",
+        "doctor",
         "openapi",
         "healthcheck",
     ] {
