@@ -6,10 +6,12 @@
 )]
 
 mod ambient;
+mod backup;
 mod callers;
 mod commands;
 mod console;
 mod demo;
+mod doctor;
 mod drift;
 mod enrolment;
 mod events;
