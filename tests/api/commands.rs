@@ -215,6 +215,7 @@ fn help_names_every_command_and_an_unknown_one_is_exit_2() {
         "trigger",
         "sign",
         "verify",
+        "doctor",
         "openapi",
         "healthcheck",
     ] {

@@ -10,6 +10,7 @@ mod callers;
 mod commands;
 mod console;
 mod demo;
+mod doctor;
 mod drift;
 mod enrolment;
 mod events;

@@ -4,6 +4,7 @@ mod calls;
 mod contract;
 mod credentials;
 mod drift;
+mod examine;
 mod identities;
 mod inbox;
 mod inspect;
@@ -35,6 +36,7 @@ use super::{
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
+pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::{erase, purge};
 use writer::Writer;
 
