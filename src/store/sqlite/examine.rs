@@ -167,7 +167,7 @@ async fn contents(reader: &SqlitePool) -> StoreResult<Contents> {
     Ok(Contents {
         depth: inbox::queue_depth(reader).await?,
         last_webhook_at: last_webhook_at.map(Timestamp::from_millis),
-        runs: reconcile::latest_runs(reader, 10).await?,
+        runs: reconcile::latest_runs(reader, 50).await?,
         credentials: credentials::list(reader).await?,
         learnt_contract: contract::learnt(reader).await?,
         drift: drift::list(reader).await?,
