@@ -6,6 +6,7 @@
 )]
 
 mod ambient;
+mod at_once;
 mod callers;
 mod commands;
 mod console;
