@@ -2,6 +2,7 @@
 
 mod events;
 mod reconcile;
+mod reps;
 mod roster;
 mod serve;
 
@@ -53,6 +54,8 @@ enum Command {
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
+    /// Remove every trace of a rep
+    Reps(reps::Args),
     /// The reps who are registered at Athos: import a CSV file, list, look up
     Roster(roster::Args),
     /// Print this service's OpenAPI document
@@ -162,6 +165,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;
             runtime.block_on(reconcile::run(&args, clock, &mut out))?;
+        }
+        Command::Reps(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(reps::run(&args, &clock, &mut out))?;
         }
         Command::Roster(args) => {
             telemetry::start_logging(args.log_format())?;

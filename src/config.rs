@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use ipnet::IpNet;
@@ -20,6 +21,7 @@ use crate::athos::contract::Generation;
 
 use crate::model::Source;
 use crate::worker::reconcile::Reading;
+use crate::worker::retention::Keeping;
 
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
@@ -191,6 +193,14 @@ pub struct Config {
     #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "4h")]
     pub real_call_longest: Duration,
 
+    /// Remove transcripts and raw bodies after so many days, and keep the scores; without it, nothing is removed
+    #[arg(long, env, value_name = "DAYS")]
+    pub retention_days: Option<NonZeroU32>,
+
+    /// Keep what was said in calls; with `false`, no transcript or quote is ever written, scores and feedback are
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), default_value = "true")]
+    pub store_transcripts: bool,
+
     /// How to write the log, which goes to standard error; `RUST_LOG` says how much of it
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
@@ -259,6 +269,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
+    /// What is kept of the words that are spoken in calls.
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Keeping {
+            transcripts: self.store_transcripts,
+            retention: self.retention_days.map(|days| DAY * days.get()),
+        }
+    }
+
     /// How to read the list of a source. A call is listed once it has been scored, after its end: where the axis is the
     /// start, it appears as far back as the longest call.
     #[must_use]

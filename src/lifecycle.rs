@@ -29,6 +29,7 @@ use crate::store::{SharedStore, SqliteStore};
 use crate::telemetry;
 use crate::worker::Worker;
 use crate::worker::reconcile::Reconciler;
+use crate::worker::retention::Retention;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -63,6 +64,8 @@ pub struct Service {
     pub worker: Arc<Worker>,
     /// What finds calls whose webhook never came: one for each source.
     pub reconcilers: Vec<Arc<Reconciler>>,
+    /// What removes what is too old.
+    pub retention: Arc<Retention>,
     /// What it shares with Athos.
     pub credentials: Arc<Credentials>,
     authenticator: Arc<InForce<Authenticator>>,
@@ -111,7 +114,13 @@ impl Service {
             Arc::clone(&store),
             Arc::clone(&athos),
             clock.clone(),
+            config.keeping(),
             config.fetch_concurrency.get(),
+        ));
+        let retention = Arc::new(Retention::new(
+            Arc::clone(&store),
+            clock.clone(),
+            config.keeping(),
         ));
         let reconcilers: Vec<_> = config
             .sources
@@ -146,6 +155,7 @@ impl Service {
             streams: Arc::new(Semaphore::new((connections / 2).max(1))),
             deadlines: options.deadlines,
             worker: Arc::clone(&worker),
+            retention: Arc::clone(&retention),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
@@ -184,6 +194,12 @@ impl Service {
                 RESTART_PAUSE,
                 move || Arc::clone(&worker).run(until.clone()),
             )));
+            let (retention, until) = (Arc::clone(&retention), shutdown.clone());
+            running.push(tokio::spawn(keep_up(
+                shutdown.clone(),
+                RESTART_PAUSE,
+                move || Arc::clone(&retention).run(until.clone()),
+            )));
             running.extend(reconcilers.iter().map(|reconciler| {
                 let (reconciler, until) = (Arc::clone(reconciler), shutdown.clone());
                 let every = config.reconcile_every;
@@ -199,6 +215,7 @@ impl Service {
             store,
             worker,
             reconcilers,
+            retention,
             credentials,
             authenticator,
             clock,

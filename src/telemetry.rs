@@ -83,11 +83,23 @@ fn describe() {
     );
     describe_counter!(
         "athos_reconcile_runs_total",
-        "Reconciliations, by outcome: completed, failed, or held by a closed gate"
+        "Reconciliations, by source and outcome: completed, failed, refused, or held by a closed gate"
     );
     describe_counter!(
         "athos_reconcile_repaired_total",
-        "Calls that reconciliation brought in: each is a webhook that did not"
+        "Calls that reconciliation brought in, by source: each is a webhook that did not"
+    );
+    describe_counter!(
+        "athos_drift_total",
+        "Bodies in which Athos sent a name that no document mentions, by its kind"
+    );
+    describe_counter!(
+        "athos_purged_total",
+        "What retention removed: words of calls, bodies of events, records of tokens and runs"
+    );
+    describe_counter!(
+        "athos_erased_stopped_total",
+        "What would have brought back what was erased, by the way it came"
     );
     describe_counter!(
         "athos_http_requests_total",

@@ -34,8 +34,8 @@ CREATE INDEX events_with_body ON events (received_at) WHERE next_attempt_at IS N
 -- What was erased and must not come back, by a hash of its id.
 CREATE TABLE erased (
     hash   BLOB    PRIMARY KEY,
-    -- Of a rep: calls that began before this are gone for good. Null for a call.
-    before INTEGER
+    -- Of a rep: calls that began until then are gone for good. Null for a call.
+    until INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- Erasures that have begun. A row goes when all is gone; until then whoever finds it goes on.

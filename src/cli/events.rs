@@ -281,7 +281,9 @@ async fn replay_events(
         store.replay(what, Actor::Command, clock.now()).await?
     };
     if let (Replay::One(id), true) = (what, ids.is_empty()) {
-        anyhow::bail!("there is no event {id}, or it waits already");
+        anyhow::bail!(
+            "there is no event {id}, or it waits already, or retention has removed its body"
+        );
     }
     if json {
         let said = json!({ "count": ids.len(), "ids": ids, "dryRun": args.dry_run });

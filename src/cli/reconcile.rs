@@ -84,7 +84,9 @@ pub(super) async fn run(
             tracing::error!("{before:#}");
         }
     }
-    drift::record(&athos, &*store, clock.now()).await;
+    if !args.dry_run {
+        drift::record(&athos, &*store, clock.now()).await;
+    }
     store.close().await;
     reconciled
 }

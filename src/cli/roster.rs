@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::model::AGENT_PREFIX;
 use crate::store::{SharedStore, SqliteStore};
+use crate::worker::drift;
 
 /// Flags of `roster`.
 #[derive(clap::Args, Debug)]
@@ -143,6 +144,9 @@ async fn import(
         is_dry_run: args.dry_run,
     };
     import.run(sheet.rows, &mut report).await;
+    if !args.dry_run {
+        drift::record(&import.athos, &*store, import.clock.now()).await;
+    }
     store.close().await;
     report.end(out)
 }

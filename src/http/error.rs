@@ -48,6 +48,11 @@ pub enum ApiError {
     /// An event that cannot be replayed, because it is going to be processed anyway.
     #[error("the event is pending or being processed already")]
     EventWaiting,
+    /// An event that says nothing any more.
+    #[error(
+        "the event's body was removed by retention; reconcile its time to fetch the call again"
+    )]
+    EventPurged,
     /// The call is there; a recording of it is not.
     #[error("there is no recording of this call")]
     RecordingNotAvailable,
@@ -174,6 +179,7 @@ impl ApiError {
             Self::AdminOnly => (StatusCode::FORBIDDEN, "ADMIN_ONLY"),
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND"),
             Self::EventWaiting => (StatusCode::CONFLICT, "EVENT_WAITING"),
+            Self::EventPurged => (StatusCode::CONFLICT, "EVENT_PURGED"),
             Self::RecordingNotAvailable => (StatusCode::NOT_FOUND, "RECORDING_NOT_AVAILABLE"),
             Self::NotOnRoster { .. } => (StatusCode::NOT_FOUND, "AGENT_NOT_FOUND"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),

@@ -181,10 +181,13 @@ async fn replay_event(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let actor = operator(caller)?;
-    let id = find(&state, &id).await?.row.id;
-    let ids = replay(&state, Replay::One(id), actor).await?;
+    let event = find(&state, &id).await?;
+    let ids = replay(&state, Replay::One(event.row.id), actor).await?;
     if ids.is_empty() {
-        return Err(ApiError::EventWaiting);
+        return Err(match event.row.settled_at {
+            Some(_) => ApiError::EventPurged,
+            None => ApiError::EventWaiting,
+        });
     }
     Ok(Json(Replayed::new(ids, false)))
 }

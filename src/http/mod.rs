@@ -18,6 +18,7 @@ mod progress;
 mod query;
 mod rate_limit;
 mod recording;
+mod reps;
 mod server;
 mod state;
 mod token;
@@ -75,6 +76,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(live::router())
         .merge(events::router())
         .merge(overview::router())
+        .merge(reps::router())
         .merge(health::router())
         .split_for_parts();
     let bearer = HttpBuilder::new()

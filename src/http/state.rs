@@ -17,6 +17,7 @@ use crate::in_force::InForce;
 use crate::mint::Minter;
 use crate::store::SharedStore;
 use crate::worker::Worker;
+use crate::worker::retention::Retention;
 
 /// The handlers' state; cheap to clone.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ pub struct Shared {
     pub deadlines: Deadlines,
     /// For its gate and its heartbeat.
     pub worker: Arc<Worker>,
+    /// To have the log emptied once nobody reads it.
+    pub retention: Arc<Retention>,
     /// Work that outlives its request, finished before the store closes.
     pub tasks: TaskTracker,
     /// Ends the streams that would never end by themselves.

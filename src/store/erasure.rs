@@ -19,6 +19,8 @@ pub struct ErasedRows {
     pub acts: u64,
     /// Requests for session tokens.
     pub mints: u64,
+    /// Which of Athos's ids are this rep's.
+    pub identities: u64,
 }
 
 impl ErasedRows {
@@ -32,12 +34,13 @@ impl ErasedRows {
             attempts: self.attempts + more.attempts,
             acts: self.acts + more.acts,
             mints: self.mints + more.mints,
+            identities: self.identities + more.identities,
         }
     }
 
     /// Each kind in words, with its count.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 6] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 7] {
         [
             ("calls", self.calls),
             ("details", self.details),
@@ -45,6 +48,7 @@ impl ErasedRows {
             ("attempts", self.attempts),
             ("acts", self.acts),
             ("mints", self.mints),
+            ("identities", self.identities),
         ]
     }
 }

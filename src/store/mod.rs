@@ -42,6 +42,9 @@ pub type SharedStore = Arc<dyn Store>;
 /// What the store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
 
+/// Says what is left of a stored detail when its words go.
+pub type Strip = fn(&str) -> String;
+
 /// A signed delivery, on its way into the inbox.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
@@ -458,7 +461,8 @@ pub trait Store: Send + Sync {
     /// Which events [`Store::replay`] would replay. Writes nothing.
     async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>>;
 
-    /// Makes events pending as if they had just come in, unless they wait already, and records who did it; their ids.
+    /// Makes events pending as if they had just come in, unless they wait already or have no body any more, and records who
+    /// did it; their ids.
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
 
     /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
@@ -479,7 +483,7 @@ pub trait Store: Send + Sync {
     async fn credentials(&self) -> StoreResult<Vec<Credential>>;
 
     /// Removes every trace of the rep with this id, ours or Athos's, and keeps away what comes late about calls that began
-    /// before `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].
+    /// until `now`; says how many rows went. An erasure that breaks off is finished by [`Store::resume_erasures`].
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// How many rows [`Store::erase`] would remove. Writes nothing.
@@ -487,6 +491,21 @@ pub trait Store: Send + Sync {
 
     /// Finishes the erasures that were begun and broke off; how many there were.
     async fn resume_erasures(&self) -> StoreResult<usize>;
+
+    /// Removes the words of some calls that ended before; `strip` says what is left of a detail. How many; none are left
+    /// when it is 0.
+    async fn purge_words(
+        &self,
+        before: Timestamp,
+        strip: Strip,
+        now: Timestamp,
+    ) -> StoreResult<u64>;
+
+    /// Empties the bodies of some events that are settled and came in before; they cannot be replayed any more.
+    async fn purge_bodies(&self, before: Timestamp) -> StoreResult<u64>;
+
+    /// Removes some records of session tokens and of reconciliations from before.
+    async fn purge_records(&self, before: Timestamp) -> StoreResult<u64>;
 
     /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
     async fn empty_log(&self) -> StoreResult<bool>;

@@ -5,6 +5,7 @@ pub mod drift;
 pub mod gate;
 mod process;
 pub mod reconcile;
+pub mod retention;
 pub mod retry;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
 use gate::{Admission, Gate};
+use retention::Keeping;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -80,6 +82,7 @@ pub struct Worker {
     athos: Arc<athos::Client>,
     clock: Clock,
     gate: Arc<Gate>,
+    keeping: Keeping,
     concurrency: usize,
     heartbeat: AtomicI64,
     /// Whoever has recorded drift finds it in the store.
@@ -97,6 +100,7 @@ impl Worker {
         store: SharedStore,
         athos: Arc<athos::Client>,
         clock: Clock,
+        keeping: Keeping,
         concurrency: u32,
     ) -> Self {
         let heartbeat = AtomicI64::new(clock.now().as_millis());
@@ -105,6 +109,7 @@ impl Worker {
             athos,
             clock,
             gate: Arc::default(),
+            keeping,
             concurrency: concurrency as usize,
             heartbeat,
             recording: Mutex::new(()),
@@ -283,6 +288,7 @@ impl Worker {
             &claimed,
             &self.athos,
             &self.gate,
+            self.keeping,
             &self.clock,
             rand::random(),
         )

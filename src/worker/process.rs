@@ -6,6 +6,7 @@ use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Failure, Settlement};
 
 use super::gate::Gate;
+use super::retention::Keeping;
 use super::retry::{self, Next};
 use crate::clock::Clock;
 
@@ -14,6 +15,7 @@ pub(super) async fn attempt(
     claimed: &ClaimedEvent,
     athos: &athos::Client,
     gate: &Gate,
+    keeping: Keeping,
     clock: &Clock,
     jitter: f64,
 ) -> Settlement {
@@ -36,7 +38,7 @@ pub(super) async fn attempt(
     match fetched {
         Ok(detail) => {
             gate.succeeded();
-            Settlement::Scored(Box::new(detail))
+            Settlement::Scored(Box::new(keeping.of(detail, clock.now())))
         }
         Err(error) => {
             let now = clock.now();

@@ -6,6 +6,7 @@ mod audit;
 mod events;
 mod jwt;
 mod setup;
+mod vendor;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -335,7 +336,13 @@ impl TestApp {
     /// A call of `rep` that has ended and whose webhook has been delivered, or not, as the faults say.
     pub(crate) async fn ended_call(&self, rep: &str, agency: &str) -> String {
         let minted = self.mint_for(rep, agency).await.expect(200);
-        let id = self.redeem(minted.json()["token"].as_str().unwrap()).await;
+        self.end_of_call(minted.json()["token"].as_str().unwrap())
+            .await
+    }
+
+    /// A call with this token, that has ended and whose webhook has been delivered.
+    pub(crate) async fn end_of_call(&self, token: &str) -> String {
+        let id = self.redeem(token).await;
         let path = format!("/_simulator/calls/{id}/end");
         self.simulate(Method::POST, &path, json!({})).await;
         self.delivered().await;

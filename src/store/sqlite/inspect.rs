@@ -225,9 +225,9 @@ pub(super) async fn record_attempt(
     Ok(())
 }
 
-/// What may be replayed, and is asked for.
+/// What may be replayed, and is asked for. An event without its body says nothing any more.
 fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
-    sql.push("next_attempt_at IS NULL");
+    sql.push("next_attempt_at IS NULL AND body <> x''");
     match replay {
         Replay::One(id) => {
             sql.push(" AND id = ").push_bind(id);

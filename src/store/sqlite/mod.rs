@@ -31,11 +31,11 @@ use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
     NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
-    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent,
+    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent, Strip,
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
-use privacy::erase;
+use privacy::{erase, purge};
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -350,6 +350,23 @@ impl Store for SqliteStore {
             erase::carry_out(&self.readers, &self.writer, *id).await?;
         }
         Ok(ids.len())
+    }
+
+    async fn purge_words(
+        &self,
+        before: Timestamp,
+        strip: Strip,
+        now: Timestamp,
+    ) -> StoreResult<u64> {
+        purge::words(&self.readers, &self.writer, before, strip, now).await
+    }
+
+    async fn purge_bodies(&self, before: Timestamp) -> StoreResult<u64> {
+        purge::bodies(&self.readers, &self.writer, before).await
+    }
+
+    async fn purge_records(&self, before: Timestamp) -> StoreResult<u64> {
+        purge::records(&self.writer, before).await
     }
 
     async fn empty_log(&self) -> StoreResult<bool> {

@@ -10,6 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::writer::{Operation, Writer};
 use super::erased::{self, Hash};
+use super::push_ids;
 use crate::athos::types;
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
@@ -117,12 +118,12 @@ impl Operation for Begin {
     type Output = i64;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
-        let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO erased (hash, before) ");
+        let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO erased (hash, until) ");
         sql.push_values(self.person.ids(), |mut row, id| {
             row.push_bind(erased::hash_of_rep(id).to_vec())
                 .push_bind(self.now.as_millis());
         });
-        sql.push(" ON CONFLICT (hash) DO UPDATE SET before = max(before, excluded.before)");
+        sql.push(" ON CONFLICT (hash) DO UPDATE SET until = max(until, excluded.until)");
         sql.build().execute(&mut *tx).await?;
         let (caller, actor) = self.actor.columns();
         let actor = actor.map(|actor| match self.person.ids().contains(actor) {
@@ -266,19 +267,10 @@ pub(in crate::store::sqlite) async fn forget_event(
     Ok(())
 }
 
-fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
-    sql.push("(");
-    let mut list = sql.separated(", ");
-    for id in ids {
-        list.push_bind(*id);
-    }
-    sql.push(")");
-}
-
 struct EraseMints {
     erasure: i64,
     reps: String,
-    before: i64,
+    until: i64,
 }
 
 #[async_trait]
@@ -290,10 +282,10 @@ impl Operation for EraseMints {
             "DELETE FROM mints WHERE id IN (SELECT id FROM mints \
              WHERE (rep IN (SELECT value FROM json_each(?1)) \
                     OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
-               AND requested_at < ?2 LIMIT ?3)",
+               AND requested_at <= ?2 LIMIT ?3)",
         )
         .bind(&self.reps)
-        .bind(self.before)
+        .bind(self.until)
         .bind(MINTS)
         .execute(&mut *tx)
         .await?
@@ -324,11 +316,20 @@ impl Operation for Finish {
                 .bind(name)
                 .execute(&mut *tx)
                 .await?;
-            sqlx::query("DELETE FROM identities WHERE kind = 'rep' AND ? IN (our_id, athos_id)")
-                .bind(name)
-                .execute(&mut *tx)
-                .await?;
         }
+        let learnt = sqlx::query(
+            "DELETE FROM identities WHERE kind = 'rep' \
+             AND (our_id IN (SELECT value FROM json_each(?1)) \
+                  OR athos_id IN (SELECT value FROM json_each(?1)))",
+        )
+        .bind(to_json(&self.names))
+        .execute(&mut *tx)
+        .await?;
+        let gone = ErasedRows {
+            identities: learnt.rows_affected(),
+            ..ErasedRows::default()
+        };
+        count(tx, self.erasure, gone).await?;
         let result: Option<String> = sqlx::query_scalar(
             "INSERT INTO acts (at, caller, rep, act, subject, result) \
              SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ? \
@@ -391,7 +392,7 @@ pub(in crate::store::sqlite) async fn carry_out(
         let step = EraseMints {
             erasure: erasure.id,
             reps: to_json(&names),
-            before: erasure.at,
+            until: erasure.at,
         };
         if writer.write(step).await? == 0 {
             break;
@@ -452,13 +453,22 @@ pub(in crate::store::sqlite) async fn would_erase(
         "SELECT count(*) FROM mints \
          WHERE (rep IN (SELECT value FROM json_each(?1)) \
                 OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
-           AND requested_at < ?2",
+           AND requested_at <= ?2",
     )
     .bind(to_json(&names))
     .bind(now)
     .fetch_one(readers)
     .await?;
     rows.mints = mints.unsigned_abs();
+    let identities: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM identities WHERE kind = 'rep' \
+         AND (our_id IN (SELECT value FROM json_each(?1)) \
+              OR athos_id IN (SELECT value FROM json_each(?1)))",
+    )
+    .bind(to_json(&names))
+    .fetch_one(readers)
+    .await?;
+    rows.identities = identities.unsigned_abs();
     Ok(rows)
 }
 
@@ -469,21 +479,21 @@ async fn count_rows(readers: &SqlitePool, sql: &'static str, ids: &[i64]) -> Sto
     Ok(count.unsigned_abs())
 }
 
-/// The calls of a person that began before: our id decides whose a call is where there is one.
+/// The calls of a person that began until then: our id decides whose a call is where there is one.
 async fn find_calls(
     readers: &SqlitePool,
     person: &Person,
-    before: i64,
+    until: i64,
 ) -> StoreResult<Vec<(i64, String)>> {
     let calls = sqlx::query_as(
         "SELECT seq, id FROM calls \
          WHERE (rep IN (SELECT value FROM json_each(?)) \
                 OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?)))) \
-           AND coalesce(started_at, sort_at) < ?",
+           AND coalesce(started_at, sort_at) <= ?",
     )
     .bind(to_json(&person.reps))
     .bind(to_json(&person.athos_reps))
-    .bind(before)
+    .bind(until)
     .fetch_all(readers)
     .await?;
     Ok(calls)
@@ -536,12 +546,12 @@ impl Page {
             .collect())
     }
 
-    /// Those about a call of `calls`, or that name the person and came in before.
-    fn concerning(&self, person: &Person, before: i64, calls: &HashSet<Hash>) -> Vec<i64> {
+    /// Those about a call of `calls`, or that name the person and came in until then.
+    fn concerning(&self, person: &Person, until: i64, calls: &HashSet<Hash>) -> Vec<i64> {
         let concerns = |event: &&Event| {
             let call = event.call_id.as_deref().map(erased::hash_of_call);
             call.is_some_and(|call| calls.contains(&call))
-                || (event.received_at < before && names(&event.body, person))
+                || (event.received_at <= until && names(&event.body, person))
         };
         self.0
             .iter()

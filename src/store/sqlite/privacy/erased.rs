@@ -1,5 +1,5 @@
 //! What was erased and must not come back. Of a call there is a hash of its id; of a rep, a hash of each id and the time
-//! before which calls are gone for good. It says nothing about anybody, except to those who know the id and ask.
+//! until which calls are gone for good. It says nothing about anybody, except to those who know the id and ask.
 
 use std::collections::HashMap;
 
@@ -72,7 +72,7 @@ pub(in crate::store::sqlite) async fn stops(
         return Ok(vec![false; calls.len()]);
     }
     let keys: Vec<_> = calls.iter().map(|call| (call.call(), call.rep())).collect();
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash, before FROM erased WHERE hash IN (");
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash, until FROM erased WHERE hash IN (");
     let mut list = sql.separated(", ");
     for hash in keys
         .iter()
@@ -86,14 +86,14 @@ pub(in crate::store::sqlite) async fn stops(
         .fetch_all(tx)
         .await?
         .iter()
-        .map(|row| (row.get("hash"), row.get("before")))
+        .map(|row| (row.get("hash"), row.get("until")))
         .collect();
     let stopped: Vec<_> = calls
         .iter()
         .zip(keys)
         .map(|(incoming, (call, rep))| {
-            let before = rep.and_then(|rep| *erased.get(&rep[..])?);
-            erased.contains_key(&call[..]) || before.is_some_and(|at| incoming.at.as_millis() < at)
+            let until = rep.and_then(|rep| *erased.get(&rep[..])?);
+            erased.contains_key(&call[..]) || until.is_some_and(|at| incoming.at.as_millis() <= at)
         })
         .collect();
     let count = stopped.iter().filter(|stopped| **stopped).count();

@@ -3,11 +3,12 @@
 
 pub(super) mod erase;
 pub(super) mod erased;
+pub(super) mod purge;
 
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, Sqlite};
 
 use crate::store::StoreResult;
 
@@ -23,4 +24,13 @@ pub(super) async fn empty_log(options: &SqliteConnectOptions) -> StoreResult<boo
         .await?;
     connection.close().await?;
     Ok(emptied.get::<i64, _>(0) == 0)
+}
+
+fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
+    sql.push("(");
+    let mut list = sql.separated(", ");
+    for id in ids {
+        list.push_bind(*id);
+    }
+    sql.push(")");
 }

@@ -1,0 +1,138 @@
+//! `athos-backend reps`: what can be done about a rep from a terminal of the machine that has the database, beside the
+//! running service or without it.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::model::RepId;
+use crate::store::{Actor, ErasedRows, SqliteStore, Store};
+
+use super::Misconfigured;
+
+/// How often, and how long, to try to empty the log while others read.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Flags of `reps`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+
+    /// The SQLite file
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "URL",
+        default_value = "sqlite://data/athos.db"
+    )]
+    database_url: String,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Remove every trace of a rep, and keep out what comes late about calls that began before now
+    Delete(DeleteArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct DeleteArgs {
+    /// The rep's id, ours or Athos's
+    #[arg(value_parser = rep)]
+    rep: RepId,
+    /// Say how many rows there are, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn rep(text: &str) -> Result<RepId, crate::model::BadId> {
+    RepId::new(text)
+}
+
+/// Does what is asked, and prints it on `out`.
+pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
+    let What::Delete(delete) = &args.what;
+    if !delete.dry_run && !delete.yes && !io::stdin().is_terminal() {
+        let why = "this removes data for good: look with --dry-run first, then say --yes";
+        return Err(Misconfigured(why.to_owned()).into());
+    }
+    let store = SqliteStore::open(&args.database_url).await?;
+    let done = delete_rep(&store, delete, clock, args.json, out).await;
+    store.close().await;
+    done
+}
+
+async fn delete_rep(
+    store: &impl Store,
+    args: &DeleteArgs,
+    clock: &Clock,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if args.dry_run || !args.yes {
+        let rows = store.would_erase(&args.rep, clock.now()).await?;
+        if args.dry_run {
+            return Ok(print(out, rows, true, json)?);
+        }
+        print(out, rows, true, false)?;
+        if !is_confirmed(&args.rep, out)? {
+            anyhow::bail!("nothing was removed");
+        }
+    }
+    // Written down first: if this breaks off, the service or the next `reps delete` goes on.
+    store.resume_erasures().await?;
+    let rows = store
+        .erase(&args.rep, Actor::Command, clock.now())
+        .await
+        .map_err(|error| {
+            anyhow::Error::new(error)
+                .context("not finished; the service goes on when it runs, or repeat the command")
+        })?;
+    print(out, rows, false, json)?;
+    for _ in 0..TRIES {
+        if store.empty_log().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::warn!(
+        "somebody is reading the database: until the service's next hour, its log (-wal) still holds what was removed"
+    );
+    Ok(())
+}
+
+fn is_confirmed(rep: &RepId, out: &mut impl Write) -> io::Result<bool> {
+    write!(out, "This cannot be undone. Type the id again to go on: ")?;
+    out.flush()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim() == rep.as_str())
+}
+
+fn print(out: &mut impl Write, rows: ErasedRows, dry_run: bool, json: bool) -> io::Result<()> {
+    if json {
+        let said = json!({ "finished": !dry_run, "dryRun": dry_run, "rows": rows });
+        return writeln!(out, "{said}");
+    }
+    let verb = if dry_run {
+        "would be removed"
+    } else {
+        "removed"
+    };
+    for (kind, count) in rows.by_kind() {
+        writeln!(out, "{count:>8} {kind} {verb}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `DELETE /athos/reps/{rep}`: removes every trace of a rep, for those who run the service. What was begun goes on when
+//! the request ends, and after a crash.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::{ApiError, ErrorEnvelope};
+use super::events::operator;
+use super::state::AppState;
+use crate::model::RepId;
+use crate::store::ErasedRows;
+
+/// How long a caller waits for the end. Less than a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(erase_rep))
+}
+
+/// How to erase.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EraseQuery {
+    /// Say how many rows there are, and do nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What was erased; in a dry run, what would be.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Erased {
+    /// Whether all is gone. If not, the service goes on by itself.
+    finished: bool,
+    /// Whether nothing was done.
+    dry_run: bool,
+    /// How many rows of each kind; `null` while they are being removed.
+    rows: Option<ErasedRows>,
+}
+
+/// Erase a rep
+///
+/// Removes every trace of a rep, by our id or Athos's: calls with scores and transcripts, events, session tokens' records.
+/// Whatever comes late about calls that began before now is kept out; calls that begin later are new data. Repeating it
+/// is harmless.
+#[utoipa::path(
+    delete, path = "/athos/reps/{rep}", tag = "operations",
+    params(("rep" = String, Path, description = "our id of the rep, or Athos's"), EraseQuery),
+    responses(
+        (status = 200, body = Erased),
+        (status = 202, body = Erased, description = "there is much to remove: it goes on"),
+        (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
+        (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+    ),
+    security(("bearer" = [])),
+)]
+async fn erase_rep(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(rep): Path<String>,
+    query: Result<Query<EraseQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let actor = operator(caller)?;
+    let Query(query) =
+        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let rep =
+        RepId::new(&rep).map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;
+    let now = state.clock.now();
+    if query.dry_run {
+        let rows = state.store.would_erase(&rep, now).await?;
+        return Ok(answer(StatusCode::OK, Some(rows), true));
+    }
+    let erasing = {
+        let state = state.clone();
+        async move {
+            let rows = state.store.erase(&rep, actor.clone(), now).await?;
+            tracing::info!(?actor, ?rows, "a rep's data was erased");
+            // If somebody is reading, retention does it later.
+            if !matches!(state.store.empty_log().await, Ok(true)) {
+                state.retention.run_soon();
+            }
+            Ok::<_, ApiError>(rows)
+        }
+    };
+    let task = state.tasks.spawn(erasing);
+    match tokio::time::timeout(PATIENCE, task).await {
+        Ok(Ok(erased)) => Ok(answer(StatusCode::OK, Some(erased?), false)),
+        Ok(Err(panic)) => Err(ApiError::Internal(panic.into())),
+        Err(_) => Ok(answer(StatusCode::ACCEPTED, None, false)),
+    }
+}
+
+fn answer(status: StatusCode, rows: Option<ErasedRows>, dry_run: bool) -> Response {
+    let erased = Erased {
+        finished: rows.is_some() && !dry_run,
+        dry_run,
+        rows,
+    };
+    (status, Json(erased)).into_response()
+}

@@ -1,0 +1,171 @@
+//! Retention in SQL, a batch at a time. What it removes are words: rows of events and calls stay, with keys, states and
+//! scores, so that nothing comes in twice.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::super::writer::{Operation, Writer};
+use super::push_ids;
+use crate::model::Timestamp;
+use crate::store::{StoreResult, Strip};
+
+/// Details of one batch; each has pages that are overwritten.
+const DETAILS: u32 = 50;
+/// Rows of one batch where they are small.
+const ROWS: u32 = 200;
+
+/// What is left of a call's detail.
+struct Stripped {
+    seq: i64,
+    raw: Option<String>,
+}
+
+struct PurgeWords {
+    calls: Vec<Stripped>,
+    now: Timestamp,
+}
+
+#[async_trait]
+impl Operation for PurgeWords {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        for Stripped { seq, raw } in &self.calls {
+            // Unless an attempt has stored it anew, without words, since it was read.
+            let purged =
+                sqlx::query("UPDATE calls SET purged_at = ? WHERE seq = ? AND purged_at IS NULL")
+                    .bind(self.now.as_millis())
+                    .bind(seq)
+                    .execute(&mut *tx)
+                    .await?;
+            if purged.rows_affected() == 0 {
+                continue;
+            }
+            sqlx::query("UPDATE call_details SET raw = ? WHERE call_seq = ?")
+                .bind(raw)
+                .bind(seq)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the words of some calls that ended before; `strip` says what is left of a detail.
+pub(in crate::store::sqlite) async fn words(
+    readers: &SqlitePool,
+    writer: &Writer,
+    before: Timestamp,
+    strip: Strip,
+    now: Timestamp,
+) -> StoreResult<u64> {
+    let rows = sqlx::query(
+        "SELECT seq, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
+         WHERE status = 'scored' AND purged_at IS NULL AND sort_at < ? ORDER BY sort_at LIMIT ?",
+    )
+    .bind(before.as_millis())
+    .bind(DETAILS)
+    .fetch_all(readers)
+    .await?;
+    let calls: Vec<_> = rows
+        .iter()
+        .map(|row| Stripped {
+            seq: row.get("seq"),
+            raw: row.get::<Option<&str>, _>("raw").map(strip),
+        })
+        .collect();
+    let count = calls.len() as u64;
+    if count > 0 {
+        writer.write(PurgeWords { calls, now }).await?;
+    }
+    Ok(count)
+}
+
+struct PurgeBodies {
+    ids: Vec<i64>,
+}
+
+#[async_trait]
+impl Operation for PurgeBodies {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        // Reasons of dead events quote Athos; those of ignored ones are our own words.
+        let statements = [
+            "UPDATE events SET body = x'', \
+             reason = iif(state = 'dead', 'removed by retention', reason) \
+             WHERE next_attempt_at IS NULL AND id IN ",
+            "UPDATE attempts SET error = NULL WHERE event_id IN ",
+            "UPDATE acts SET was_reason = NULL WHERE event_id IN ",
+        ];
+        for statement in statements {
+            let mut sql = QueryBuilder::<Sqlite>::new(statement);
+            push_ids(&mut sql, &self.ids);
+            sql.build().execute(&mut *tx).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Empties some events that are settled and came in before, and takes the errors from their attempts.
+pub(in crate::store::sqlite) async fn bodies(
+    readers: &SqlitePool,
+    writer: &Writer,
+    before: Timestamp,
+) -> StoreResult<u64> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT id FROM events WHERE next_attempt_at IS NULL AND body <> x'' AND received_at < ? \
+         ORDER BY received_at LIMIT ?",
+    )
+    .bind(before.as_millis())
+    .bind(ROWS)
+    .fetch_all(readers)
+    .await?;
+    let count = ids.len() as u64;
+    if count > 0 {
+        writer.write(PurgeBodies { ids }).await?;
+    }
+    Ok(count)
+}
+
+struct PurgeRecords {
+    before: Timestamp,
+}
+
+#[async_trait]
+impl Operation for PurgeRecords {
+    type Output = u64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
+        let mut removed = 0;
+        let statements = [
+            "DELETE FROM mints WHERE id IN \
+             (SELECT id FROM mints WHERE requested_at < ? ORDER BY requested_at LIMIT ?)",
+            // The last that was completed says where the next one goes on.
+            "DELETE FROM reconcile_runs WHERE id IN \
+             (SELECT id FROM reconcile_runs AS run WHERE started_at < ? AND id < \
+                (SELECT max(id) FROM reconcile_runs AS last \
+                 WHERE last.source = run.source AND last.continues = 1 \
+                   AND last.finished_at IS NOT NULL AND last.error IS NULL) \
+              ORDER BY id LIMIT ?)",
+        ];
+        for statement in statements {
+            let gone = sqlx::query(statement)
+                .bind(self.before.as_millis())
+                .bind(ROWS)
+                .execute(&mut *tx)
+                .await?;
+            removed += gone.rows_affected();
+        }
+        Ok(removed)
+    }
+}
+
+/// Removes some records of session tokens and of reconciliations that began before.
+pub(in crate::store::sqlite) async fn records(
+    writer: &Writer,
+    before: Timestamp,
+) -> StoreResult<u64> {
+    writer.write(PurgeRecords { before }).await
+}
