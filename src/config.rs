@@ -3,6 +3,7 @@
 
 mod checks;
 mod env_file;
+mod secrets;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +19,6 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::athos::contract::Generation;
-
 use crate::model::Source;
 use crate::worker::reconcile::Reading;
 use crate::worker::retention::Keeping;
@@ -315,7 +315,8 @@ impl Config {
     pub fn read_again(flags: &[OsString], file: &EnvFile) -> Result<Self, Misconfigured> {
         let refused = |error: clap::Error| {
             let told = error.to_string();
-            Misconfigured(told.lines().next().unwrap_or_default().to_owned())
+            let told = told.lines().next().unwrap_or_default();
+            Misconfigured(told.trim_start_matches("error: ").to_owned())
         };
         let command = || Self::augment_args(Command::new("athos-backend").no_binary_name(true));
         let alone = command().mut_args(|arg| arg.env(None::<&str>));

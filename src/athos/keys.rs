@@ -54,16 +54,23 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Puts `secrets` in force instead, and forgets refusals: all are worth a try again. A request under way goes on with
-    /// the keys it began with.
+    /// Puts `secrets` in force instead, and forgets refusals: those keys are worth a try again. A request under way goes on
+    /// with the keys it began with.
     ///
     /// # Errors
     /// When a key has bytes that no header can carry; the ring is as it was.
     pub(super) fn replace(&self, secrets: &[SecretString]) -> anyhow::Result<()> {
-        let known: Vec<_> = self.list().into_iter().map(|(key, _)| key).collect();
+        let (known, states): (Vec<_>, Vec<_>) = self.list().into_iter().unzip();
+        let is_good = |key: &ApiKey| {
+            let mut before = known.iter().zip(&states);
+            before.any(|(it, state)| it.fingerprint == key.fingerprint && *state == KeyState::Ok)
+        };
         let mut keys: Vec<Arc<ApiKey>> = Vec::new();
         for secret in secrets {
             let key = ApiKey::new(secret, &self.clock)?;
+            if is_good(&key) {
+                *key.state() = KeyState::Ok;
+            }
             if keys
                 .iter()
                 .all(|other| other.fingerprint != key.fingerprint)

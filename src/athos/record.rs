@@ -9,8 +9,9 @@ use crate::model::{Credential, CredentialKind, Timestamp};
 /// Notes the uses and the refusals of one credential.
 pub(super) struct Record {
     life: Mutex<Credential>,
+    labels: [(&'static str, String); 2],
+    /// Every delivery and every request counts here.
     uses: Counter,
-    refusals: Counter,
 }
 
 impl Record {
@@ -22,7 +23,7 @@ impl Record {
         ];
         Self {
             uses: counter!("athos_credential_uses_total", &labels),
-            refusals: counter!("athos_credential_refusals_total", &labels),
+            labels,
             life: Mutex::new(Credential::new(kind, fingerprint, now)),
         }
     }
@@ -34,7 +35,7 @@ impl Record {
     }
 
     pub(super) fn refused(&self, now: Timestamp, code: &str) {
-        self.refusals.increment(1);
+        counter!("athos_credential_refusals_total", &self.labels).increment(1);
         let mut life = self.life();
         life.last_refused_at = Some(now);
         life.last_code = Some(code.to_owned());

@@ -13,6 +13,13 @@ use crate::model::Source;
 #[derive(Debug, thiserror::Error)]
 pub struct Problems(Vec<String>);
 
+impl Problems {
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the configuration does not work: {}", self.0.join(" "))
@@ -237,7 +244,9 @@ impl Config {
         }
     }
 
-    fn warnings(&self) -> Vec<Warning> {
+    /// What works, but is probably not what was meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if self.athos_api_key.is_empty() {
             warnings.push(
@@ -245,20 +254,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        if self
-            .athos_api_key
-            .iter()
-            .any(|key| !starts_with(key, "ath_live_"))
-        {
-            warnings.push("an entry of ATHOS_API_KEY does not begin with ath_live_".to_owned());
-        }
-        if self
-            .athos_whsec
-            .iter()
-            .any(|secret| !starts_with(secret, "whsec_"))
-        {
-            warnings.push("an entry of ATHOS_WHSEC does not begin with whsec_".to_owned());
-        }
+        warnings.extend(self.secret_warnings());
         if !self.sources.contains(&Source::Roleplay) {
             warnings.push(
                 "SOURCES leaves out roleplay: practice calls whose webhook is lost will not be found"

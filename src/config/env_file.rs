@@ -2,7 +2,7 @@
 //! shows a value, since most of them are secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -56,6 +56,22 @@ impl EnvFile {
             values: values.map_err(|error| unreadable(&error))?,
             ..self.clone()
         })
+    }
+
+    /// Where the file is, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.exists().then_some(&*self.path)
+    }
+
+    /// The variables that the environment sets to something else than the file.
+    #[must_use]
+    pub fn overruled(&self) -> Vec<&str> {
+        let differs = |(name, value): &(&String, &SecretString)| {
+            std::env::var(name).is_ok_and(|set| set != value.expose_secret())
+        };
+        let overruled = self.values.iter().filter(differs);
+        overruled.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether the environment that the process was started with has this variable.

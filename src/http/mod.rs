@@ -40,7 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 
-pub use auth::Authenticator;
+pub use auth::{Authenticator, published_keys};
 pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;

@@ -7,10 +7,12 @@
 
 mod ambient;
 mod at_once;
+mod backup;
 mod callers;
 mod commands;
 mod console;
 mod demo;
+mod doctor;
 mod drift;
 mod enrolment;
 mod events;

@@ -123,6 +123,15 @@ impl JwksCache {
     }
 }
 
+/// How many keys that can verify a signature are published at `url`.
+///
+/// # Errors
+/// When they cannot be fetched, or are no JWKS.
+pub async fn published_keys(url: &Url, clock: &Clock) -> anyhow::Result<usize> {
+    let set = JwksCache::new(url, clock)?.fetch().await?;
+    Ok(set.keys.iter().filter_map(verifying_key).count())
+}
+
 fn find(set: &JwkSet, kid: Option<&str>) -> Option<VerifyingKey> {
     let jwk = match (kid, set.keys.as_slice()) {
         (Some(kid), _) => set.find(kid)?,

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::mint::Profile;
 use crate::model::{PlatformId, Scope, Timestamp};
 use cross_site::SameSite;
+pub use jwks::published_keys;
 use jwt::JwtVerifier;
 use proxy::TrustedProxy;
 use service_tokens::ServiceTokens;

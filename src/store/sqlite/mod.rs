@@ -1,9 +1,11 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
+mod backup;
 mod calls;
 mod contract;
 mod credentials;
 mod drift;
+mod examine;
 mod identities;
 mod inbox;
 mod inspect;
@@ -35,8 +37,11 @@ use super::{
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
+pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::{erase, purge};
 use writer::Writer;
+
+pub use backup::{Backup, Step, back_up};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 

@@ -1,0 +1,280 @@
+//! The database and its disk: can it be written, is it sound, what waits in it, what came last, which secrets are used.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::time::Duration;
+
+use super::DEADLINE;
+use super::finding::{Bytes, Finding, Span};
+use crate::athos::contract::in_force;
+use crate::athos::signature::fingerprint;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{Credential, CredentialKind, Timestamp, idle_secrets};
+use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
+
+const CHECK: &str = "database";
+/// A log that is never copied into the database: somebody holds a reader open, or the disk is too slow.
+const LONG_LOG: u64 = 256 * 1024 * 1024;
+const LITTLE_SPACE: u64 = 1024 * 1024 * 1024;
+const NO_SPACE: u64 = 64 * 1024 * 1024;
+/// An event that waits longer than this has seen several attempts fail.
+const LONG_WAIT: Duration = Duration::from_secs(15 * 60);
+/// Rounds that did not come, before it is odd.
+const LATE_ROUNDS: u32 = 3;
+
+pub(super) async fn look(config: &Config, clock: &Clock) -> Vec<Finding> {
+    let Ok(file) = database_file(&config.database_url) else {
+        return vec![Finding::skipped(CHECK, "DATABASE_URL names none")];
+    };
+    if !file.exists() {
+        let folder = nearest_folder(&file);
+        return vec![not_there_yet(&file, folder), space(folder)];
+    }
+    let mut findings = vec![writable(&file), space(nearest_folder(&file))];
+    let examined = examine(&file, DEADLINE);
+    match tokio::time::timeout(DEADLINE * 2, examined).await {
+        Ok(Ok(examined)) => tell(config, clock.now(), &file, &examined, &mut findings),
+        Ok(Err(error)) => findings.push(
+            Finding::fail(CHECK, format!("{} cannot be read: {error:#}", file.display())).fix(
+                "if DATABASE_URL names the right file, restore it from a backup; the service will not start with it",
+            ),
+        ),
+        Err(_) => findings.push(Finding::warn(CHECK, "it did not answer in time: the disk is slow")),
+    }
+    findings
+}
+
+/// The folder of the file, or the nearest above it that exists: where the missing ones will be made.
+fn nearest_folder(file: &Path) -> &Path {
+    let mut folders = file.ancestors().skip(1);
+    let found = folders.find(|folder| folder.is_dir());
+    found
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn not_there_yet(file: &Path, folder: &Path) -> Finding {
+    match try_folder(folder) {
+        Ok(()) => Finding::ok(
+            CHECK,
+            format!("{} is not there yet; `serve` can create it", file.display()),
+        ),
+        Err(error) => unwritable(folder, &error),
+    }
+}
+
+fn writable(file: &Path) -> Finding {
+    let opened = OpenOptions::new().append(true).open(file);
+    // The log lies beside it.
+    match opened
+        .map(drop)
+        .and_then(|()| try_folder(nearest_folder(file)))
+    {
+        Ok(()) => Finding::ok(CHECK, format!("{} can be written", file.display())),
+        Err(error) => unwritable(file, &error),
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Finding {
+    Finding::fail(CHECK, format!("{} cannot be written: {error}", path.display())).fix(
+        "give it to the user the service runs as (in the container: chown 10001), and do not mount it read-only",
+    )
+}
+
+/// Nothing else tells whether a folder can be written, whatever its mode says.
+fn try_folder(folder: &Path) -> std::io::Result<()> {
+    let trial = folder.join(format!(".athos-doctor-{}", std::process::id()));
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&trial)?;
+    fs::remove_file(&trial)
+}
+
+fn space(folder: &Path) -> Finding {
+    const CHECK: &str = "disk space";
+    let stat = match rustix::fs::statvfs(folder) {
+        Ok(stat) => stat,
+        Err(error) => return Finding::skipped(CHECK, format!("cannot be asked for: {error}")),
+    };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let seen = format!("{} free at {}", Bytes(free), folder.display());
+    let fix = "make room: on a full disk nothing is acknowledged, and Athos tries each webhook only twice";
+    match free {
+        0..NO_SPACE => Finding::fail(CHECK, seen).fix(fix),
+        NO_SPACE..LITTLE_SPACE => Finding::warn(CHECK, seen).fix(fix),
+        _ => Finding::ok(CHECK, seen),
+    }
+}
+
+fn tell(
+    config: &Config,
+    now: Timestamp,
+    file: &Path,
+    examined: &Examined,
+    findings: &mut Vec<Finding>,
+) {
+    let sizes = format!(
+        "{}, log {}",
+        Bytes(examined.size_bytes),
+        Bytes(examined.log_bytes)
+    );
+    findings.push(match &examined.integrity {
+        Integrity::Broken(why) => Finding::fail(CHECK, format!("{} is damaged: {why}", file.display()))
+            .fix("stop the service, keep a copy of the file, and restore a backup"),
+        Integrity::Unfinished => Finding::skipped(
+            CHECK,
+            format!("{sizes}; too large to look at all of it now (sqlite3 FILE 'PRAGMA integrity_check' does)"),
+        ),
+        Integrity::Sound if examined.log_bytes > LONG_LOG => Finding::warn(CHECK, format!("sound; {sizes}"))
+            .fix("the log is long: look for a program that keeps the database open for reading"),
+        Integrity::Sound => Finding::ok(CHECK, format!("sound; {sizes}")),
+    });
+    match examined.schema {
+        Schema::Current => {}
+        Schema::Older => findings.push(Finding::ok(
+            CHECK,
+            "of an earlier version; `serve` brings it up to date when it starts, and more is known then",
+        )),
+        Schema::Newer => findings.push(
+            Finding::fail(CHECK, "a later version wrote it; this one will not start with it")
+                .fix("run that version or a later one, or restore a backup from before"),
+        ),
+    }
+    if let Some(contents) = &examined.contents {
+        findings.push(events(contents, now));
+        findings.push(last_webhook(contents, now));
+        findings.push(last_round(config, contents, now));
+        findings.extend(secrets(config, contents, now));
+        findings.push(contract(config, contents));
+        findings.push(drift(contents, now));
+    }
+}
+
+fn events(contents: &Contents, now: Timestamp) -> Finding {
+    const CHECK: &str = "events";
+    let depth = contents.depth;
+    let oldest = depth.oldest_received_at.map(|oldest| now.since(oldest));
+    let mut seen = format!("{} waiting", depth.waiting);
+    if let Some(oldest) = oldest {
+        seen = format!("{seen}, the oldest for {}", Span(oldest));
+    }
+    seen = format!("{seen}; {} dead", depth.dead);
+    if depth.dead > 0 {
+        return Finding::warn(CHECK, seen)
+            .fix("`events list --state dead` says why; `events replay ID` tries one again");
+    }
+    if oldest.is_some_and(|oldest| oldest > LONG_WAIT) {
+        return Finding::warn(CHECK, seen).fix(
+            "`events list --state pending` says why; is the service running, and a key accepted?",
+        );
+    }
+    Finding::ok(CHECK, seen)
+}
+
+fn last_webhook(contents: &Contents, now: Timestamp) -> Finding {
+    const CHECK: &str = "last webhook";
+    match contents.last_webhook_at {
+        Some(at) => Finding::ok(CHECK, format!("{} ago", Span(now.since(at)))),
+        None => Finding::warn(CHECK, "none has ever come in").fix(
+            "give Athos the URL of /athos/webhook, and try the way there with `doctor --webhook`",
+        ),
+    }
+}
+
+fn last_round(config: &Config, contents: &Contents, now: Timestamp) -> Finding {
+    const CHECK: &str = "last reconciliation";
+    let Some(run) = contents.runs.first() else {
+        return Finding::warn(CHECK, "there was none").fix("start the service; it begins with one");
+    };
+    let ago = now.since(run.finished_at.unwrap_or(run.started_at));
+    let seen = format!(
+        "{} ago, {} calls seen, {} brought in",
+        Span(ago),
+        run.seen,
+        run.repaired
+    );
+    if let Some(error) = &run.error {
+        return Finding::warn(CHECK, format!("{seen}; it broke off: {error}"))
+            .fix("the next one goes on from there; see what is said of Athos below");
+    }
+    if ago > config.reconcile_every * LATE_ROUNDS {
+        return Finding::warn(
+            CHECK,
+            format!("{seen}; one is due every {}", Span(config.reconcile_every)),
+        )
+        .fix("is the service running? `reconcile` does one now");
+    }
+    Finding::ok(CHECK, seen)
+}
+
+/// The webhook secrets that are configured now, and when each was last used.
+fn secrets(config: &Config, contents: &Contents, now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "webhook secret";
+    let configured: Vec<String> = config.athos_whsec.iter().map(fingerprint).collect();
+    let known: Vec<Credential> = contents
+        .credentials
+        .iter()
+        .filter(|one| {
+            one.kind == CredentialKind::WebhookSecret && configured.contains(&one.fingerprint)
+        })
+        .cloned()
+        .collect();
+    let idle = idle_secrets(&known, now);
+    let finding = |name: &String| {
+        let life = known.iter().find(|one| one.fingerprint == *name);
+        let used = match life {
+            None => "the service has not run with it yet".to_owned(),
+            Some(life) => match life.last_used_at {
+                Some(at) => format!("last used {} ago", Span(now.since(at))),
+                None => format!(
+                    "never used, here for {}",
+                    Span(now.since(life.first_seen_at))
+                ),
+            },
+        };
+        let seen = format!("{name}: {used}");
+        if idle.iter().any(|(one, _)| one.fingerprint == *name) {
+            return Finding::warn(CHECK, format!("{seen}, while another is in use"))
+                .fix("it can be removed from ATHOS_WHSEC");
+        }
+        if life.is_none() {
+            return Finding::warn(CHECK, seen).fix("reload (SIGHUP) or restart the service");
+        }
+        Finding::ok(CHECK, seen)
+    };
+    configured.iter().map(finding).collect()
+}
+
+fn contract(config: &Config, contents: &Contents) -> Finding {
+    let pinned = config.athos_contract.pinned();
+    let in_force = in_force(pinned, contents.learnt_contract.as_ref());
+    Finding::ok("contract", in_force.to_string())
+}
+
+/// What Athos sends that nobody knew of when this was built; it is kept and left alone.
+fn drift(contents: &Contents, now: Timestamp) -> Finding {
+    const CHECK: &str = "drift";
+    const SHOWN: usize = 5;
+    let Some(latest) = contents.drift.iter().map(|seen| seen.last_seen_at).max() else {
+        return Finding::ok(CHECK, "Athos sends nothing that is new to this version");
+    };
+    let mut names: Vec<_> = contents
+        .drift
+        .iter()
+        .map(|seen| seen.drift.to_string())
+        .collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    let seen = format!(
+        "new since this version: {}; last seen {} ago",
+        names.join(", "),
+        Span(now.since(latest))
+    );
+    Finding::warn(CHECK, seen)
+        .fix("nothing breaks by it; a later version of this service may make use of it")
+}

@@ -1,0 +1,159 @@
+//! What an examination finds: a verdict, what was seen, and what to do; written for people, or as JSON.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+/// How bad it is. The order is that of badness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// All is well.
+    Ok,
+    /// It was not looked at.
+    Skipped,
+    /// It works, and may soon not, or not as meant.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+impl Verdict {
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Skipped => "skip",
+            Self::Warn => "warn",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Finding {
+    check: String,
+    pub(super) verdict: Verdict,
+    /// What was seen.
+    message: String,
+    /// What to do.
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn new(verdict: Verdict, check: &str, message: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            verdict,
+            message: one_line(&message.into()),
+            fix: None,
+        }
+    }
+
+    pub(super) fn ok(check: &str, message: impl Into<String>) -> Self {
+        Self::new(Verdict::Ok, check, message)
+    }
+
+    pub(super) fn skipped(check: &str, message: impl Into<String>) -> Self {
+        Self::new(Verdict::Skipped, check, message)
+    }
+
+    pub(super) fn warn(check: &str, message: impl Into<String>) -> Self {
+        Self::new(Verdict::Warn, check, message)
+    }
+
+    pub(super) fn fail(check: &str, message: impl Into<String>) -> Self {
+        Self::new(Verdict::Fail, check, message)
+    }
+
+    /// What to do about it.
+    pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(one_line(&fix.into()));
+        self
+    }
+}
+
+/// Others' words may be in it: they stay on their line, and work no terminal.
+fn one_line(text: &str) -> String {
+    const MAX_CHARS: usize = 600;
+    let words = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    words.take(MAX_CHARS).collect()
+}
+
+/// Everything that was found, in the order it is told.
+pub(super) struct Report(pub(super) Vec<Finding>);
+
+impl Report {
+    pub(super) fn worst(&self) -> Verdict {
+        let verdicts = self.0.iter().map(|finding| finding.verdict);
+        let verdicts = verdicts.filter(|verdict| *verdict != Verdict::Skipped);
+        verdicts.max().unwrap_or(Verdict::Ok)
+    }
+
+    pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let report = json!({ "verdict": self.worst(), "findings": self.0 });
+        writeln!(out, "{report:#}")
+    }
+
+    pub(super) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let names = self.0.iter().map(|finding| finding.check.chars().count());
+        let width = names.max().unwrap_or_default();
+        for finding in &self.0 {
+            let (verdict, check) = (finding.verdict.shown(), &finding.check);
+            writeln!(out, "{verdict:<4}  {check:<width$}  {}", finding.message)?;
+            if let Some(fix) = &finding.fix {
+                writeln!(out, "      {:<width$}  -> {fix}", "")?;
+            }
+        }
+        let count = |verdict| self.0.iter().filter(|one| one.verdict == verdict).count();
+        let (failures, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
+        let many = |count: usize, word: &str| match count {
+            0 => format!("no {word}s"),
+            1 => format!("1 {word}"),
+            _ => format!("{count} {word}s"),
+        };
+        writeln!(
+            out,
+            "{}, {}",
+            many(failures, "failure"),
+            many(warnings, "warning")
+        )
+    }
+}
+
+/// A length of time, as people say it.
+pub(super) struct Span(pub(super) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7_200 => write!(f, "{} min", seconds / 60),
+            seconds @ 7_200..172_800 => write!(f, "{} h", seconds / 3_600),
+            seconds => write!(f, "{} d", seconds / 86_400),
+        }
+    }
+}
+
+/// A number of bytes, as people say it.
+pub(super) struct Bytes(pub(super) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} bytes", self.0);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "one digit after the point")]
+        let mut size = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        while size >= 1024.0 && unit + 1 < UNITS.len() {
+            size /= 1024.0;
+            unit += 1;
+        }
+        write!(f, "{size:.1} {}", UNITS[unit])
+    }
+}

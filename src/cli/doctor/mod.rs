@@ -1,0 +1,105 @@
+//! `athos-backend doctor`: looks at a deployment from where it runs, before its first start too, and says of each thing
+//! whether it works and what to do if not. It changes nothing, waits for nobody longer than seconds, and shows no secret.
+
+mod database;
+mod finding;
+mod network;
+mod settings;
+mod webhook;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use url::Url;
+
+use self::finding::{Finding, Report, Verdict};
+use super::Misconfigured;
+use crate::clock::Clock;
+use crate::config::{Config, EnvFile};
+
+/// How long any one thing may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Flags of `doctor`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Look at nothing beyond this machine
+    #[arg(long, conflicts_with_all = ["webhook", "url"])]
+    offline: bool,
+
+    /// Also send a signed event, which the service keeps and ignores, the way Athos does: through whatever is in front
+    #[arg(long)]
+    webhook: bool,
+
+    /// Send it here; else to /athos/webhook at `PUBLIC_URL`
+    #[arg(long, value_name = "URL", requires = "webhook")]
+    url: Option<Url>,
+
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Examines, and prints what it found on `out`. The exit code is 1 when something does not work.
+pub(super) async fn run(
+    args: &Args,
+    clock: &Clock,
+    env_file: &EnvFile,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let report = examine(args, clock, env_file).await?;
+    if args.json {
+        report.write_json(out)?;
+    } else {
+        report.write_text(out)?;
+    }
+    Ok(ExitCode::from(u8::from(report.worst() == Verdict::Fail)))
+}
+
+async fn examine(args: &Args, clock: &Clock, env_file: &EnvFile) -> anyhow::Result<Report> {
+    let config = &args.config;
+    let target = args.webhook.then(|| target(args)).transpose()?;
+    let mut findings = settings::look(config, env_file, clock);
+    if args.offline {
+        findings.extend(database::look(config, clock).await);
+        findings.push(Finding::skipped("network", "not looked at, as asked"));
+        return Ok(Report(findings));
+    }
+    // All at once: together they take as long as the slowest.
+    let (database, athos, callers, service, webhook) = tokio::join!(
+        database::look(config, clock),
+        network::look_at_athos(config, clock),
+        network::look_at_callers(config, clock),
+        network::look_at_service(config),
+        async {
+            match &target {
+                Some(url) => Some(webhook::send(url, &config.athos_whsec, clock).await),
+                None => None,
+            }
+        },
+    );
+    findings.extend(callers);
+    findings.extend(database);
+    findings.extend(athos);
+    findings.extend(service);
+    findings.extend(webhook);
+    Ok(Report(findings))
+}
+
+/// Where the event goes.
+fn target(args: &Args) -> anyhow::Result<Url> {
+    if let Some(url) = &args.url {
+        return Ok(url.clone());
+    }
+    let Some(public) = &args.config.public_url else {
+        return Err(Misconfigured(
+            "where to send the event is not known: set PUBLIC_URL, or name the webhook's URL with --url".to_owned(),
+        )
+        .into());
+    };
+    Ok(network::below(public, &["athos", "webhook"]))
+}

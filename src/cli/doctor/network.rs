@@ -1,0 +1,297 @@
+//! What only others can tell: whether Athos is there and takes our keys, whether our clock is right, whether the callers'
+//! issuer publishes its keys, and whether the service answers where it should. Each is asked once and not for long.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use reqwest::StatusCode;
+use reqwest::header::DATE;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::time::timeout;
+use url::Url;
+
+use super::DEADLINE;
+use super::finding::{Finding, Span};
+use crate::athos::signature::{TOLERANCE_SECS, fingerprint};
+use crate::athos::{self, ListQuery, http_client};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http;
+use crate::model::{Source, Timestamp};
+
+/// A clock this far from Athos's is on its way to refusing webhooks, in seconds.
+const SKEW_SECS: u64 = 30;
+
+/// Athos itself, our clock by its clock, and each key.
+pub(super) async fn look_at_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
+    let keys = config
+        .athos_api_key
+        .iter()
+        .map(|key| try_key(config, key, clock));
+    let (mut findings, tried) = tokio::join!(
+        reach_athos(config, clock),
+        futures_util::future::join_all(keys)
+    );
+    let any_works = tried.iter().any(|(_, said)| said.is_ok());
+    findings.extend(
+        tried
+            .iter()
+            .map(|(name, said)| tell_key(name, said, any_works)),
+    );
+    findings
+}
+
+/// Asks without a key: any answer says that Athos is there, and what time it is.
+async fn reach_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
+    const CHECK: &str = "Athos";
+    let base = &config.athos_base_url;
+    let asked_at = clock.now();
+    let started = Instant::now();
+    let answer = match get(&below(base, &["calls"])).await {
+        Ok(answer) => answer,
+        Err(why) => {
+            return vec![
+                Finding::fail(CHECK, format!("{base} cannot be reached: {why}"))
+                    .fix("check ATHOS_BASE_URL, DNS, and that outgoing HTTPS is allowed from here"),
+            ];
+        }
+    };
+    let took = started.elapsed();
+    let status = answer.status();
+    let reached = format!("{base} answers in {} ms", took.as_millis());
+    let reached = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST => Finding::ok(CHECK, reached),
+        StatusCode::FORBIDDEN => Finding::warn(CHECK, format!("{reached}, with {status}"))
+            .fix("Athos or something on the way refuses this machine's address: see what is said of the keys"),
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Finding::warn(CHECK, format!("{reached}, with {status}")).fix("try again later")
+        }
+        _ => Finding::warn(CHECK, format!("{reached}, with {status}, which its API would not"))
+            .fix("check ATHOS_BASE_URL: its path ends with /api/external/v1"),
+    };
+    let date = answer
+        .headers()
+        .get(DATE)
+        .and_then(|date| date.to_str().ok());
+    // The date was written somewhere between the question and the answer.
+    vec![reached, judge_clock(date, asked_at.plus(took / 2))]
+}
+
+fn judge_clock(date: Option<&str>, now: Timestamp) -> Finding {
+    const CHECK: &str = "clock";
+    let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
+        return Finding::skipped(CHECK, "Athos's answer does not say what time it is");
+    };
+    let theirs = Timestamp::from_millis(date.timestamp().as_millisecond());
+    // The date has whole seconds.
+    let (skew, way) = if now > theirs {
+        (now.since(theirs), "ahead of")
+    } else {
+        (theirs.since(now), "behind")
+    };
+    let secs = skew.as_secs();
+    if secs <= 1 {
+        return Finding::ok(CHECK, "agrees with Athos's");
+    }
+    let seen = format!("ours is {} {way} Athos's", Span(skew));
+    let fix =
+        "set the machine's clock by NTP: webhooks signed more than 300 s from now are refused";
+    if secs >= TOLERANCE_SECS.unsigned_abs() {
+        Finding::fail(CHECK, seen).fix(fix)
+    } else if secs >= SKEW_SECS {
+        Finding::warn(CHECK, seen).fix(fix)
+    } else {
+        Finding::ok(CHECK, seen)
+    }
+}
+
+/// Asks for the calls that end from now on: there are none, and both generations understand.
+async fn try_key(
+    config: &Config,
+    key: &SecretString,
+    clock: &Clock,
+) -> (String, Result<(), athos::Error>) {
+    let query = ListQuery {
+        source: Source::Roleplay,
+        from: clock.now(),
+        to: None,
+    };
+    let keys = std::slice::from_ref(key);
+    let said = match athos::Client::new(&config.athos_base_url, keys, clock.clone()) {
+        Ok(client) => timeout(DEADLINE, client.list_page(&query, None))
+            .await
+            .unwrap_or(Err(athos::Error::Timeout))
+            .map(drop),
+        Err(why) => Err(athos::Error::Unreachable(why.to_string())),
+    };
+    (fingerprint(key), said)
+}
+
+fn tell_key(name: &str, said: &Result<(), athos::Error>, any_works: bool) -> Finding {
+    const CHECK: &str = "API key";
+    let error = match said {
+        Ok(()) => return Finding::ok(CHECK, format!("{name}: Athos accepts it")),
+        Err(error) => error,
+    };
+    let seen = format!("{name}: {error}");
+    let athos::Error::Refused(refusal) = error else {
+        return Finding::skipped(CHECK, seen);
+    };
+    if error.class() != athos::Class::KeyFault {
+        return Finding::warn(CHECK, seen).fix("that says nothing about the key; try again later");
+    }
+    let fix = match refusal.code.as_str() {
+        "API_KEY_REVOKED" => "take it out of ATHOS_API_KEY, and put in another one from Athos",
+        "INVALID_API_KEY" => "Athos does not know it: copy it again, whole and without quotes",
+        "IP_NOT_ALLOWED" => "have Athos allow the address that this machine goes out from",
+        "TENANT_INACTIVE" => "ask Athos to activate the account",
+        _ => "ask Athos, quoting the request's id",
+    };
+    if any_works {
+        // Calls go on by the other one.
+        Finding::warn(CHECK, seen).fix(fix)
+    } else {
+        Finding::fail(CHECK, seen).fix(fix)
+    }
+}
+
+/// The keys that callers' JWTs are verified with, where somebody publishes them.
+pub(super) async fn look_at_callers(config: &Config, clock: &Clock) -> Option<Finding> {
+    const CHECK: &str = "JWKS";
+    let url = config.auth_jwks_url.as_ref()?;
+    let fix = "check AUTH_JWKS_URL; until its keys are here, nobody can sign in with a JWT";
+    Some(match http::published_keys(url, clock).await {
+        Ok(0) => Finding::fail(
+            CHECK,
+            format!("{url} has no key that can verify a signature"),
+        )
+        .fix(fix),
+        Ok(count) => Finding::ok(CHECK, format!("{url} has keys to verify with: {count}")),
+        Err(error) => Finding::fail(CHECK, format!("{url} cannot be read: {error:#}")).fix(fix),
+    })
+}
+
+/// The service, where it listens and where others reach it.
+pub(super) async fn look_at_service(config: &Config) -> Vec<Finding> {
+    let (here, public) = tokio::join!(look_here(config), look_from_outside(config));
+    vec![here, public]
+}
+
+async fn look_here(config: &Config) -> Finding {
+    const CHECK: &str = "service";
+    let mut addr = config.bind_addr;
+    if addr.ip().is_unspecified() {
+        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let Ok(url) = format!("http://{addr}/healthz").parse() else {
+        return Finding::skipped(CHECK, format!("{addr} cannot be asked"));
+    };
+    match ask_version(&url).await {
+        Ok(version) => Finding::ok(CHECK, format!("version {version} is running at {addr}")),
+        Err(_) => Finding::skipped(CHECK, format!("not running at BIND_ADDR={addr}")),
+    }
+}
+
+async fn look_from_outside(config: &Config) -> Finding {
+    const CHECK: &str = "public URL";
+    let Some(public) = &config.public_url else {
+        return Finding::skipped(CHECK, "PUBLIC_URL is not set").fix(
+            "set it to where browsers and Athos reach the service, to have the way there looked at",
+        );
+    };
+    let seen = match ask_version(&below(public, &["healthz"])).await {
+        Ok(version) if version == env!("CARGO_PKG_VERSION") => {
+            format!("the service answers at {public}")
+        }
+        Ok(version) => {
+            let ours = env!("CARGO_PKG_VERSION");
+            return Finding::warn(
+                CHECK,
+                format!("version {version} answers at {public}, and this is {ours}"),
+            )
+            .fix("deploy the same version, or ignore this during a roll-out");
+        }
+        Err(why) => {
+            return Finding::fail(CHECK, format!("{public} does not lead to the service: {why}")).fix(
+                "start the service; then check DNS, the certificate, and that the proxy passes every path on to it",
+            );
+        }
+    };
+    if public.scheme() == "http" && !is_loopback(public) {
+        return Finding::warn(CHECK, format!("{seen}, without TLS"))
+            .fix("put TLS in front of it: Athos delivers to https:// only, and tokens cross the network in the clear");
+    }
+    Finding::ok(CHECK, seen)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// The version of the service at this `/healthz`; or why it is none of ours.
+async fn ask_version(url: &Url) -> Result<String, String> {
+    let answer = get(url).await?;
+    let status = answer.status();
+    if status.is_redirection() {
+        return Err(format!("{status}, a redirect, which Athos does not follow"));
+    }
+    if !status.is_success() {
+        return Err(format!("{url} answers {status}"));
+    }
+    let body = read(answer, 4096).await?;
+    let health: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let version = health["version"]
+        .as_str()
+        .filter(|_| health["status"] == "ok");
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| format!("something else answers at {url}"))
+}
+
+async fn get(url: &Url) -> Result<reqwest::Response, String> {
+    let client = http_client(url, DEADLINE).map_err(words)?;
+    client.get(url.clone()).send().await.map_err(words)
+}
+
+/// The answer's body, or as much of it as is of interest.
+pub(super) async fn read(mut answer: reqwest::Response, limit: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(words)? {
+        body.extend_from_slice(&chunk);
+        if body.len() >= limit {
+            body.truncate(limit);
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// What went wrong, with its causes: the last of them is the one that helps.
+pub(super) fn words(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let error = error.without_url();
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(why) = cause {
+        let _ = write!(told, ": {why}");
+        cause = why.source();
+    }
+    told
+}
+
+/// `base` with these segments behind its path.
+pub(super) fn below(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
+}

@@ -1,0 +1,175 @@
+//! A database looked at from outside: what is in it and whether it is sound, without creating or changing anything. For
+//! people who ask what is wrong, beside a running service or before its first start.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+
+use super::{MIGRATIONS, contract, credentials, drift, inbox, reconcile};
+use crate::athos::contract::LearntContract;
+use crate::model::{Credential, SeenDrift, Timestamp};
+use crate::store::{QueueDepth, Run, StoreResult};
+
+/// Steps of SQLite's machine between two looks at the time.
+const STEPS: i32 = 10_000;
+
+/// What a database looks like from outside.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// Size of the file, in bytes.
+    pub size_bytes: u64,
+    /// Size of its write-ahead log, in bytes.
+    pub log_bytes: u64,
+    /// Whether its pages hold together.
+    pub integrity: Integrity,
+    /// Whether this version can use it.
+    pub schema: Schema,
+    /// What it holds; only when the schema is this version's.
+    pub contents: Option<Contents>,
+}
+
+/// Whether the pages hold together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// They do.
+    Sound,
+    /// There are too many to look at all of them now.
+    Unfinished,
+    /// They do not; the first thing that is wrong.
+    Broken(String),
+}
+
+/// How the database's schema compares with what this version expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// It is this version's.
+    Current,
+    /// `serve` brings it up to date when it starts.
+    Older,
+    /// A later version wrote it; this one refuses to start.
+    Newer,
+}
+
+/// What a database holds, in numbers.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// What waits and what was given up.
+    pub depth: QueueDepth,
+    /// When the last webhook came in.
+    pub last_webhook_at: Option<Timestamp>,
+    /// The latest reconciliations, newest first.
+    pub runs: Vec<Run>,
+    /// The secrets and keys that were ever configured.
+    pub credentials: Vec<Credential>,
+    /// Which generation of the contract Athos was found to speak.
+    pub learnt_contract: Option<LearntContract>,
+    /// What Athos sent that no document mentions.
+    pub drift: Vec<SeenDrift>,
+}
+
+/// The file that `url` (`sqlite://path`) names.
+///
+/// # Errors
+/// When it is not such a URL.
+pub fn database_file(url: &str) -> anyhow::Result<PathBuf> {
+    let options = SqliteConnectOptions::from_str(url).context("not a SQLite URL")?;
+    Ok(options.get_filename().to_owned())
+}
+
+/// Looks at the database in `file`, which must be there. Looking at its pages takes no longer than `limit`.
+///
+/// # Errors
+/// When it cannot be read, or is no database.
+pub async fn examine(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
+    let size_bytes = std::fs::metadata(file)?.len();
+    let log = PathBuf::from(format!("{}-wal", file.display()));
+    let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .busy_timeout(Duration::from_secs(1));
+    let reader = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(3))
+        .connect_with(options)
+        .await?;
+    let schema = schema(&reader).await?;
+    let integrity = integrity(&mut *reader.acquire().await?, limit).await?;
+    let contents = if schema == Schema::Current {
+        Some(contents(&reader).await?)
+    } else {
+        None
+    };
+    reader.close().await;
+    Ok(Examined {
+        size_bytes,
+        log_bytes,
+        integrity,
+        schema,
+        contents,
+    })
+}
+
+async fn schema(reader: &SqlitePool) -> StoreResult<Schema> {
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let is_ours: i64 = sqlx::query_scalar(table).fetch_one(reader).await?;
+    if is_ours == 0 {
+        return Ok(Schema::Older);
+    }
+    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations")
+        .fetch_all(reader)
+        .await?;
+    let known: Vec<i64> = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .collect();
+    Ok(if applied.iter().any(|version| !known.contains(version)) {
+        Schema::Newer
+    } else if known.iter().any(|version| !applied.contains(version)) {
+        Schema::Older
+    } else {
+        Schema::Current
+    })
+}
+
+async fn integrity(connection: &mut SqliteConnection, limit: Duration) -> StoreResult<Integrity> {
+    const INTERRUPTED: &str = "9";
+    let started = Instant::now();
+    connection
+        .lock_handle()
+        .await?
+        .set_progress_handler(STEPS, move || started.elapsed() < limit);
+    let checked = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)")
+        .fetch_one(&mut *connection)
+        .await;
+    connection.lock_handle().await?.remove_progress_handler();
+    Ok(match checked {
+        Ok(said) if said == "ok" => Integrity::Sound,
+        Ok(said) => Integrity::Broken(said),
+        Err(error) => match error.as_database_error() {
+            Some(told) if told.code().as_deref() == Some(INTERRUPTED) => Integrity::Unfinished,
+            Some(told) => Integrity::Broken(told.message().to_owned()),
+            None => return Err(error.into()),
+        },
+    })
+}
+
+async fn contents(reader: &SqlitePool) -> StoreResult<Contents> {
+    let last_webhook_at: Option<i64> = sqlx::query_scalar(
+        "SELECT received_at FROM events WHERE origin = 'webhook' ORDER BY id DESC LIMIT 1",
+    )
+    .fetch_optional(reader)
+    .await?;
+    Ok(Contents {
+        depth: inbox::queue_depth(reader).await?,
+        last_webhook_at: last_webhook_at.map(Timestamp::from_millis),
+        runs: reconcile::latest_runs(reader, 10).await?,
+        credentials: credentials::list(reader).await?,
+        learnt_contract: contract::learnt(reader).await?,
+        drift: drift::list(reader).await?,
+    })
+}

@@ -1,0 +1,529 @@
+//! `doctor`, as an operator runs it: the real binary against a service, its vendor and what may stand between them, each
+//! in health and broken in one way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint};
+use athos_backend::clock::Clock;
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect};
+use axum::routing::post;
+use reqwest::Method;
+use serde_json::{Value, json};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::commands::command;
+use crate::harness::{Setup, TestApp, http_client, unique};
+
+/// What it found.
+struct Examined {
+    code: i32,
+    report: Value,
+    said: String,
+}
+
+impl Examined {
+    /// The findings of one check: verdict and what was seen.
+    fn of(&self, check: &str) -> Vec<(&str, &str)> {
+        let all = self.report["findings"].as_array().unwrap();
+        all.iter()
+            .filter(|one| one["check"] == check)
+            .map(|one| {
+                (
+                    one["verdict"].as_str().unwrap(),
+                    one["message"].as_str().unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn expect(&self, check: &str, verdict: &str, message: &str) {
+        let found = self.of(check);
+        let is_it = |&(v, m): &(&str, &str)| v == verdict && m.contains(message);
+        assert!(found.iter().any(is_it), "{check}: {}", self.said);
+    }
+}
+
+/// Runs it in `folder` with this environment and no other.
+async fn doctor(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Examined {
+    let args = [&["doctor", "--json"], args].concat();
+    let mut process = command(folder, &args, env);
+    // The service and its vendor answer meanwhile; the command ends by itself, whoever does not answer it.
+    let output = tokio::task::spawn_blocking(move || process.output());
+    let output = output.await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    Examined {
+        code: output.status.code().unwrap(),
+        report: serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{stderr}")),
+        said,
+    }
+}
+
+/// The service's own settings, as its environment would have them.
+struct Deployment {
+    app: TestApp,
+    env: Vec<(&'static str, String)>,
+}
+
+impl Deployment {
+    async fn start() -> Self {
+        Self::of(Setup::new().start().await).await
+    }
+
+    async fn of(app: TestApp) -> Self {
+        // What signs here and what judges there go by the same clock.
+        app.clock.set(Clock::system().now());
+        let env = vec![
+            ("ATHOS_API_KEY", app.secrets.api_keys.join(",")),
+            ("ATHOS_WHSEC", app.secrets.whsec.clone()),
+            ("SERVICE_TOKENS", app.secrets.service.clone()),
+            ("ATHOS_BASE_URL", app.simulator.base_url()),
+            ("BIND_ADDR", app.service().addr.to_string()),
+            ("PUBLIC_URL", app.url("/")),
+            (
+                "DATABASE_URL",
+                format!("sqlite://{}", app.database().display()),
+            ),
+        ];
+        Self { app, env }
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.env.retain(|(other, _)| *other != name);
+        self.env.push((name, value.to_owned()));
+    }
+
+    async fn examine(&self, args: &[&str]) -> Examined {
+        let folder = self.app.database();
+        let env: Vec<_> = self
+            .env
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let examined = doctor(folder.parent().unwrap(), &env, args).await;
+        let secrets = &self.app.secrets;
+        let all = [&secrets.whsec, &secrets.service]
+            .into_iter()
+            .chain(&secrets.api_keys);
+        for secret in all {
+            assert!(
+                !examined.said.contains(secret.as_str()),
+                "{}",
+                examined.said
+            );
+        }
+        examined
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_in_health_has_no_failure_and_every_check() {
+    let deployment = Deployment::start().await;
+    let app = &deployment.app;
+    let event = app.hook("{}").id("wh_1");
+    event.send(app).await.receipt("ignored");
+    app.service().reconcilers[0].run_once().await.unwrap();
+    app.service().credentials.note().await.unwrap();
+    let examined = deployment.examine(&["--webhook"]).await;
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    assert_eq!(examined.report["verdict"], "ok", "{}", examined.said);
+    examined.expect("settings", "ok", "from the environment");
+    examined.expect("callers", "ok", "1 service token");
+    examined.expect("database", "ok", "can be written");
+    examined.expect("database", "ok", "sound");
+    examined.expect("events", "ok", "0 waiting; 0 dead");
+    examined.expect("last webhook", "ok", "ago");
+    examined.expect("last reconciliation", "ok", "0 calls seen");
+    let name = fingerprint(&app.secrets.whsec.clone().into());
+    examined.expect("webhook secret", "ok", &format!("{name}: last used"));
+    examined.expect("contract", "ok", "external");
+    examined.expect("drift", "ok", "nothing");
+    examined.expect("Athos", "ok", "answers in");
+    examined.expect("clock", "ok", "");
+    for key in &app.secrets.api_keys {
+        let name = fingerprint(&key.clone().into());
+        examined.expect("API key", "ok", &name);
+    }
+    examined.expect("service", "ok", "running at");
+    examined.expect("public URL", "ok", "the service answers");
+    examined.expect("webhook", "ok", "as it was sent");
+    assert!(!examined.of("disk space").is_empty());
+
+    let text = command(
+        app.database().parent().unwrap(),
+        &["doctor", "--offline"],
+        &[(
+            "DATABASE_URL",
+            &*format!("sqlite://{}", app.database().display()),
+        )],
+    );
+    let text = String::from_utf8({ text }.output().unwrap().stdout).unwrap();
+    assert!(text.contains("\nok    database "), "{text}");
+    assert!(text.contains("\nskip  network "), "{text}");
+    assert!(text.starts_with("FAIL  settings "), "{text}");
+}
+
+#[tokio::test]
+async fn before_the_first_start_it_says_what_is_missing_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let examined = doctor(folder.path(), &[], &["--offline"]).await;
+    assert_eq!(examined.code, 1);
+    examined.expect("settings", "fail", "ATHOS_WHSEC is missing");
+    examined.expect("settings", "fail", "No way to authenticate callers");
+    examined.expect("settings", "warn", "ATHOS_API_KEY is not set");
+    examined.expect("database", "ok", "`serve` can create it");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    // All that can be known without the network is well once it is set.
+    let secret = unique("whsec");
+    let text = format!("ATHOS_WHSEC={secret}\nSERVICE_TOKENS={}\n", unique("svc"));
+    std::fs::write(folder.path().join(".env"), text).unwrap();
+    let key = unique("ath_live");
+    let env = [
+        ("ATHOS_API_KEY", &*key),
+        ("ATHOS_WHSEC", "\"whsec_in_quotes\""),
+    ];
+    let examined = doctor(folder.path(), &env, &["--offline"]).await;
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    assert_eq!(examined.report["verdict"], "warn");
+    examined.expect("settings", "ok", ".env");
+    examined.expect("settings", "warn", "in quotes");
+    examined.expect("settings", "warn", "ATHOS_WHSEC is in .env and");
+    assert!(!examined.said.contains("in_quotes") && !examined.said.contains(&secret));
+
+    for args in [
+        &["--offline", "--webhook"][..],
+        &["--url", "https://x.example"],
+        &["--nonsense"],
+    ] {
+        let mut process = command(folder.path(), &["doctor"], &[]);
+        assert_eq!(
+            process.args(args).output().unwrap().status.code(),
+            Some(2),
+            "{args:?}"
+        );
+    }
+    let mut process = command(folder.path(), &["doctor", "--webhook"], &[]);
+    assert_eq!(
+        process.output().unwrap().status.code(),
+        Some(2),
+        "no URL is known"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_a_warning_beside_one_that_works_and_a_failure_alone() {
+    let mut deployment = Deployment::start().await;
+    let [first, second] = deployment.app.secrets.api_keys.clone();
+    let revoke = json!({ "key-revoked": { "key": first } });
+    deployment.app.faults(revoke).await;
+    let name = fingerprint(&first.clone().into());
+    let told = format!("{name}: Athos answered 401 API_KEY_REVOKED");
+    let examined = deployment.examine(&[]).await;
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    examined.expect("API key", "warn", &told);
+    examined.expect("API key", "ok", &fingerprint(&second.into()));
+    deployment.set("ATHOS_API_KEY", &first);
+    let examined = deployment.examine(&[]).await;
+    assert_eq!(examined.code, 1);
+    examined.expect("API key", "fail", &told);
+    deployment.set("ATHOS_BASE_URL", "http://127.0.0.1:1/api");
+    let examined = deployment.examine(&[]).await;
+    assert_eq!(examined.code, 1);
+    examined.expect("Athos", "fail", "cannot be reached");
+    examined.expect("API key", "skipped", "cannot be reached");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_found_by_athoss() {
+    let athos = MockServer::start().await;
+    let answer = |date: &str| ResponseTemplate::new(401).insert_header("date", date);
+    let mut deployment = Deployment::start().await;
+    deployment.set("ATHOS_BASE_URL", &athos.uri());
+    let now = Clock::system().now();
+    for (behind, verdict) in [(100, "warn"), (3600, "fail")] {
+        let then = now.plus(Duration::from_secs(behind));
+        let then = jiff::Timestamp::from_millisecond(then.as_millis()).unwrap();
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new();
+        let date = date.timestamp_to_rfc9110_string(&then).unwrap();
+        let mock = Mock::given(any()).respond_with(answer(&date));
+        let mock = mock.mount_as_scoped(&athos).await;
+        let examined = deployment.examine(&[]).await;
+        examined.expect("clock", verdict, "behind Athos's");
+        drop(mock);
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_trouble_is_told_apart() {
+    let mut deployment = Deployment::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("text.db"), "x".repeat(5000)).unwrap();
+    deployment.set(
+        "DATABASE_URL",
+        &format!("sqlite://{}", path("text.db").display()),
+    );
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("database", "fail", "cannot be read");
+
+    // A copy of the service's, with what a later version would write, and with a page overwritten.
+    let copy = path("copy.db");
+    let vacuum = format!("VACUUM INTO '{}'", copy.display());
+    let mut db = deployment.app.db().await;
+    sqlx::query(sqlx::AssertSqlSafe(vacuum))
+        .execute(&mut db)
+        .await
+        .unwrap();
+    deployment.set("DATABASE_URL", &format!("sqlite://{}", copy.display()));
+    deployment
+        .examine(&["--offline"])
+        .await
+        .expect("database", "ok", "sound");
+    let pristine = std::fs::read(&copy).unwrap();
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'later', 1, x'', 0)";
+    change(&copy, later).await;
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("database", "fail", "a later version wrote it");
+    let mut broken = pristine;
+    broken[8192..12288].fill(0xff);
+    std::fs::write(&copy, broken).unwrap();
+    let examined = deployment.examine(&["--offline"]).await;
+    assert_eq!(examined.code, 1);
+    let told = examined.of("database");
+    assert!(
+        told.iter().any(|(verdict, _)| *verdict == "fail"),
+        "{told:?}"
+    );
+
+    deployment.set("DATABASE_URL", "sqlite:///proc/nowhere/athos.db");
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("database", "fail", "cannot be written");
+}
+
+async fn change(file: &Path, sql: &'static str) {
+    use sqlx::{ConnectOptions, Connection};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut db = options.connect().await.unwrap();
+    sqlx::query(sql).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_what_is_dead_and_which_secret_can_go_is_told() {
+    let second = unique("whsec");
+    let app = Setup::new().flag("athos-whsec", &second).start().await;
+    let mut deployment = Deployment::of(app).await;
+    let both = format!("{},{second}", deployment.app.secrets.whsec);
+    deployment.set("ATHOS_WHSEC", &both);
+    let app = &deployment.app;
+    // As it was ten days ago.
+    let now = app.now();
+    app.clock.set(now.minus(Duration::from_secs(10 * 86_400)));
+    app.hook("1").send(app).await.receipt("ignored");
+    app.clock.set(now);
+    let body = "2";
+    let signature = athos_backend::athos::signature::sign(
+        &second.clone().into(),
+        now.as_secs(),
+        body.as_bytes(),
+    );
+    crate::harness::Hook::signed(body, &[&signature])
+        .send(app)
+        .await
+        .receipt("ignored");
+    app.service().credentials.note().await.unwrap();
+    change(
+        &app.database(),
+        "UPDATE events SET state = 'dead' WHERE webhook_id LIKE '%'",
+    )
+    .await;
+    let examined = deployment.examine(&["--offline"]).await;
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    examined.expect("events", "warn", "0 waiting; 2 dead");
+    let name = fingerprint(&deployment.app.secrets.whsec.clone().into());
+    examined.expect(
+        "webhook secret",
+        "warn",
+        &format!("{name}: last used 10 d ago, while another"),
+    );
+    let name = fingerprint(&second.into());
+    examined.expect("webhook secret", "ok", &format!("{name}: last used"));
+    let mut app = deployment.app;
+    app.leaves(crate::harness::Left {
+        waiting: 0,
+        dead: 2,
+    });
+}
+
+#[tokio::test]
+async fn a_public_url_that_leads_elsewhere_is_found() {
+    let elsewhere = MockServer::start().await;
+    let mut deployment = Deployment::start().await;
+    let cases = [
+        (
+            ResponseTemplate::new(200).set_body_string("<h1>It works!</h1>"),
+            "something else answers",
+        ),
+        (ResponseTemplate::new(404), "404"),
+        (
+            ResponseTemplate::new(301).insert_header("location", "https://x.example/"),
+            "redirect",
+        ),
+    ];
+    deployment.set("PUBLIC_URL", &elsewhere.uri());
+    for (answer, told) in cases {
+        let mock = Mock::given(any()).respond_with(answer);
+        let mock = mock.mount_as_scoped(&elsewhere).await;
+        let examined = deployment.examine(&[]).await;
+        assert_eq!(examined.code, 1);
+        examined.expect("public URL", "fail", told);
+        drop(mock);
+    }
+    let mock = Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "keys": [] })));
+    let _mock = mock.mount_as_scoped(&elsewhere).await;
+    deployment.set("AUTH_JWKS_URL", &elsewhere.uri());
+    let examined = deployment.examine(&[]).await;
+    examined.expect("JWKS", "fail", "no key");
+}
+
+/// What may stand in front of a service: passes webhooks on, after this has been done to them.
+async fn proxy<F>(app: &TestApp, alter: F) -> String
+where
+    F: Fn(&mut HeaderMap, Bytes) -> Bytes + Send + Sync + 'static,
+{
+    let (to, http, alter) = (app.url("/athos/webhook"), http_client(), Arc::new(alter));
+    let pass = move |mut headers: HeaderMap, body: Bytes| {
+        let (to, http, alter) = (to.clone(), http.clone(), Arc::clone(&alter));
+        async move {
+            let body = alter(&mut headers, body);
+            let mut request = http.request(Method::POST, to).body(body);
+            for name in [SIGNATURE_HEADER, WEBHOOK_ID_HEADER] {
+                if let Some(value) = headers.get(name) {
+                    request = request.header(name, value);
+                }
+            }
+            let answer = request.send().await.unwrap();
+            (answer.status(), answer.bytes().await.unwrap())
+        }
+    };
+    serve(Router::new().route("/athos/webhook", post(pass))).await
+}
+
+/// Serves on loopback until the test's runtime ends; where.
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{addr}")
+}
+
+#[tokio::test]
+async fn a_proxy_that_alters_bodies_is_told_from_a_secret_that_is_not_there() {
+    let mut deployment = Deployment::start().await;
+    let as_json = |body: &Bytes| serde_json::from_slice::<Value>(body).unwrap();
+    let transparent = proxy(&deployment.app, |_, body| body).await;
+    let encoding = proxy(&deployment.app, move |_, body| {
+        as_json(&body).to_string().into()
+    })
+    .await;
+    let trimming = proxy(&deployment.app, |_, body| {
+        Bytes::copy_from_slice(body.trim_ascii())
+    })
+    .await;
+    let latin = proxy(&deployment.app, |_, body| {
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        text.chars()
+            .map(|c| u8::try_from(c).unwrap_or(b'?'))
+            .collect()
+    })
+    .await;
+    let bare = proxy(&deployment.app, |headers, body| {
+        headers.remove(SIGNATURE_HEADER);
+        body
+    })
+    .await;
+    let altered = "alters bodies";
+    for (url, verdict, told) in [
+        (transparent, "ok", "as it was sent"),
+        (encoding, "fail", altered),
+        (trimming, "fail", altered),
+        (latin, "fail", altered),
+        (bare, "fail", "the signature did not arrive"),
+    ] {
+        let url = format!("{url}/athos/webhook");
+        let examined = deployment.examine(&["--webhook", "--url", &url]).await;
+        examined.expect("webhook", verdict, told);
+        assert_eq!(
+            examined.code,
+            i32::from(verdict == "fail"),
+            "{}",
+            examined.said
+        );
+    }
+
+    let here = deployment.app.secrets.whsec.clone();
+    let new = unique("whsec");
+    deployment.set("ATHOS_WHSEC", &format!("{new},{here}"));
+    let name = |secret: &str| fingerprint(&secret.to_owned().into());
+    let told = format!("knows the secret {}, but not {}", name(&here), name(&new));
+    deployment
+        .examine(&["--webhook"])
+        .await
+        .expect("webhook", "fail", &told);
+    deployment.set("ATHOS_WHSEC", &new);
+    let examined = deployment.examine(&["--webhook"]).await;
+    examined.expect("webhook", "fail", "knows none of the secrets");
+
+    deployment.set("ATHOS_WHSEC", &here);
+    let app = &deployment.app;
+    app.clock.set(app.now().plus(Duration::from_secs(600)));
+    let examined = deployment.examine(&["--webhook"]).await;
+    examined.expect("webhook", "fail", "the time wrong");
+    let kept = app
+        .count("SELECT count(*) FROM events WHERE state <> 'ignored'")
+        .await;
+    assert_eq!(kept, 0, "what doctor sends is never processed");
+}
+
+#[tokio::test]
+async fn what_stands_where_the_webhook_should_be_is_named() {
+    let deployment = Deployment::start().await;
+    let answering = |status: u16| async move { StatusCode::from_u16(status).unwrap() };
+    let router = Router::new()
+        .route(
+            "/moved",
+            post(async || Redirect::permanent("/athos/webhook")),
+        )
+        .route("/sign-in", post(move || answering(401)))
+        .route("/small", post(move || answering(413)))
+        .route("/gone", post(move || answering(502)))
+        .route("/odd", post(move || answering(418)))
+        .route("/welcome", post(async || "Welcome!".into_response()));
+    let origin = serve(router).await;
+    for (path, told) in [
+        ("moved", "redirects to /athos/webhook"),
+        ("sign-in", "asks who is there"),
+        ("small", "too large"),
+        ("gone", "does not reach the service"),
+        ("odd", "418"),
+        ("welcome", "not as the service does"),
+        ("nothing", "webhook is not there"),
+    ] {
+        let url = format!("{origin}/{path}");
+        let examined = deployment.examine(&["--webhook", "--url", &url]).await;
+        examined.expect("webhook", "fail", told);
+    }
+    let url = "http://127.0.0.1:1/athos/webhook";
+    let examined = deployment.examine(&["--webhook", "--url", url]).await;
+    examined.expect("webhook", "fail", "cannot be reached");
+}
