@@ -96,6 +96,8 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         format!("--service-tokens={}", service_token.expose_secret()),
         format!("--database-url=sqlite://{}", database.display()),
         "--mint-limit-per-rep=600".to_owned(),
+        // Whoever signs in may practise, whichever generation the simulator speaks.
+        "--auto-enroll=true".to_owned(),
     ])?;
     config.check()?;
     let options = Options {

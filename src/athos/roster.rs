@@ -5,7 +5,9 @@ use reqwest::{Method, StatusCode};
 
 use super::client::{Client, PAGE_LIMIT};
 use super::error::Error;
-use super::types::{self, Agency, AgencyBody, Agent, AgentQuery, NewAgent, Registration};
+use super::types::{
+    self, Agency, AgencyBody, Agent, AgentQuery, ExistingAgent, Handle, NewAgent, Registration,
+};
 use crate::model::PlatformId;
 
 /// One page of agents.
@@ -24,6 +26,18 @@ pub enum AgencyWas {
     Created,
     /// It was, and has the given name now.
     Renamed,
+}
+
+/// Whose an agent is who stands in the way of registering a rep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The rep's own.
+    Theirs {
+        /// Whether Athos has our id of the rep on record, and can be asked for it.
+        on_record: bool,
+    },
+    /// Somebody else's, whom we call this; or nobody's that Athos can find.
+    Anothers(Option<String>),
 }
 
 impl Client {
@@ -69,6 +83,32 @@ impl Client {
         }
     }
 
+    /// Finds out whose the agent is that Athos found for a rep. One that it found by our id is the rep's; one that it
+    /// found by something else is, unless it has another id of ours on record.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn whose(&self, existing: &ExistingAgent, rep: &PlatformId) -> Result<Whose, Error> {
+        if existing.matched_on == Handle::Ours {
+            return Ok(Whose::Theirs { on_record: true });
+        }
+        let query = AgentQuery {
+            handle: Some((Handle::Athos, existing.agent_id.clone())),
+            agency_id: None,
+        };
+        let page = self.list_agents(&query, None).await?;
+        let mut agents = page.agents.into_iter();
+        let Some(agent) = agents.find(|agent| agent.id == existing.agent_id) else {
+            return Ok(Whose::Anothers(None));
+        };
+        Ok(match agent.platform_id {
+            Some(other) if other != rep.as_str() => Whose::Anothers(Some(other)),
+            ours => Whose::Theirs {
+                on_record: ours.is_some(),
+            },
+        })
+    }
+
     /// Lists one page of agents (contract, `GET /agents`); that nobody matches is an empty page.
     ///
     /// # Errors
@@ -102,7 +142,7 @@ mod tests {
     use wiremock::{Mock, MockServer, Respond, ResponseTemplate};
 
     use super::*;
-    use crate::athos::types::{AgencyRef, Handle};
+    use crate::athos::types::AgencyRef;
     use crate::clock::Clock;
 
     fn client(server: &MockServer) -> Client {

@@ -9,9 +9,9 @@ use metrics::counter;
 use super::{MintError, Minter, Profile, Rep, is_unknown_agent};
 use crate::athos::contract::Generation;
 use crate::athos::types::{
-    AgencyRef, AgentQuery, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
+    AgencyRef, ExistingAgent, MintBody, NewAgent, Registration, SessionToken,
 };
-use crate::athos::{self, Refusal};
+use crate::athos::{self, Refusal, Whose};
 use crate::model::{PlatformId, RepId};
 use crate::store::{IdentityKind, Pairing};
 
@@ -185,25 +185,10 @@ impl Minter {
         newcomer: &Newcomer<'_>,
         existing: ExistingAgent,
     ) -> Result<Option<Pairing>, MintError> {
-        let mut on_record = existing.matched_on == Handle::Ours;
-        if !on_record {
-            let query = AgentQuery {
-                handle: Some((Handle::Athos, existing.agent_id.clone())),
-                agency_id: None,
-            };
-            let page = self.athos.list_agents(&query, None).await?;
-            match page
-                .agents
-                .into_iter()
-                .find(|agent| agent.id == existing.agent_id)
-            {
-                Some(agent) => match agent.platform_id {
-                    Some(other) if other != newcomer.id.as_str() => return Ok(None),
-                    ours => on_record = ours.is_some(),
-                },
-                None => return Ok(None),
-            }
-        }
+        let on_record = match self.athos.whose(&existing, newcomer.id).await? {
+            Whose::Theirs { on_record } => on_record,
+            Whose::Anothers(_) => return Ok(None),
+        };
         let wanted = pairing(IdentityKind::Rep, existing.agent_id, newcomer.id, on_record);
         let known = self.learn_pairings(vec![wanted]).await?;
         Ok(known

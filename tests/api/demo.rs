@@ -10,13 +10,14 @@ use crate::commands::{Running, command, paragraph, run};
 use crate::harness::http_client;
 
 /// The demo, and the facts it printed.
-fn demo(folder: &Path) -> (Running, Vec<(String, String)>) {
+fn demo(folder: &Path, flags: &[&str]) -> (Running, Vec<(String, String)>) {
     let args = [
         "demo",
         "--bind=127.0.0.1:0",
         "--simulator-bind=127.0.0.1:0",
         "--score-delay=0s",
     ];
+    let args = [&args[..], flags].concat();
     // A production's variables must not reach it.
     let env = [
         ("ATHOS_API_KEY", "ath_live_production"),
@@ -38,7 +39,7 @@ fn demo(folder: &Path) -> (Running, Vec<(String, String)>) {
 #[tokio::test]
 async fn the_demo_prints_where_things_are_and_the_readmes_loop_works_against_it() {
     let folder = TempDir::new().unwrap();
-    let (demo, facts) = demo(folder.path());
+    let (demo, facts) = demo(folder.path(), &[]);
     let keys: Vec<_> = facts.iter().map(|(key, _)| key.as_str()).collect();
     let expected = ["page", "simulator", "service-token", "webhook", "database"];
     assert_eq!(keys[..5], expected);
@@ -117,4 +118,23 @@ async fn the_demo_prints_where_things_are_and_the_readmes_loop_works_against_it(
     let gone = run(&["healthcheck", "--bind-addr", addr], &[]);
     assert_eq!(gone.status.code(), Some(1));
     assert!(paragraph(&gone).contains("no answer from"));
+}
+
+#[tokio::test]
+async fn in_the_demo_of_the_newer_contract_whoever_signs_in_may_practise() {
+    let folder = TempDir::new().unwrap();
+    let (demo, facts) = demo(folder.path(), &["--contract=roster"]);
+    let page = &facts.iter().find(|(key, _)| key == "page").unwrap().1;
+    let http = http_client();
+    let who = json!({ "user": "rep_1", "agency": "acme", "name": "Dana Reyes" });
+    let signed_in = http.post(format!("{page}/demo/sign-in"));
+    let signed_in = signed_in.body(who.to_string()).send().await.unwrap();
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap();
+    let (cookie, _) = cookie.split_once(';').unwrap();
+    let minted = http.post(format!("{page}/athos/token"));
+    let minted = minted.header("cookie", cookie).send().await.unwrap();
+    let (status, body) = (minted.status(), minted.text().await.unwrap());
+    assert_eq!(status, 200, "{body}");
+    let (code, log) = demo.terminate();
+    assert_eq!(code, 0, "{log}");
 }

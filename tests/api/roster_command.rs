@@ -231,7 +231,7 @@ async fn what_may_pass_is_tried_again_and_a_refused_key_ends_it_for_all() {
     assert_eq!(report.len(), 40);
     assert!(report.iter().all(|row| row[1] == "failed"));
     assert!(
-        report[39][3].starts_with("not tried: Athos refuses the key"),
+        report[39][3].starts_with("not tried: Athos refuses us"),
         "{report:?}"
     );
     assert!(app.asked("agents").await - before <= 4, "not one by one");

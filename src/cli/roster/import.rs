@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::file::{Row, Wanted};
 use super::report::{Outcome, Report, Status};
 use crate::athos::types::{Agency, AgencyRef, AgentQuery, ExistingAgent, Handle, Registration};
-use crate::athos::{self, Class, Client};
+use crate::athos::{self, Class, Client, Whose};
 use crate::clock::Clock;
 use crate::lifecycle::asked_to_stop;
 use crate::model::PlatformId;
@@ -211,42 +211,34 @@ impl Import {
 
     /// The rep is registered already, or somebody is who has a handle of theirs.
     async fn meet(&self, wanted: &Wanted, existing: ExistingAgent, stop: &Stop) -> Done {
-        let id = existing.agent_id;
+        let id = &existing.agent_id;
         let Some(rep) = &wanted.new.rep else {
-            return Ok((Status::Existing, Some(id), None));
+            return Ok((Status::Existing, Some(id.clone()), None));
         };
-        if existing.matched_on == Handle::Ours {
-            self.learn(vec![pairing(rep, &id, true)]).await?;
-            return Ok((Status::Existing, Some(id), None));
-        }
-        // Found by something else: Athos may know them by no id of ours, or by another one.
-        let query = AgentQuery {
-            handle: Some((Handle::Athos, id.clone())),
-            agency_id: None,
-        };
-        let found = stop
-            .patiently(|| self.athos.list_agents(&query, None))
-            .await?;
-        let on_record = found.agents.into_iter().find(|agent| agent.id == id);
-        let on_record = on_record.and_then(|agent| agent.platform_id);
-        match on_record {
-            Some(other) if other != rep.as_str() => Err(Trouble::Row(format!(
-                "its {} is that of {id}, whom you call {other:?}",
-                existing.matched_on
-            ))),
-            other => {
-                let known = self.learn(vec![pairing(rep, &id, other.is_some())]).await?;
-                let other = known.into_iter().find(|known| known.our_id != rep.as_str());
-                if let Some(other) = other {
-                    return Err(Trouble::Row(format!(
-                        "its {} is that of {id}, who is {:?} here",
-                        existing.matched_on, other.our_id
-                    )));
-                }
-                let reason = format!("found by {}", existing.matched_on);
-                Ok((Status::Existing, Some(id), Some(reason)))
+        let whose = stop.patiently(|| self.athos.whose(&existing, rep)).await?;
+        let by = &existing.matched_on;
+        let on_record = match whose {
+            Whose::Theirs { on_record } => on_record,
+            Whose::Anothers(Some(other)) => {
+                return Err(Trouble::Row(format!(
+                    "its {by} is that of {id}, whom you call {other:?}"
+                )));
             }
+            Whose::Anothers(None) => {
+                let why = format!("its {by} is said to be that of {id}, who cannot be found");
+                return Err(Trouble::Row(why));
+            }
+        };
+        let known = self.learn(vec![pairing(rep, id, on_record)]).await?;
+        let mut known = known.into_iter();
+        if let Some(other) = known.find(|known| known.our_id != rep.as_str()) {
+            return Err(Trouble::Row(format!(
+                "its {by} is that of {id}, who is {:?} here",
+                other.our_id
+            )));
         }
+        let reason = (!on_record).then(|| format!("found by {by}"));
+        Ok((Status::Existing, Some(id.clone()), reason))
     }
 
     async fn learn(&self, pairings: Vec<Pairing>) -> anyhow::Result<Vec<Pairing>> {
@@ -332,7 +324,7 @@ fn judge(error: &athos::Error) -> Trouble {
                 .to_owned(),
         ),
         (Class::NotFound, _) => Trouble::All(no_roster(error)),
-        (Class::KeyFault, _) => Trouble::All(format!("Athos refuses the key: {error}")),
+        (Class::KeyFault, _) => Trouble::All(format!("Athos refuses us: {error}")),
         _ => Trouble::Row(error.to_string()),
     }
 }
