@@ -125,7 +125,7 @@ impl Deployment {
 
 #[tokio::test]
 async fn a_deployment_in_health_has_no_failure_and_every_check() {
-    let deployment = Deployment::start().await;
+    let mut deployment = Deployment::start().await;
     let app = &deployment.app;
     let event = app.hook("{}").id("wh_1");
     event.send(app).await.receipt("ignored");
@@ -169,6 +169,21 @@ async fn a_deployment_in_health_has_no_failure_and_every_check() {
     assert!(text.contains("\nok    database "), "{text}");
     assert!(text.contains("\nskip  network "), "{text}");
     assert!(text.starts_with("FAIL  settings "), "{text}");
+
+    deployment.app.stop().await;
+    let folder = deployment.app.database();
+    let files = || {
+        let files = std::fs::read_dir(folder.parent().unwrap()).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    deployment
+        .examine(&["--offline"])
+        .await
+        .expect("database", "ok", "sound");
+    assert_eq!(files(), before);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 )]
 
 mod ambient;
+mod at_once;
+mod backup;
 mod callers;
 mod commands;
 mod console;

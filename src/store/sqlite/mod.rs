@@ -1,5 +1,6 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
+mod backup;
 mod calls;
 mod contract;
 mod credentials;
@@ -39,6 +40,8 @@ use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Sourc
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::{erase, purge};
 use writer::Writer;
+
+pub use backup::{Backup, Step, back_up};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -457,6 +460,35 @@ mod tests {
             let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
             assert!(refused.is::<Misconfigured>(), "{url}: {refused:#}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        store.accept_event(event(1)).await.unwrap();
+        for row in [
+            "state = 'waiting'",
+            "state = NULL",
+            "state = 'done', next_attempt_at = 1",
+            "state = 'dead', next_attempt_at = 1",
+            "state = 'pending', next_attempt_at = NULL",
+            "state = 'processing', next_attempt_at = NULL",
+        ] {
+            let file = folder.path().join("athos.db");
+            let mut db = SqliteConnectOptions::new()
+                .filename(file)
+                .connect()
+                .await
+                .unwrap();
+            let update = format!("UPDATE events SET {row}");
+            let updated = sqlx::query(sqlx::AssertSqlSafe(update))
+                .execute(&mut db)
+                .await;
+            let refused = updated.unwrap_err().to_string();
+            assert!(refused.contains("constraint failed"), "{row}: {refused}");
+        }
+        store.close().await;
     }
 
     #[tokio::test]
