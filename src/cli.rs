@@ -1,5 +1,6 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+mod backup;
 mod doctor;
 mod events;
 mod reconcile;
@@ -55,6 +56,8 @@ enum Command {
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
+    /// Copy the database to a file, while the service runs or not
+    Backup(backup::Args),
     /// Check a deployment: settings, database, Athos, keys, clock, public URL; says what to do
     Doctor(Box<doctor::Args>),
     /// Remove every trace of a rep
@@ -168,6 +171,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;
             runtime.block_on(reconcile::run(&args, clock, &mut out))?;
+        }
+        Command::Backup(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(backup::run(&args, &mut out))?;
         }
         Command::Doctor(args) => {
             return runtime.block_on(doctor::run(&args, &clock, &env_file, &mut out));

@@ -154,6 +154,7 @@ async fn keeps_the_contract(store: SharedStore) {
     runs_say_until_when_all_is_reconciled(&store).await;
     what_is_new_is_counted_by_name_and_there_is_an_end_to_it(&store).await;
     credentials_keep_their_latest(&store).await;
+    what_is_erased_stays_away(&store).await;
     a_closed_store_refuses(&store).await;
 }
 
@@ -902,6 +903,85 @@ async fn credentials_keep_their_latest(store: &SharedStore) {
     assert_eq!(note(&secret).await, [both, secret.clone()]);
 }
 
+/// A rep is known by both ids, and each call by what it says.
+async fn what_is_erased_stays_away(store: &SharedStore) {
+    clear_waiting(store, after(9000)).await;
+    let owned = |call: &str, rep: Option<&str>, athos_rep: Option<&str>, at: Timestamp| CallEvent {
+        identity: Identity {
+            rep: rep.map(str::to_owned),
+            athos_rep: athos_rep.map(str::to_owned),
+            ..Identity::default()
+        },
+        occurred_at: Some(at),
+        ..said(call, "", "")
+    };
+    let theirs = Some("athos_agent_erased");
+    let both = || owned("call_both", Some("rep_erased"), theirs, NOW);
+    for (webhook, event) in [
+        ("wh_both", both()),
+        ("wh_athos", owned("call_athos", None, theirs, NOW)),
+        ("wh_ours", owned("call_ours", Some("rep_erased"), None, NOW)),
+        // Our id decides: the other one was reassigned.
+        ("wh_kept", owned("call_kept", Some("rep_kept"), theirs, NOW)),
+    ] {
+        let taken = store.accept_event(delivery(webhook, Ok(event))).await;
+        assert_eq!(taken.unwrap(), Accepted::New);
+    }
+    let mint = NewMint {
+        id: "mint_erased".to_owned(),
+        requested_at: NOW,
+        rep: RepId::Ours(id("rep_erased")),
+        agency: None,
+        caller: "user",
+    };
+    store.record_mint(mint).await.unwrap();
+    let rev = store.latest_rev().await.unwrap();
+    let erased_at = after(9000);
+    let rep = RepId::Ours(id("rep_erased"));
+    let would = store.would_erase(&rep, erased_at).await.unwrap();
+    let rows = store.erase(&rep, Actor::Command, erased_at).await.unwrap();
+    assert_eq!(would, rows);
+    assert_eq!((rows.calls, rows.events, rows.mints), (3, 3, 1));
+    assert!(store.empty_log().await.unwrap());
+    assert_eq!(store.resume_erasures().await.unwrap(), 0);
+    assert!(store.latest_rev().await.unwrap() >= rev, "revs only grow");
+    let kept = store.find_call(&Scope::All, "call_kept").await.unwrap();
+    assert_eq!(kept.unwrap().row.rep.as_deref(), Some("rep_kept"));
+
+    let late = [
+        both(),
+        owned("call_both", None, None, after(9999)),
+        owned("call_unheard", Some("rep_erased"), None, erased_at),
+        owned("call_unheard", None, theirs, erased_at),
+    ];
+    for (n, event) in late.into_iter().enumerate() {
+        let taken = store
+            .accept_event(delivery(&format!("wh_late_{n}"), Ok(event)))
+            .await;
+        assert_eq!(taken.unwrap(), Accepted::Erased, "{n}");
+    }
+    let mut relisted = listed("call_ours", after(100));
+    relisted.event.said = Ok(owned("call_ours", Some("rep_erased"), None, NOW));
+    assert_eq!(
+        store
+            .would_bring_in(std::slice::from_ref(&relisted))
+            .await
+            .unwrap(),
+        []
+    );
+    assert_eq!(store.bring_in(vec![relisted]).await.unwrap(), []);
+    // In one batch, each is told what became of it.
+    let new = owned("call_new", Some("rep_erased"), None, after(9001));
+    let (stopped, taken) = tokio::join!(
+        store.accept_event(delivery("wh_late", Ok(both()))),
+        store.accept_event(delivery("wh_new", Ok(new))),
+    );
+    assert_eq!(
+        (stopped.unwrap(), taken.unwrap()),
+        (Accepted::Erased, Accepted::New)
+    );
+}
+
 async fn a_closed_store_refuses(store: &SharedStore) {
     store.close().await;
     let late = store
@@ -925,7 +1005,11 @@ async fn sqlite_keeps_the_contract() {
         .unwrap()
         .unwrap();
     assert_eq!(call.row.overall_score, Some(90.0));
-    assert_eq!(again.queue_depth().await.unwrap().waiting, 2);
+    assert_eq!(
+        again.queue_depth().await.unwrap().waiting,
+        2,
+        "of the last story"
+    );
     again.close().await;
 }
 

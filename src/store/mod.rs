@@ -30,7 +30,10 @@ pub use inspect::{
 };
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintPage};
 pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
-pub use sqlite::{Contents, Examined, Integrity, Schema, SqliteStore, database_file, examine};
+pub use sqlite::{
+    Backup, Contents, Examined, Integrity, Schema, SqliteStore, Step, back_up, database_file,
+    examine,
+};
 
 /// Longest anyone waits for a write. Athos gives a delivery up after 10 s (contract, "Rules"): a refusal before that
 /// makes it come again.

@@ -9,6 +9,8 @@ import { lifeOf } from "./life.js";
 import { poll } from "./poll.js";
 import { factList, isWaiting, originTag, stateTag } from "./words.js";
 
+const PURGED = "Its body is not kept any more, so it cannot be replayed; athos-backend reconcile fetches its call again.";
+
 export function eventView({ api, say, fail, inbox }, id) {
   const place = h("div", { class: "event-place" }, h("p", { class: "quiet" }, "Loading the event…"));
   const tags = h("p", { class: "row event-tags" });
@@ -35,9 +37,10 @@ export function eventView({ api, say, fail, inbox }, id) {
     state = event.state;
     tags.replaceChildren(...[stateTag(event.state), originTag(event.origin)].filter(Boolean));
     replay.hidden = false;
-    replay.disabled = isWaiting(event);
+    replay.disabled = isWaiting(event) || !event.body;
+    if (!event.body && !isWaiting(event)) outcome.textContent = PURGED;
     const opened = place.querySelector(".fold")?.open ?? false;
-    place.replaceChildren(...draw(event));
+    place.replaceChildren(...draw(event, api));
     if (opened) place.querySelector(".fold")?.setAttribute("open", "");
   }
 
@@ -49,7 +52,7 @@ export function eventView({ api, say, fail, inbox }, id) {
       outcome.textContent = "Replayed: it is pending again, with all its attempts.";
     } catch (error) {
       if (fail(error)) return;
-      outcome.textContent = error.code === "EVENT_WAITING" ? "It waits already." : `Not replayed. ${explain(error).title}.`;
+      outcome.textContent = { EVENT_WAITING: "It waits already.", EVENT_PURGED: PURGED }[error.code] ?? `Not replayed. ${explain(error).title}.`;
       replay.disabled = false;
     }
     looks.now();
@@ -74,12 +77,12 @@ export function eventView({ api, say, fail, inbox }, id) {
   };
 }
 
-function draw(event) {
+function draw(event, api) {
   const advice = adviceFor(event);
   return [
     advice ? h("section", { class: "callout warn advice", "aria-labelledby": "advice-title" }, h("h2", { id: "advice-title" }, advice.title), h("p", {}, advice.text)) : null,
     h("section", { class: "card", "aria-labelledby": "life-title" }, h("h2", { id: "life-title" }, "Its life"), nothingMinted(event), h("ol", { class: "life" }, lifeOf(event).map(moment))),
-    h("section", { class: "card", "aria-labelledby": "delivery-title" }, h("h2", { id: "delivery-title" }, "The delivery"), delivery(event)),
+    h("section", { class: "card", "aria-labelledby": "delivery-title" }, h("h2", { id: "delivery-title" }, "The delivery"), delivery(event, api)),
     h(
       "section",
       { class: "card" },
@@ -110,7 +113,7 @@ function moment({ at, title, text, tone, facts, quote, href, folded, last }) {
   );
 }
 
-function delivery(event) {
+function delivery(event, api) {
   const byWebhook = event.origin === "webhook";
   const signature = `t=${Math.floor(Date.parse(event.signedAt) / 1000)}`;
   return factList([
@@ -121,7 +124,7 @@ function delivery(event) {
     ["X-Athos-Signature", byWebhook ? `${signature}, good` : null],
     ["Secret that matched", event.secretFingerprint],
     ["Delivered", byWebhook ? `${event.deliveries} ×` : null],
-    ["Call", event.callId],
+    ["Call", event.call ? h("a", { href: api.url(`#/calls/${encodeURIComponent(event.callId)}`).href }, event.callId) : event.callId],
     ["Call's status", event.call?.status],
     ["Source", event.call?.source],
     ["Rep", event.call?.rep],

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::{http_client, unique};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_athos-backend");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_athos-backend");
 
 pub(crate) fn command(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(BINARY);
@@ -215,6 +215,8 @@ fn help_names_every_command_and_an_unknown_one_is_exit_2() {
         "trigger",
         "sign",
         "verify",
+        "backup",
+        "reps",
         "doctor",
         "openapi",
         "healthcheck",

@@ -84,6 +84,9 @@ impl TestApp {
     async fn from_setup(setup: Setup) -> Self {
         let evidence = Evidence::begin(&setup);
         let folder = tempfile::tempdir().unwrap();
+        if let Some(database) = &setup.database {
+            std::fs::copy(database, folder.path().join("athos.db")).unwrap();
+        }
         let clock = ManualClock::starting_at(start_time());
         let shutdown = CancellationToken::new();
         let options = simulator::Options {

@@ -6,6 +6,7 @@
 )]
 
 mod ambient;
+mod backup;
 mod callers;
 mod commands;
 mod console;

@@ -250,6 +250,30 @@ test.describe("in the demo", () => {
   });
 });
 
+test("one screen tells a call's life, from its token to its score", async ({ page, context, demo }) => {
+  await signIn(context, demo, { user: "rep_life", agency: "agency_chicago", role: "rep" });
+  const { token } = await (await context.request.post(new URL("/athos/token", demo.page).href)).json();
+  const athos = (path, body, headers) => context.request.post(new URL(path, demo.simulator).href, { data: body, headers });
+  const { callId } = await (await athos("/api/external/v1/roleplay/session", { drillKey: "fe-closing" }, { authorization: `Bearer ${token}` })).json();
+  await athos(`/_simulator/calls/${callId}/end`, {});
+  await signIn(context, demo, { user: "admin_01", role: "admin" });
+  await page.goto(new URL(`/console#/?call=${callId}`, demo.page).href);
+  await rows(page).getByRole("link").click();
+  const titles = page.locator(".life > .moment > .moment-title");
+  await expect(titles).toHaveText(["Token minted", "The call began", "The call ended", "Athos scored it", "Webhook received", "Attempt 1: fetched the score", "Scored"]);
+  await expect(page.locator(".life > .moment").first()).toContainText("rep_life");
+  await keep(page, "console-life");
+  await page.getByRole("link", { name: callId }).click();
+  await expect(page.locator("article.call")).toBeVisible();
+});
+
+test("an event whose body is gone says why it cannot be replayed", async ({ page, console }) => {
+  await page.route("**/athos/events/7", (route) => route.fulfill({ json: { ...lost(), state: "dead", body: "" } }));
+  await console("#/events/7");
+  await expect(page.getByText("Its body is not kept any more, so it cannot be replayed")).toBeVisible();
+  await expect(button(page, "Replay")).toBeDisabled();
+});
+
 test("hostile text stays text", async ({ page, console, ops }) => {
   await page.route(/\/athos\/events(\/\d+)?(\?.*)?$/, (route) => {
     const event = { ...lost(), state: "dead", reason: HOSTILE, lastCode: HOSTILE, callId: HOSTILE, webhookId: HOSTILE, body: HOSTILE };

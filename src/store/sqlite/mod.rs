@@ -1,5 +1,6 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
+mod backup;
 mod calls;
 mod contract;
 mod credentials;
@@ -39,6 +40,8 @@ use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Sourc
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::{erase, purge};
 use writer::Writer;
+
+pub use backup::{Backup, Step, back_up};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 

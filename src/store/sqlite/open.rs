@@ -11,7 +11,7 @@ use crate::store::error::Cause;
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
-const WHOLE_UP_TO_BYTES: i64 = 32 << 20;
+const WHOLE_UP_TO_BYTES: u64 = 32 << 20;
 
 /// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
 pub(super) async fn check_durable(
@@ -70,16 +70,22 @@ pub(super) async fn check_sound(
     }
 }
 
-/// What is wrong with the pages, if anything.
-async fn look_through(
-    connection: &mut SqliteConnection,
-    whole_up_to_bytes: i64,
-) -> sqlx::Result<Option<String>> {
+/// How large the database is, in bytes, with what is only in its log yet.
+pub(super) async fn size(connection: &mut SqliteConnection) -> sqlx::Result<u64> {
     let bytes: i64 = sqlx::query_scalar(
         "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await?;
+    Ok(bytes.unsigned_abs())
+}
+
+/// What is wrong with the pages, if anything.
+async fn look_through(
+    connection: &mut SqliteConnection,
+    whole_up_to_bytes: u64,
+) -> sqlx::Result<Option<String>> {
+    let bytes = size(connection).await?;
     if bytes <= whole_up_to_bytes {
         let said: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(connection)

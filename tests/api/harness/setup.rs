@@ -1,6 +1,6 @@
 //! What a test wants of its service: settings, callers, another vendor than the simulator, a worker that runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use athos_backend::config::Config;
 use athos_backend::http::Deadlines;
@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     knows_jwt_secret: bool,
     knows_api_keys: bool,
     athos: Option<String>,
+    /// A file to begin with.
+    pub(super) database: Option<PathBuf>,
 }
 
 impl Setup {
@@ -45,6 +47,17 @@ impl Setup {
             knows_jwt_secret: true,
             knows_api_keys: true,
             athos: None,
+            database: None,
+        }
+    }
+
+    /// A service in place of another, on a copy of its database: with its secrets and its vendor.
+    pub(crate) fn restored(app: &TestApp, backup: &Path) -> Self {
+        Self {
+            secrets: app.secrets.clone(),
+            athos: Some(app.simulator.base_url()),
+            database: Some(backup.to_owned()),
+            ..Self::new()
         }
     }
 

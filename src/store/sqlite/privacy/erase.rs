@@ -319,8 +319,7 @@ impl Operation for Finish {
         }
         let learnt = sqlx::query(
             "DELETE FROM identities WHERE kind = 'rep' \
-             AND (our_id IN (SELECT value FROM json_each(?1)) \
-                  OR athos_id IN (SELECT value FROM json_each(?1)))",
+             AND our_id IN (SELECT value FROM json_each(?))",
         )
         .bind(to_json(&self.names))
         .execute(&mut *tx)
@@ -462,8 +461,7 @@ pub(in crate::store::sqlite) async fn would_erase(
     rows.mints = mints.unsigned_abs();
     let identities: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM identities WHERE kind = 'rep' \
-         AND (our_id IN (SELECT value FROM json_each(?1)) \
-              OR athos_id IN (SELECT value FROM json_each(?1)))",
+         AND our_id IN (SELECT value FROM json_each(?))",
     )
     .bind(to_json(&names))
     .fetch_one(readers)

@@ -1,0 +1,247 @@
+//! A copy of the database while others use it: one consistent state, verified, synced, and there whole or not at all.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
+
+use super::{BUSY_TIMEOUT, open};
+use crate::model::Timestamp;
+use crate::store::error::Cause;
+
+/// How often whoever watches is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// What is worth counting, the largest last.
+const TABLES: [&str; 4] = ["events", "calls", "call_details", "mints"];
+
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// How large it is.
+    pub bytes: u64,
+    /// How many rows its tables have.
+    pub rows: Vec<(&'static str, u64)>,
+    /// When the latest event in it came in.
+    pub latest_event: Option<Timestamp>,
+}
+
+/// What a backup is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many bytes have been written.
+    Copying {
+        /// So far.
+        bytes: u64,
+        /// Of the database, with what is free in it; a copy may be smaller.
+        of: u64,
+    },
+    /// The copy is read from end to end.
+    Verifying,
+}
+
+/// Copies the database at `url` to `file`, beside a running service or without one. `watch` is told now and then.
+///
+/// # Errors
+/// With advice: a file that exists, no room, a damaged database. Nothing is left behind.
+pub async fn back_up(
+    url: &str,
+    file: &Path,
+    overwrite: bool,
+    mut watch: impl FnMut(Step),
+) -> anyhow::Result<Backup> {
+    let source = SqliteConnectOptions::from_str(url)
+        .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))?;
+    let target = Target::new(file, source.get_filename(), overwrite)?;
+    let partial = target.begin()?;
+    let made = async {
+        copy(&source, &target, &mut watch).await?;
+        watch(Step::Verifying);
+        let backup = verify(&target.partial).await?;
+        partial.sync_all()?;
+        anyhow::Ok(backup)
+    };
+    let made = made.await.and_then(|backup| {
+        target.finish()?;
+        Ok(backup)
+    });
+    if made.is_err() {
+        // The error at hand says more than one about the leftovers would.
+        let _ = std::fs::remove_file(&target.partial);
+    }
+    made
+}
+
+/// Where the backup goes, and the name it has until it is whole.
+struct Target {
+    file: PathBuf,
+    partial: PathBuf,
+    folder: PathBuf,
+}
+
+impl Target {
+    fn new(file: &Path, source: &Path, overwrite: bool) -> anyhow::Result<Self> {
+        let shown = file.display();
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{shown} is not the name of a file"))?;
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("the folder {} cannot be used", folder.display()))?;
+        let Ok(source) = source.canonicalize() else {
+            bail!(
+                "there is no database {}: set DATABASE_URL to that of the service",
+                source.display()
+            );
+        };
+        let file = folder.join(name);
+        let of_the_database = ["", "-wal", "-shm"];
+        if of_the_database.iter().any(|suffix| {
+            let mut part = source.clone().into_os_string();
+            part.push(suffix);
+            file.as_os_str() == part
+        }) {
+            bail!("{shown} is the database itself: choose another name");
+        }
+        if file.is_dir() {
+            bail!("{shown} is a folder: name a file in it");
+        }
+        if !overwrite && file.exists() {
+            bail!("{shown} exists: choose another name, or say --force");
+        }
+        Ok(Self {
+            partial: folder.join(format!("{name}.partial")),
+            file,
+            folder,
+        })
+    }
+
+    /// Makes an empty file that only its owner may read. What another backup left behind when it was cut short is used
+    /// again; one that is being made is left alone.
+    fn begin(&self) -> anyhow::Result<File> {
+        let shown = self.partial.display();
+        let partial = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.partial)
+            .with_context(|| format!("cannot write {shown}"))?;
+        match partial.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!("another backup is writing {shown}"),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {shown}"));
+            }
+        }
+        partial.set_len(0)?;
+        partial.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(partial)
+    }
+
+    /// Gives the backup its name, for good.
+    fn finish(&self) -> anyhow::Result<()> {
+        std::fs::rename(&self.partial, &self.file)
+            .with_context(|| format!("cannot name the backup {}", self.file.display()))?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(())
+    }
+}
+
+async fn copy(
+    source: &SqliteConnectOptions,
+    target: &Target,
+    watch: &mut impl FnMut(Step),
+) -> anyhow::Result<()> {
+    let explain = |error| open::explain(error, source.get_filename());
+    let mut connection = source
+        .clone()
+        .create_if_missing(false)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(explain)?;
+    let is_ours = "SELECT count(*) FROM sqlite_schema WHERE name IN ('events', 'calls')";
+    let is_ours: i64 = sqlx::query_scalar(is_ours)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(explain)?;
+    if is_ours != 2 {
+        bail!(
+            "{} is not a database of this service",
+            source.get_filename().display()
+        );
+    }
+    let of = open::size(&mut connection).await.map_err(explain)?;
+    let partial = target.partial.to_str().context("the path is not UTF-8")?;
+    let copied = {
+        let copying = sqlx::query("VACUUM INTO ?")
+            .bind(partial)
+            .execute(&mut connection);
+        tokio::pin!(copying);
+        loop {
+            tokio::select! {
+                copied = &mut copying => break copied,
+                () = tokio::time::sleep(TELL_EVERY) => {
+                    let bytes = std::fs::metadata(&target.partial).map_or(0, |file| file.len());
+                    watch(Step::Copying { bytes, of });
+                }
+            }
+        }
+    };
+    // Nothing was written through this connection that closing could lose.
+    let _ = connection.close().await;
+    copied.map(drop).map_err(|error| match Cause::of(&error) {
+        Cause::Full | Cause::Io => anyhow::Error::new(error).context(format!(
+            "the backup cannot be written to {}: it needs up to {of} bytes of room there",
+            target.folder.display()
+        )),
+        _ => explain(error),
+    })
+}
+
+/// Reads the copy from end to end.
+async fn verify(file: &Path) -> anyhow::Result<Backup> {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .immutable(true)
+        .disable_statement_logging()
+        .connect()
+        .await?;
+    let said: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+        .fetch_one(&mut connection)
+        .await?;
+    if said != "ok" {
+        bail!("the copy is not sound, so the database may be damaged (SQLite says: {said})");
+    }
+    let mut rows = Vec::new();
+    for table in TABLES {
+        rows.push((table, count(&mut connection, table).await?));
+    }
+    let latest_event: Option<i64> =
+        sqlx::query_scalar("SELECT received_at FROM events ORDER BY id DESC LIMIT 1")
+            .fetch_optional(&mut connection)
+            .await?;
+    connection.close().await?;
+    Ok(Backup {
+        bytes: std::fs::metadata(file)?.len(),
+        rows,
+        latest_event: latest_event.map(Timestamp::from_millis),
+    })
+}
+
+async fn count(connection: &mut SqliteConnection, table: &str) -> sqlx::Result<u64> {
+    let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+    let count: i64 = sqlx::query_scalar(sql).fetch_one(connection).await?;
+    Ok(count.unsigned_abs())
+}

@@ -1,0 +1,236 @@
+//! Backups by the real binary, while webhooks come in, and what a restored one is worth.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use athos_backend::store::{SqliteStore, Store};
+use athos_backend::worker::reconcile::{Asked, Ended, Window};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+use tempfile::TempDir;
+
+use crate::commands::{BINARY, command, paragraph};
+use crate::harness::{Left, Setup, TestApp, start_time};
+
+fn url(database: &Path) -> String {
+    format!("sqlite://{}", database.display())
+}
+
+fn back_up(folder: &Path, database: &Path, args: &[&str]) -> Command {
+    let args = [&["backup"], args].concat();
+    command(folder, &args, &[("DATABASE_URL", &url(database))])
+}
+
+/// What the command says of a table.
+fn told(output: &Output, fact: &str) -> String {
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{fact}: ")));
+    line.unwrap_or_else(|| panic!("no {fact}: {said}"))
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_restored_backup_has_what_was_acknowledged_before_and_reconciliation_brings_the_rest() {
+    let mut app = TestApp::start().await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("athos.backup");
+    let before = app.burst(150, &["rep_1", "rep_2"], "agency_1").await;
+    let backup = back_up(folder.path(), &app.database(), &["athos.backup"])
+        .spawn()
+        .unwrap();
+    let meanwhile = app.burst(250, &["rep_1", "rep_3"], "agency_1").await;
+    let output = backup.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let events: usize = told(&output, "events").parse().unwrap();
+    assert!((150..=400).contains(&events), "{events}");
+    assert_eq!(
+        told(&output, "calls"),
+        events.to_string(),
+        "one state of all tables"
+    );
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 1, "something is left beside the backup");
+
+    let restored = Setup::restored(&app, &file).start().await;
+    for id in &before {
+        assert_eq!(restored.call(id).await["status"], "processing", "{id}");
+    }
+    assert_eq!(restored.work().await.scored, events);
+    let window = Some(Window {
+        from: start_time().minus(Duration::from_secs(24 * 60 * 60)),
+        to: restored.now(),
+    });
+    let asked = Asked {
+        window,
+        dry_run: false,
+    };
+    let ended = restored
+        .reconciler()
+        .run_asked(asked, |_| {})
+        .await
+        .unwrap();
+    let Ended::Completed(tally) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(tally.repaired as usize, 400 - events);
+    restored.work().await;
+    for id in before.iter().chain(&meanwhile) {
+        assert_eq!(restored.call(id).await["status"], "scored", "{id}");
+    }
+    app.leaves(Left {
+        waiting: 400,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn a_backup_overwrites_nothing_unless_it_is_told_to_and_never_the_database() {
+    let app = TestApp::start().await;
+    app.burst(3, &["rep_1"], "agency_1").await;
+    app.work().await;
+    let database = app.database();
+    let folder = TempDir::new().unwrap();
+    let run = |args: &[&str]| back_up(folder.path(), &database, args).output().unwrap();
+    std::fs::write(folder.path().join("there"), "precious").unwrap();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    let wal = format!("{}-wal", database.display());
+    for (args, why) in [
+        (
+            &["there"][..],
+            "exists: choose another name, or say --force",
+        ),
+        (&["folder", "--force"], "is a folder"),
+        (&["nowhere/file"], "the folder nowhere cannot be used"),
+        (
+            &[database.to_str().unwrap(), "--force"],
+            "is the database itself",
+        ),
+        (&[&wal, "--force"], "is the database itself"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let said = paragraph(&output);
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(
+        std::fs::read(folder.path().join("there")).unwrap(),
+        b"precious"
+    );
+    // What a backup that was cut short left behind is no hindrance.
+    std::fs::write(folder.path().join("there.partial"), "half").unwrap();
+    let output = run(&["there", "--force"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(told(&output, "call_details"), "3");
+    assert!(!folder.path().join("there.partial").exists());
+    SqliteStore::open(&url(&folder.path().join("there")))
+        .await
+        .unwrap()
+        .close()
+        .await;
+    assert_eq!(app.count("SELECT count(*) FROM calls").await, 3);
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
+    let app = TestApp::start().await;
+    app.burst(40, &["rep_1"], "agency_1").await;
+    app.work().await;
+    let folder = TempDir::new().unwrap();
+    let nothing_left = |said: &str| {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert!(names.is_empty(), "{said}: {names:?}");
+    };
+    let missing = folder.path().join("missing.db");
+    let said = paragraph(
+        &back_up(folder.path(), &missing, &["file"])
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        said.contains("there is no database") && said.contains("DATABASE_URL"),
+        "{said}"
+    );
+    nothing_left(&said);
+
+    // `ulimit` makes files stop growing, as a full disk does.
+    let full = Command::new("/bin/sh")
+        .env_clear()
+        .env("DATABASE_URL", url(&app.database()))
+        .current_dir(folder.path())
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 40; exec \"$0\" backup file",
+            BINARY,
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(full.status.code(), Some(1));
+    let said = paragraph(&full);
+    assert!(
+        said.contains("cannot be written") && said.contains("bytes of room"),
+        "{said}"
+    );
+    nothing_left(&said);
+
+    // Another file than a database of ours.
+    let other = TempDir::new().unwrap();
+    let spoilt = other.path().join("spoilt.db");
+    let mut bytes = std::fs::read(app.database()).unwrap();
+    bytes.truncate(100);
+    bytes.resize(20_000, 0xa5);
+    std::fs::write(&spoilt, bytes).unwrap();
+    let said = paragraph(&back_up(folder.path(), &spoilt, &["file"]).output().unwrap());
+    assert!(
+        said.contains("damaged") && said.contains("restore a backup"),
+        "{said}"
+    );
+    nothing_left(&said);
+}
+
+#[tokio::test]
+async fn a_backup_of_an_older_schema_starts_with_what_it_had() {
+    let folder = TempDir::new().unwrap();
+    let database = folder.path().join("old.db");
+    let options = SqliteConnectOptions::new()
+        .filename(&database)
+        .create_if_missing(true);
+    let mut old = options.connect().await.unwrap();
+    let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
+    migrations
+        .migrations
+        .to_mut()
+        .retain(|migration| migration.version <= 2);
+    migrations.run(&mut old).await.unwrap();
+    for sql in [
+        "INSERT INTO events (webhook_id, state, received_at, signed_at, secret, body, reason) \
+         VALUES ('wh_1', 'ignored', 1, 1, '00000000', x'7b7d', 'not understood')",
+        "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) \
+         VALUES (2, 'user', 'an_admin', 'replay', 1, 'dead', 'why')",
+        "INSERT INTO calls (id, status, source, sort_at, rev) VALUES ('call_1', 'scored', 'roleplay', 1, 7)",
+    ] {
+        sqlx::query(sql).execute(&mut old).await.unwrap();
+    }
+    old.close().await.unwrap();
+    let output = back_up(folder.path(), &database, &["copy.db"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let store = SqliteStore::open(&url(&folder.path().join("copy.db")))
+        .await
+        .unwrap();
+    let event = store.find_event(1).await.unwrap().unwrap();
+    assert_eq!(event.acts[0].was_reason.as_deref(), Some("why"));
+    assert_eq!(event.acts[0].rep.as_deref(), Some("an_admin"));
+    assert_eq!(store.latest_rev().await.unwrap(), 7);
+    store.close().await;
+}
