@@ -4,6 +4,9 @@ ALTER TABLE reconcile_runs ADD COLUMN source TEXT NOT NULL DEFAULT 'roleplay';
 -- On a call with a real customer, 0 says that there is no headline score.
 UPDATE calls SET overall_score = NULL WHERE source = 'real_call' AND overall_score = 0;
 
+-- Few among practice: a page of them must not read all of it. Practice costs this nothing.
+CREATE INDEX calls_with_customers ON calls (sort_at) WHERE source = 'real_call';
+
 -- What Athos sends that no document mentions, by name.
 CREATE TABLE drift (
     kind          TEXT    NOT NULL CHECK (kind IN ('field', 'code', 'event', 'source', 'role')),

@@ -55,39 +55,50 @@ function banner({ title, text, reason, since }) {
   );
 }
 
-/** How the inbox stands, each figure a link to what it counts. */
-export function tiles({ now, waiting, oldestReceivedAt, dead, repaired, mintsWithoutCall, lastRuns }) {
-  const oldest = oldestReceivedAt ? `oldest ${span(Date.parse(now) - Date.parse(oldestReceivedAt))}` : "nothing waits";
-  return [
-    tile("Waiting", waiting, oldest, "#/?state=pending"),
-    tile("Dead", dead, dead ? "see what to do" : "none given up", "#/?state=dead", dead > 0),
-    tile("Lost webhooks", repaired, "found in 24 hours", "#/?origin=reconcile", repaired > 0),
-    tile("Tokens without a call", mintsWithoutCall, "in 24 hours", "#/tokens"),
-    reconciled(now, lastRuns ?? []),
-  ];
+/** How the inbox stands, each figure a link to what it counts. They are filled in place, so that focus stays. */
+export function glance() {
+  const waiting = tile("Waiting", "#/?state=pending");
+  const dead = tile("Dead", "#/?state=dead");
+  const lost = tile("Lost webhooks", "#/?origin=reconcile");
+  const unused = tile("Tokens without a call", "#/tokens");
+  const reconciled = tile("Reconciled");
+  return {
+    element: h("div", { class: "tiles" }, [waiting, dead, lost, unused, reconciled].map(({ element }) => element)),
+    show(overview) {
+      const { now, oldestReceivedAt, repaired, mintsWithoutCall, lastRuns } = overview;
+      waiting.show(overview.waiting, oldestReceivedAt ? `oldest ${span(since(now, oldestReceivedAt))}` : "nothing waits");
+      dead.show(overview.dead, overview.dead ? "see what to do" : "none given up", overview.dead > 0);
+      lost.show(repaired, "found in 24 hours", repaired > 0);
+      unused.show(mintsWithoutCall, "in 24 hours");
+      reconciled.show(...lastRun(now, lastRuns ?? []));
+    },
+  };
 }
 
-function tile(name, figure, note, href, warn = false) {
-  return h(
-    "a",
-    { class: warn ? "card tile warn" : "card tile", href },
-    h("span", { class: "tile-name" }, name),
-    h("span", { class: "tile-figure" }, figure),
-    h("span", { class: "quiet small" }, note),
-  );
+function tile(name, href = null) {
+  const figure = h("span", { class: "tile-figure" }, "–");
+  const note = h("span", { class: "quiet small" });
+  const element = h(href ? "a" : "div", { class: "card tile", href }, h("span", { class: "tile-name" }, name), figure, note);
+  return {
+    element,
+    show(value, words, warn = false) {
+      figure.textContent = value;
+      note.textContent = words;
+      element.classList.toggle("warn", warn);
+    },
+  };
 }
 
 /** The run that is worst off speaks for all sources. */
-function reconciled(now, runs) {
+function lastRun(now, runs) {
   const run = runs.find(({ error }) => error) ?? runs[0];
-  const at = run?.finishedAt ?? run?.startedAt;
-  const age = at ? `${span(Math.max(1000, Date.parse(now) - Date.parse(at)))} ago` : "never";
-  const note = !run ? "no run yet" : run.error ? `broke off: ${run.error}` : run.finishedAt ? "compared with Athos" : "under way";
-  return h(
-    "div",
-    { class: run?.error ? "card tile warn" : "card tile" },
-    h("span", { class: "tile-name" }, "Reconciled"),
-    h("span", { class: "tile-figure" }, age),
-    h("span", { class: "quiet small" }, note),
-  );
+  if (!run) return ["never", "no run yet"];
+  const age = `${span(since(now, run.finishedAt ?? run.startedAt))} ago`;
+  if (run.error) return [age, `broke off: ${run.error}`, true];
+  return [age, run.finishedAt ? "compared with Athos" : "under way"];
+}
+
+/** At least a second: whatever is shown is that old. */
+function since(now, then) {
+  return Math.max(1000, Date.parse(now) - Date.parse(then));
 }

@@ -5,7 +5,7 @@ import { exactTime, plural } from "../format.js";
 import { explain } from "../errors.js";
 import { h } from "../dom.js";
 import { adviceFor } from "./advice.js";
-import { banners, readiness, tiles } from "./health.js";
+import { banners, glance, readiness } from "./health.js";
 import { filters } from "./filters.js";
 import { poll } from "./poll.js";
 import { openRange } from "./replay.js";
@@ -19,7 +19,7 @@ const SAY_EVERY_MS = 10_000;
 export function inboxView({ api, say, fail }, search) {
   const rows = h("tbody", {});
   const shown = new Map();
-  const figures = h("div", { class: "tiles", "aria-busy": "true" });
+  const figures = glance();
   const health = banners();
   const note = h("p", { class: "quiet list-note" }, "Loading…");
   const freshness = h("p", { class: "quiet small freshness" });
@@ -27,6 +27,7 @@ export function inboxView({ api, say, fail }, search) {
   const pause = h("button", { type: "button", class: "button small", "aria-pressed": "false", onclick: togglePause }, "Pause");
   const filter = filters(search, restart);
   let [paused, below, turn, cursor] = [false, false, 0, null];
+  let loaded = false;
   let [unsaid, saidAt] = [0, 0];
 
   const looks = poll(look, (error) => {
@@ -44,8 +45,7 @@ export function inboxView({ api, say, fail }, search) {
       readiness(api, signal),
     ]);
     health.show(ready);
-    figures.replaceChildren(...tiles(overview));
-    figures.removeAttribute("aria-busy");
+    figures.show(overview);
     if (page && asked === turn && !paused && !below) draw(page);
     freshness.textContent = standing(overview.now);
     freshness.classList.remove("stale");
@@ -59,7 +59,6 @@ export function inboxView({ api, say, fail }, search) {
   /** The list is the page: rows are kept by id, so that focus and reading place stay where they are. */
   function draw({ data, nextCursor }) {
     const ids = new Set(data.map(({ id }) => id));
-    const known = shown.size > 0 || note.textContent === "";
     let arrived = 0;
     for (const [id, row] of shown) {
       if (!ids.has(id)) (row.element.remove(), shown.delete(id));
@@ -75,9 +74,10 @@ export function inboxView({ api, say, fail }, search) {
       }
       row = eventRow(event);
       shown.set(event.id, row);
-      if (known) (row.element.classList.add("arrived"), (arrived += 1));
+      if (loaded) (row.element.classList.add("arrived"), (arrived += 1));
       rows.insertBefore(row.element, before);
     }
+    loaded = true;
     cursor = nextCursor;
     more.hidden = !cursor;
     note.textContent = data.length ? "" : "No events here.";
@@ -114,7 +114,7 @@ export function inboxView({ api, say, fail }, search) {
   /** From the newest again: another filter, or done with the older ones. */
   function restart() {
     turn += 1;
-    below = false;
+    [below, loaded] = [false, false];
     shown.clear();
     rows.replaceChildren();
     more.hidden = true;
@@ -145,7 +145,7 @@ export function inboxView({ api, say, fail }, search) {
       { class: "view" },
       h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Inbox"), h("p", { class: "lead" }, "Everything Athos has sent, newest first, and what became of it.")),
       health.element,
-      figures,
+      figures.element,
       h(
         "section",
         { class: "card history", "aria-labelledby": "events-title" },

@@ -125,7 +125,7 @@ impl Deployment {
 
 #[tokio::test]
 async fn a_deployment_in_health_has_no_failure_and_every_check() {
-    let deployment = Deployment::start().await;
+    let mut deployment = Deployment::start().await;
     let app = &deployment.app;
     let event = app.hook("{}").id("wh_1");
     event.send(app).await.receipt("ignored");
@@ -140,6 +140,7 @@ async fn a_deployment_in_health_has_no_failure_and_every_check() {
     examined.expect("database", "ok", "sound");
     examined.expect("events", "ok", "0 waiting; 0 dead");
     examined.expect("last webhook", "ok", "ago");
+    examined.expect("last reconciliation", "ok", "roleplay: ");
     examined.expect("last reconciliation", "ok", "0 calls seen");
     let name = fingerprint(&app.secrets.whsec.clone().into());
     examined.expect("webhook secret", "ok", &format!("{name}: last used"));
@@ -168,6 +169,50 @@ async fn a_deployment_in_health_has_no_failure_and_every_check() {
     assert!(text.contains("\nok    database "), "{text}");
     assert!(text.contains("\nskip  network "), "{text}");
     assert!(text.starts_with("FAIL  settings "), "{text}");
+
+    deployment.app.stop().await;
+    let folder = deployment.app.database();
+    let files = || {
+        let files = std::fs::read_dir(folder.parent().unwrap()).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    deployment
+        .examine(&["--offline"])
+        .await
+        .expect("database", "ok", "sound");
+    assert_eq!(files(), before);
+}
+
+#[tokio::test]
+async fn it_lists_what_is_new_and_says_of_each_source_how_it_does() {
+    let mut deployment = Deployment::start().await;
+    deployment.set("SOURCES", "roleplay,real_call");
+    let app = &deployment.app;
+    let event = json!({ "event": "call.archived", "mood": 1, "tone": 2 });
+    let sent = app.hook(event.to_string()).id("wh_1").send(app).await;
+    sent.receipt("ignored");
+    app.service().worker.record_drift().await;
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("drift", "warn", "the field mood (webhook): once, first ");
+    examined.expect("drift", "warn", "the field tone (webhook)");
+    examined.expect("drift", "warn", "the event call.archived (webhook)");
+    examined.expect("last reconciliation", "warn", "roleplay: there was none");
+    examined.expect("last reconciliation", "warn", "real_call: there was none");
+
+    let mut db = app.db().await;
+    sqlx::query(
+        "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at, finished_at, error) \
+         VALUES ('real_call', 1, 0, 0, 0, 0, 'take it out of SOURCES'), ('roleplay', 1, 0, 0, 0, 0, NULL)",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("last reconciliation", "warn", "take it out of SOURCES");
+    examined.expect("last reconciliation", "warn", "roleplay: ");
 }
 
 #[tokio::test]

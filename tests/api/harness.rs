@@ -32,6 +32,8 @@ use audit::Evidence;
 pub(crate) use events::{Event, Hook};
 pub(crate) use jwt::jwt;
 pub(crate) use setup::{Setup, unique};
+use vendor::Doings;
+pub(crate) use vendor::Telling;
 
 /// When every test begins.
 pub(crate) const START: &str = "2026-06-05T14:39:40.295Z";
@@ -72,6 +74,7 @@ pub(crate) struct TestApp {
     folder: TempDir,
     evidence: Arc<Mutex<Evidence>>,
     left: Left,
+    doings: Doings,
     _stop_simulator: DropGuard,
 }
 
@@ -136,6 +139,7 @@ impl TestApp {
             folder,
             evidence: Arc::new(Mutex::new(evidence)),
             left: Left::default(),
+            doings: Doings::default(),
             _stop_simulator: shutdown.drop_guard(),
         }
     }
@@ -217,6 +221,7 @@ impl TestApp {
 
     /// Asks for a session token as another backend does.
     pub(crate) async fn mint_for(&self, rep: &str, agency: &str) -> Answer {
+        self.have_registered(rep, agency).await;
         let body = json!({ "externalUserId": rep, "externalAgencyId": agency });
         self.post("/athos/token", &self.secrets.service, &body)
             .await
@@ -333,6 +338,7 @@ impl TestApp {
         let request = self.http.post(url).bearer_auth(token);
         let response = request.json(&json!({ "drillKey": "ma-full-sale" }));
         let body: Value = response.send().await.unwrap().json().await.unwrap();
+        self.call_has_begun().await;
         body["callId"].as_str().unwrap().to_owned()
     }
 
@@ -357,6 +363,7 @@ impl TestApp {
         let body = json!({ "calls": calls, "reps": reps, "agency": agency });
         let answer = self.simulate(Method::POST, "/_simulator/burst", body).await;
         self.delivered().await;
+        self.call_has_begun().await;
         let ids = answer["callIds"].as_array().unwrap();
         ids.iter().map(|id| id.as_str().unwrap().into()).collect()
     }

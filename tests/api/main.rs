@@ -6,6 +6,7 @@
 )]
 
 mod ambient;
+mod at_once;
 mod backup;
 mod callers;
 mod commands;

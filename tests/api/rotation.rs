@@ -297,21 +297,35 @@ impl Served {
         }
     }
 
-    /// SIGHUP; the line that says what came of it, and those after it until a request has been logged.
+    /// SIGHUP; the line that says what came of it.
     fn reload(&mut self, expected: &str) -> Value {
         self.process.signal("HUP");
         wait_for(&mut self.log, expected)
     }
 
-    /// A webhook, over the one connection there is; its status.
+    /// A webhook; its status.
     fn hook(&mut self, secret: &str) -> u16 {
         let now = Clock::system().now().as_secs();
         let signature = sign(&secret.to_owned().into(), now, b"{}");
-        write!(
-            self.connection.get_mut(),
-            "POST /athos/webhook HTTP/1.1\r\nhost: x\r\n{SIGNATURE_HEADER}: {signature}\r\ncontent-length: 2\r\n\r\n{{}}"
-        )
-        .unwrap();
+        self.send(&format!(
+            "POST /athos/webhook HTTP/1.1\r\nhost: x\r\n{SIGNATURE_HEADER}: {signature}\r\n\
+             content-length: 2\r\n\r\n{{}}"
+        ))
+    }
+
+    /// Whether a service token is known; the status.
+    fn me(&mut self, token: &str) -> u16 {
+        self.send(&format!(
+            "GET /athos/me HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+        ))
+    }
+
+    /// A request over the one connection there is; its status.
+    fn send(&mut self, request: &str) -> u16 {
+        self.connection
+            .get_mut()
+            .write_all(request.as_bytes())
+            .unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert_ne!(self.connection.read_line(&mut head).unwrap(), 0, "closed");
@@ -392,6 +406,8 @@ fn on_sighup_the_env_file_is_read_again_and_no_connection_is_dropped() {
             .contains("the environment")
     );
     assert_eq!((served.hook(&old), served.hook(&new)), (401, 200));
+    let of_the_file = format!("other_{token}");
+    assert_eq!((served.me(&token), served.me(&of_the_file)), (200, 401));
 
     served.process.signal("TERM");
     let rest: Vec<_> = served.log.map(Result::unwrap).collect();

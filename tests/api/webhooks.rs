@@ -6,7 +6,6 @@ use std::time::Duration;
 use athos_backend::athos::signature::sign;
 use athos_backend::http::MAX_WEBHOOK_BYTES;
 use athos_backend::model::Timestamp;
-use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, Row};
@@ -227,54 +226,6 @@ async fn a_delivery_without_a_usable_id_is_keyed_by_its_bytes() {
         waiting: 3,
         dead: 0,
     });
-}
-
-#[tokio::test]
-async fn of_fifty_deliveries_at_once_one_is_accepted() {
-    let app = TestApp::start().await;
-    let hook = app.event("wh_1", &Event::unscored("call_1", "rep_1", "agency_1"));
-    let answers = join_all((0..50).map(|_| hook.send(&app))).await;
-    let accepted = answers
-        .iter()
-        .filter(|answer| answer.text().contains("accepted"))
-        .count();
-    assert_eq!(accepted, 1);
-    let others = answers
-        .iter()
-        .filter(|answer| answer.text().contains("duplicate"));
-    assert_eq!(others.count(), 49);
-    assert_eq!(app.count(EVENTS).await, 1);
-    assert_eq!(app.count("SELECT deliveries FROM events").await, 50);
-    assert_eq!(app.work().await.unscored, 1);
-    // Once it is done it is still known.
-    hook.send(&app).await.receipt("duplicate");
-    assert_eq!(app.work().await.unscored, 0);
-}
-
-#[tokio::test]
-async fn many_different_events_at_once_are_each_kept_once() {
-    let app = TestApp::start().await;
-    let hooks: Vec<_> = (0..200)
-        .map(|n| {
-            let event = Event::unscored(&format!("call_{n}"), "rep_1", "agency_1");
-            app.event(&format!("wh_{n}"), &event)
-        })
-        .collect();
-    // Twice each, all together: batches mix new events with repetitions.
-    let twice = hooks.iter().chain(&hooks).map(|hook| hook.send(&app));
-    let answers = join_all(twice).await;
-    let accepted = answers
-        .iter()
-        .filter(|answer| answer.text().contains("accepted"))
-        .count();
-    assert_eq!(accepted, 200);
-    assert_eq!(app.count(EVENTS).await, 200);
-    assert_eq!(
-        app.count("SELECT count(*) FROM events WHERE deliveries = 2")
-            .await,
-        200
-    );
-    assert_eq!(app.work().await.unscored, 200);
 }
 
 #[tokio::test]

@@ -76,6 +76,20 @@ test("events come in by themselves, with their state, and the list can be filter
   await expect(rows(page)).toHaveCount(1);
 });
 
+test("focus stays where it is while the page looks again", async ({ page, console, ops }) => {
+  const call = fresh("focus");
+  await ops.deliver(scored(call));
+  await console();
+  const looked = () => page.waitForResponse((answer) => answer.url().includes("/athos/overview"));
+  for (const link of [page.getByRole("link", { name: /^Dead/ }), rowOf(page, call).getByRole("link")]) {
+    await link.focus();
+    await ops.deliver(scored(fresh("focus")));
+    await looked();
+    await looked();
+    await expect(link).toBeFocused();
+  }
+});
+
 test("a dead event says what to do, shows its life, and ends scored when it is replayed", async ({ page, console, ops }) => {
   const call = await deadEvent(ops, "replayed");
   await console("#/?state=dead");

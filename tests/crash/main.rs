@@ -10,6 +10,7 @@
 
 mod audit;
 mod backlog;
+mod backup;
 mod disk;
 mod environment;
 mod migration;

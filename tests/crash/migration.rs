@@ -21,7 +21,7 @@ const ROWS: u32 = 20_000;
 const MISSES: usize = 10;
 
 /// A database as the first version left it: every state of events and calls, text of every kind.
-async fn of_the_first_schema(database: &Path) {
+pub(crate) async fn of_the_first_schema(database: &Path) {
     let mut db = audit::create(database).await;
     MIGRATIONS.run_to(1, &mut db).await.unwrap();
     let numbers = format!(

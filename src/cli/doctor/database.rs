@@ -10,7 +10,7 @@ use crate::athos::contract::in_force;
 use crate::athos::signature::fingerprint;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Credential, CredentialKind, Timestamp, idle_secrets};
+use crate::model::{Credential, CredentialKind, SeenDrift, Source, Timestamp, idle_secrets};
 use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
 
 const CHECK: &str = "database";
@@ -145,10 +145,10 @@ fn tell(
     if let Some(contents) = &examined.contents {
         findings.push(events(contents, now));
         findings.push(last_webhook(contents, now));
-        findings.push(last_round(config, contents, now));
+        findings.extend(last_rounds(config, contents, now));
         findings.extend(secrets(config, contents, now));
         findings.push(contract(config, contents));
-        findings.push(drift(contents, now));
+        findings.extend(drift(contents, now));
     }
 }
 
@@ -183,14 +183,21 @@ fn last_webhook(contents: &Contents, now: Timestamp) -> Finding {
     }
 }
 
-fn last_round(config: &Config, contents: &Contents, now: Timestamp) -> Finding {
+/// The last reconciliation of each source.
+fn last_rounds(config: &Config, contents: &Contents, now: Timestamp) -> Vec<Finding> {
+    let one = |source: &Source| last_round(*source, config, contents, now);
+    config.sources.iter().map(one).collect()
+}
+
+fn last_round(source: Source, config: &Config, contents: &Contents, now: Timestamp) -> Finding {
     const CHECK: &str = "last reconciliation";
-    let Some(run) = contents.runs.first() else {
-        return Finding::warn(CHECK, "there was none").fix("start the service; it begins with one");
+    let Some(run) = contents.runs.iter().find(|run| source.is(&run.source)) else {
+        return Finding::warn(CHECK, format!("{source}: there was none"))
+            .fix("start the service; it begins with one");
     };
     let ago = now.since(run.finished_at.unwrap_or(run.started_at));
     let seen = format!(
-        "{} ago, {} calls seen, {} brought in",
+        "{source}: {} ago, {} calls seen, {} brought in",
         Span(ago),
         run.seen,
         run.repaired
@@ -254,27 +261,39 @@ fn contract(config: &Config, contents: &Contents) -> Finding {
 }
 
 /// What Athos sends that nobody knew of when this was built; it is kept and left alone.
-fn drift(contents: &Contents, now: Timestamp) -> Finding {
+fn drift(contents: &Contents, now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "drift";
     const SHOWN: usize = 5;
-    let Some(latest) = contents.drift.iter().map(|seen| seen.last_seen_at).max() else {
-        return Finding::ok(CHECK, "Athos sends nothing that is new to this version");
-    };
-    let mut names: Vec<_> = contents
-        .drift
-        .iter()
-        .map(|seen| seen.drift.to_string())
-        .collect();
-    let more = names.len().saturating_sub(SHOWN);
-    names.truncate(SHOWN);
-    if more > 0 {
-        names.push(format!("and {more} more"));
+    let all = &contents.drift;
+    if all.is_empty() {
+        let nothing = "Athos sends nothing that is new to this version";
+        return vec![Finding::ok(CHECK, nothing)];
     }
-    let seen = format!(
-        "new since this version: {}; last seen {} ago",
-        names.join(", "),
-        Span(now.since(latest))
-    );
-    Finding::warn(CHECK, seen)
-        .fix("nothing breaks by it; a later version of this service may make use of it")
+    let tell = |seen: &SeenDrift| {
+        let ago = |at| Span(now.since(at));
+        let (first, last) = (ago(seen.first_seen_at), ago(seen.last_seen_at));
+        let times = match seen.count {
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
+        format!(
+            "Athos now sends {}: {times}, first {first} ago, last {last} ago",
+            seen.drift
+        )
+    };
+    let mut lines: Vec<_> = all.iter().take(SHOWN).map(tell).collect();
+    if let Some(last) = lines.last_mut()
+        && all.len() > SHOWN
+    {
+        *last = format!("{last}; and {} other names", all.len() - SHOWN);
+    }
+    let mut findings: Vec<_> = lines
+        .into_iter()
+        .map(|line| Finding::warn(CHECK, line))
+        .collect();
+    let last = findings.pop().map(|last| {
+        last.fix("nothing breaks by it; a later version of this service may make use of it")
+    });
+    findings.extend(last);
+    findings
 }

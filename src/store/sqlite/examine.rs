@@ -87,10 +87,12 @@ pub fn database_file(url: &str) -> anyhow::Result<PathBuf> {
 pub async fn examine(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let size_bytes = std::fs::metadata(file)?.len();
     let log = PathBuf::from(format!("{}-wal", file.display()));
-    let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
+    let log_bytes = std::fs::metadata(&log).map_or(0, |log| log.len());
     let options = SqliteConnectOptions::new()
         .filename(file)
         .read_only(true)
+        // Without a log nobody has it open, and nothing need be made beside it to read it.
+        .immutable(!log.exists())
         .busy_timeout(Duration::from_secs(1));
     let reader = SqlitePoolOptions::new()
         .max_connections(1)
@@ -167,7 +169,7 @@ async fn contents(reader: &SqlitePool) -> StoreResult<Contents> {
     Ok(Contents {
         depth: inbox::queue_depth(reader).await?,
         last_webhook_at: last_webhook_at.map(Timestamp::from_millis),
-        runs: reconcile::latest_runs(reader, 10).await?,
+        runs: reconcile::latest_runs(reader, 50).await?,
         credentials: credentials::list(reader).await?,
         learnt_contract: contract::learnt(reader).await?,
         drift: drift::list(reader).await?,

@@ -463,6 +463,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        store.accept_event(event(1)).await.unwrap();
+        for row in [
+            "state = 'waiting'",
+            "state = NULL",
+            "state = 'done', next_attempt_at = 1",
+            "state = 'dead', next_attempt_at = 1",
+            "state = 'pending', next_attempt_at = NULL",
+            "state = 'processing', next_attempt_at = NULL",
+        ] {
+            let file = folder.path().join("athos.db");
+            let mut db = SqliteConnectOptions::new()
+                .filename(file)
+                .connect()
+                .await
+                .unwrap();
+            let update = format!("UPDATE events SET {row}");
+            let updated = sqlx::query(sqlx::AssertSqlSafe(update))
+                .execute(&mut db)
+                .await;
+            let refused = updated.unwrap_err().to_string();
+            assert!(refused.contains("constraint failed"), "{row}: {refused}");
+        }
+        store.close().await;
+    }
+
+    #[tokio::test]
     async fn a_commit_is_synced() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;

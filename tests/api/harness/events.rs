@@ -4,20 +4,40 @@ use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign}
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{Answer, TestApp};
+use super::{Answer, Telling, TestApp};
 
-/// What a webhook says, in generation `external`.
+/// What a webhook says, in the generation that the suite is told in.
 #[derive(Clone, Debug)]
 pub(crate) struct Event(pub(crate) Value);
 
 impl Event {
     /// A call that was scored.
     pub(crate) fn scored(call_id: &str, rep: &str, agency: &str) -> Self {
-        Self(json!({
+        let mut event = json!({
             "event": "call.scored", "success": true, "callId": call_id, "source": "roleplay",
-            "externalUserId": rep, "externalAgencyId": agency, "occurredAt": super::START,
-            "requestId": "req_by_hand",
-        }))
+            "occurredAt": super::START, "requestId": "req_by_hand",
+        });
+        let ids = match Telling::of_this_run() {
+            Telling::External | Telling::Switch => json!({
+                "externalUserId": rep, "externalAgencyId": agency,
+            }),
+            Telling::Roster => json!({
+                "platformAgentId": rep, "platformAgencyId": agency,
+                "agentId": format!("athos_agent_of_{rep}"), "agencyId": format!("athos_agency_of_{agency}"),
+            }),
+        };
+        for (name, id) in ids.as_object().unwrap() {
+            event[name] = id.clone();
+        }
+        Self(event)
+    }
+
+    /// It does not say whose the call is.
+    pub(crate) fn of_nobody(mut self) -> Self {
+        for name in ["externalUserId", "platformAgentId", "agentId"] {
+            self.0[name] = Value::Null;
+        }
+        self
     }
 
     /// A call that could not be.

@@ -3,7 +3,7 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::TestApp;
+use super::{Telling, TestApp};
 
 /// A token made with any key.
 pub(crate) fn jwt(alg: Algorithm, key: &EncodingKey, kid: Option<&str>, claims: &Value) -> String {
@@ -18,7 +18,17 @@ impl TestApp {
     /// Claims of a rep, good for an hour.
     pub(crate) fn claims(&self, rep: &str, agency: &str, role: &str) -> Value {
         let now = self.now().as_secs();
-        json!({ "sub": rep, "agency_id": agency, "role": role, "iat": now, "exp": now + 3600 })
+        let claims =
+            json!({ "sub": rep, "agency_id": agency, "role": role, "iat": now, "exp": now + 3600 });
+        Self::named(claims)
+    }
+
+    /// Where Athos has a roster, reps say their names, and are enrolled.
+    fn named(mut claims: Value) -> Value {
+        if Telling::of_this_run() != Telling::External {
+            claims["name"] = json!("Dana Reyes");
+        }
+        claims
     }
 
     /// A token signed with the shared secret.

@@ -6,7 +6,7 @@ use athos_backend::config::Config;
 use athos_backend::http::Deadlines;
 use athos_backend::simulator::Contract;
 
-use super::{Secrets, TestApp};
+use super::{Secrets, Telling, TestApp};
 
 /// A secret that no other test has.
 pub(crate) fn unique(prefix: &str) -> String {
@@ -40,7 +40,7 @@ impl Setup {
             },
             run_worker: false,
             demo: false,
-            contract: Contract::External,
+            contract: Telling::of_this_run().at_first(),
             clocks_apart: false,
             deadlines: Deadlines::default(),
             flags: Vec::new(),
@@ -143,6 +143,11 @@ impl Setup {
         {
             flags.push("--mint-limit-per-rep=1000".to_owned());
         }
+        let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+        let own: Vec<_> = self.flags.iter().map(|flag| name(flag)).collect();
+        let told = Telling::of_this_run().flags().iter();
+        let told = told.filter(|flag| !own.contains(&name(flag)));
+        flags.extend(told.map(|flag| (*flag).to_owned()));
         flags.extend(self.flags.iter().cloned());
         let config = Config::from_flags(flags).unwrap();
         config.check().unwrap();
