@@ -3,6 +3,7 @@
 
 mod file;
 mod import;
+mod patience;
 mod report;
 
 use std::io::Write;
@@ -207,7 +208,7 @@ async fn find(args: &FindArgs, athos: &Client, out: &mut impl Write) -> anyhow::
 
 fn explain(error: athos::Error) -> anyhow::Error {
     match error.class() {
-        Class::NotFound => anyhow::anyhow!(import::no_roster(&error)),
+        Class::NotFound => anyhow::anyhow!(patience::no_roster(&error)),
         _ => error.into(),
     }
 }

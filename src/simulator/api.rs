@@ -19,6 +19,7 @@ use super::contract::{Filter, Source, pairs};
 use super::cursor::{List, Place};
 use super::error::ApiError;
 use super::faults::Endpoint;
+use super::listed::Wanted;
 use super::recording::Link;
 use super::scenario::{self, Difficulty};
 use super::state::{Memory, TOKEN_LIFE_MS};
@@ -191,14 +192,7 @@ async fn list_calls(
     vendor.admit(Endpoint::Calls, &headers).await?;
     let memory = vendor.memory();
     let asked = ListQuery::parse(&query.unwrap_or_default(), &memory)?;
-    let (calls, next) = memory.list_scored(
-        asked.source,
-        asked.from,
-        asked.to,
-        &asked.filter,
-        asked.limit,
-        asked.after,
-    );
+    let (calls, next) = memory.list_scored(&asked.wanted, &asked.filter, asked.limit);
     let rows = calls.into_iter().map(|call| {
         let mut row = memory.generation().slim_call(call);
         memory.faults.surprise(&mut row);
@@ -206,7 +200,7 @@ async fn list_calls(
     });
     let mut page = Map::new();
     page.insert("data".into(), rows.collect());
-    let list = List::Calls(asked.source);
+    let list = List::Calls(asked.wanted.source);
     let next_cursor = next.map(|place| place.to_cursor(memory.seed, list));
     page.insert("nextCursor".into(), json!(next_cursor));
     memory.faults.surprise(&mut page);
@@ -215,12 +209,9 @@ async fn list_calls(
 
 /// What a list is asked for.
 struct ListQuery {
-    source: Source,
-    from: Timestamp,
-    to: Option<Timestamp>,
-    limit: usize,
-    after: Option<Place>,
+    wanted: Wanted,
     filter: Filter,
+    limit: usize,
 }
 
 impl ListQuery {
@@ -243,12 +234,14 @@ impl ListQuery {
         let source = generation.parse_source(source.as_deref())?;
         let unseal = |cursor| Place::from_cursor(cursor, memory.seed, List::Calls(source));
         let asked = Self {
-            source,
-            from: from.ok_or_else(|| ApiError::invalid_request("from is required."))?,
-            to,
-            limit,
-            after: cursor.as_deref().map(unseal).transpose()?,
+            wanted: Wanted {
+                source,
+                from: from.ok_or_else(|| ApiError::invalid_request("from is required."))?,
+                to,
+                after: cursor.as_deref().map(unseal).transpose()?,
+            },
             filter,
+            limit,
         };
         memory.directory.check(&asked.filter)?;
         Ok(asked)

@@ -21,6 +21,7 @@ mod error;
 mod external;
 mod faults;
 mod lines;
+mod listed;
 mod offline;
 mod options;
 mod recording;

@@ -1,8 +1,7 @@
 //! The vendor's memory: tokens, calls, deliveries, counters. It answers what happened; it does no IO and
 //! is told what time it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,12 +10,13 @@ use serde_json::{Value, json};
 use super::active::Active;
 use super::call::{Call, Ended, NewCall, Scoring};
 use super::compliance;
-use super::contract::{self, Filter, Generation, News, Source, Whom};
+use super::contract::{self, Filter, Generation, News, Whom};
 use super::cursor::Place;
 use super::deliver::{Delivery, Webhook};
 use super::directory::{Directory, Rep};
 use super::error::ApiError;
 use super::faults::Endpoint;
+use super::listed::{Scored, Wanted};
 use super::options::Contract;
 use super::scenario;
 use super::seeded::Seed;
@@ -37,10 +37,9 @@ pub(super) struct Memory {
     /// In the order in which they began: a call's number is its place.
     calls: Vec<Call>,
     by_id: HashMap<String, usize>,
-    /// What the lists show, in their order.
-    scored_roleplays: BTreeSet<Place>,
-    scored_real_calls: BTreeSet<Place>,
-    /// How many calls each rep has begun: practice, for the scores.
+    /// What the lists show.
+    scored: Scored,
+    /// How many role-plays each rep has begun: practice, for the scores.
     begun_by: HashMap<String, usize>,
     pub(super) deliveries: Vec<Delivery>,
     /// Webhooks that the fault `reorder` holds back.
@@ -79,8 +78,7 @@ impl Memory {
             tokens: HashMap::new(),
             calls: Vec::new(),
             by_id: HashMap::new(),
-            scored_roleplays: BTreeSet::new(),
-            scored_real_calls: BTreeSet::new(),
+            scored: Scored::default(),
             begun_by: HashMap::new(),
             deliveries: Vec::new(),
             held: Vec::new(),
@@ -183,13 +181,16 @@ impl Memory {
         let number = index as u64;
         let rng = &mut self.seed.rng("persona", number);
         let persona = scenario::persona(rng, new.family, new.state.as_deref());
-        let begun = self.begun_by.entry(new.rep.agent_id.clone()).or_default();
         let rng = &mut self.seed.rng("score", number);
         let score = match &new.drill {
-            Some(drill) => scenario::score(rng, drill.difficulty, *begun, &persona),
+            Some(drill) => {
+                let begun = self.begun_by.entry(new.rep.agent_id.clone()).or_default();
+                let earlier = *begun;
+                *begun += 1;
+                scenario::score(rng, drill.difficulty, earlier, &persona)
+            }
             None => scenario::real_score(rng, &persona),
         };
-        *begun += 1;
         let call = Call {
             number,
             id: self.seed.id("athos_call_", number),
@@ -273,10 +274,7 @@ impl Memory {
                 at_ms: call.listed_at()?.as_millis(),
                 number: call.number,
             };
-            match call.source() {
-                Source::Roleplay => self.scored_roleplays.insert(place),
-                Source::RealCall => self.scored_real_calls.insert(place),
-            };
+            self.scored.insert(call.source(), place);
         }
         // Numbered by the call, not by the order of scoring, which a burst leaves to chance.
         let request_id = self.seed.request_id("webhook", call.number);
@@ -317,35 +315,11 @@ impl Memory {
     /// One page of scored calls, newest first, and where the next one begins. Both ends of the window belong to it.
     pub(super) fn list_scored(
         &self,
-        source: Source,
-        from: Timestamp,
-        to: Option<Timestamp>,
+        wanted: &Wanted,
         filter: &Filter,
         limit: usize,
-        after: Option<Place>,
     ) -> (Vec<&Call>, Option<Place>) {
-        let first = Place::first_at(from);
-        let window_end = to.map_or(Bound::Unbounded, |to| Bound::Included(Place::last_at(to)));
-        let upper = match (after, to) {
-            (Some(after), Some(to)) if after > Place::last_at(to) => window_end,
-            (Some(after), _) => Bound::Excluded(after),
-            (None, _) => window_end,
-        };
-        // A range that ends before it begins would panic; it is an empty page.
-        let is_empty = match upper {
-            Bound::Included(end) => end < first,
-            Bound::Excluded(end) => end <= first,
-            Bound::Unbounded => false,
-        };
-        if is_empty {
-            return (Vec::new(), None);
-        }
-        let scored = match source {
-            Source::Roleplay => &self.scored_roleplays,
-            Source::RealCall => &self.scored_real_calls,
-        };
-        let places = scored.range((Bound::Included(first), upper)).rev();
-        let mut found = places.filter_map(|place| {
+        let mut found = self.scored.newest_first(wanted).filter_map(|place| {
             let index = usize::try_from(place.number).ok()?;
             let call = self.calls.get(index)?;
             filter.matches(&call.rep).then_some((*place, call))

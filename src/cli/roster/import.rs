@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use tokio_util::sync::CancellationToken;
 
 use super::file::{Row, Wanted};
+use super::patience::{Stop, Trouble};
 use super::report::{Outcome, Report, Status};
 use crate::athos::types::{Agency, AgencyRef, AgentQuery, ExistingAgent, Handle, Registration};
-use crate::athos::{self, Class, Client, Whose};
+use crate::athos::{Client, Whose};
 use crate::clock::Clock;
 use crate::lifecycle::asked_to_stop;
 use crate::model::PlatformId;
@@ -19,10 +18,6 @@ use crate::store::{IdentityKind, Pairing, SharedStore};
 
 /// Rows that Athos is asked about at the same time.
 const CONCURRENCY: usize = 4;
-/// How often one request is tried while its failure may pass.
-const TRIES: u32 = 8;
-/// The first wait between tries, unless Athos names one; each is twice the one before.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// What an import needs.
 pub(super) struct Import {
@@ -32,20 +27,6 @@ pub(super) struct Import {
     /// Ask Athos about those, too, whom the store knows to be registered.
     pub(super) asks_again: bool,
     pub(super) is_dry_run: bool,
-}
-
-/// Why a row is not done, and whether others can be.
-enum Trouble {
-    /// This row's own.
-    Row(String),
-    /// Everybody's: nothing will succeed.
-    All(String),
-}
-
-impl From<anyhow::Error> for Trouble {
-    fn from(error: anyhow::Error) -> Self {
-        Self::All(format!("{error:#}"))
-    }
 }
 
 type Done = Result<(Status, Option<String>, Option<String>), Trouble>;
@@ -264,74 +245,4 @@ fn pairing_of_agency(agency: &Agency) -> Vec<Pairing> {
         on_record: true,
     };
     agency.platform_id.iter().map(pairing).collect()
-}
-
-/// Whether to go on.
-#[derive(Default)]
-struct Stop {
-    token: CancellationToken,
-    reason: std::sync::OnceLock<String>,
-}
-
-impl Stop {
-    fn set(&self, reason: &str) {
-        self.reason.get_or_init(|| reason.to_owned());
-        self.token.cancel();
-    }
-
-    fn reason(&self) -> Option<&str> {
-        self.reason.get().map(String::as_str)
-    }
-
-    /// Asks Athos, and again while that may help. What is on its way is waited for, also when it is time to stop.
-    async fn patiently<T>(
-        &self,
-        ask: impl AsyncFn() -> Result<T, athos::Error>,
-    ) -> Result<T, Trouble> {
-        let mut wait = FIRST_WAIT;
-        let mut tries = 1;
-        loop {
-            let error = match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let after = match error.class() {
-                Class::Transient { after } if tries < TRIES => after,
-                _ => return Err(judge(&error)),
-            };
-            if let Some(after) = after {
-                tracing::warn!("Athos asks to wait {} s", after.as_secs());
-            }
-            tokio::select! {
-                () = tokio::time::sleep(after.unwrap_or(wait)) => {}
-                () = self.token.cancelled() => return Err(judge(&error)),
-            }
-            wait *= 2;
-            tries += 1;
-        }
-    }
-}
-
-/// What a failure means for the rows to come.
-fn judge(error: &athos::Error) -> Trouble {
-    let code = match error {
-        athos::Error::Refused(refusal) => &*refusal.code,
-        _ => "",
-    };
-    match (error.class(), code) {
-        (_, "AGENCY_NOT_FOUND") => Trouble::Row(
-            "its agency is not registered at Athos: with agencyName in the file, it is created"
-                .to_owned(),
-        ),
-        (Class::NotFound, _) => Trouble::All(no_roster(error)),
-        (Class::KeyFault, _) => Trouble::All(format!("Athos refuses us: {error}")),
-        _ => Trouble::Row(error.to_string()),
-    }
-}
-
-/// Why the endpoints of the roster are not there.
-pub(super) fn no_roster(error: &athos::Error) -> String {
-    format!(
-        "Athos has no roster here ({error}): it speaks generation external, in which reps need no registration"
-    )
 }

@@ -62,6 +62,8 @@ pub(super) struct Outcome {
 pub(super) struct Report {
     rows: usize,
     outcomes: Vec<Outcome>,
+    /// How many of each status, in the order of `Status::ALL`.
+    counts: [usize; Status::ALL.len()],
     file: Option<csv::Writer<File>>,
     draws: bool,
 }
@@ -76,6 +78,7 @@ impl Report {
         Ok(Self {
             rows,
             outcomes: Vec::with_capacity(rows),
+            counts: [0; Status::ALL.len()],
             file: file.transpose()?,
             draws: io::stderr().is_terminal(),
         })
@@ -83,6 +86,7 @@ impl Report {
 
     /// Takes a row's end, and shows how far it is.
     pub(super) fn add(&mut self, outcome: Outcome) {
+        self.counts[outcome.status as usize] += 1;
         self.outcomes.push(outcome);
         let done = self.outcomes.len();
         let is_last = done == self.rows;
@@ -105,16 +109,11 @@ impl Report {
         };
     }
 
-    fn count(&self, status: Status) -> usize {
-        let of = |outcome: &&Outcome| outcome.status == status;
-        self.outcomes.iter().filter(of).count()
-    }
-
     fn sum(&self) -> String {
-        let counts = Status::ALL.map(|status| (self.count(status), status.as_str()));
-        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let counts = Status::ALL.iter().zip(self.counts);
         let words: Vec<_> = counts
-            .map(|(count, status)| format!("{count} {status}"))
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| format!("{count} {}", status.as_str()))
             .collect();
         words.join(", ")
     }
