@@ -1,9 +1,11 @@
 //! What a database must be to be opened: a file that keeps what is written, that may be written, and that is whole. Who
 //! starts the service is told what to do when it is not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::config::Misconfigured;
@@ -37,6 +39,21 @@ pub(super) async fn check_durable(
          {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
     ))
     .into())
+}
+
+pub(super) fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
+    SqliteConnectOptions::from_str(url)
+        .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))
+}
+
+/// The whole path of a database that is there.
+pub(super) fn existing(file: &Path) -> anyhow::Result<PathBuf> {
+    file.canonicalize().map_err(|_| {
+        anyhow::anyhow!(
+            "there is no database {}: set DATABASE_URL to that of the service",
+            file.display()
+        )
+    })
 }
 
 pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
