@@ -917,12 +917,13 @@ async fn what_is_erased_stays_away(store: &SharedStore) {
     };
     let theirs = Some("athos_agent_erased");
     let both = || owned("call_both", Some("rep_erased"), theirs, NOW);
+    // The last change is of a call that goes: revs grow all the same.
     for (webhook, event) in [
+        // Our id decides: the other one was reassigned.
+        ("wh_kept", owned("call_kept", Some("rep_kept"), theirs, NOW)),
         ("wh_both", both()),
         ("wh_athos", owned("call_athos", None, theirs, NOW)),
         ("wh_ours", owned("call_ours", Some("rep_erased"), None, NOW)),
-        // Our id decides: the other one was reassigned.
-        ("wh_kept", owned("call_kept", Some("rep_kept"), theirs, NOW)),
     ] {
         let taken = store.accept_event(delivery(webhook, Ok(event))).await;
         assert_eq!(taken.unwrap(), Accepted::New);

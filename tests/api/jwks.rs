@@ -220,3 +220,31 @@ async fn a_key_without_an_alg_is_good_for_its_family_and_a_key_we_cannot_read_ha
         200
     );
 }
+
+#[tokio::test]
+async fn keys_come_from_the_configured_place_only_and_in_bounds() {
+    let issuer = Issuer::publishing(&[jwk(&rsa(), Algorithm::RS256, "r")]).await;
+    let first = issuer.status(Algorithm::RS256, &rsa(), Some("r")).await;
+    assert_eq!(first, 200);
+    let elsewhere = MockServer::start().await;
+    let forged = json!({ "keys": [jwk(&ec(), Algorithm::ES256, "forged")] });
+    let redirect = format!("{}/keys", elsewhere.uri());
+    let mut huge = forged.clone();
+    huge["padding"] = json!(" ".repeat(300 * 1024));
+    for answer in [
+        ResponseTemplate::new(302).insert_header("location", redirect.as_str()),
+        ResponseTemplate::new(307).insert_header("location", redirect.as_str()),
+        ResponseTemplate::new(200).set_body_json(huge),
+    ] {
+        issuer.answer(answer).await;
+        issuer.app.clock.advance(Duration::from_secs(60));
+        let (good, forger) = (rsa(), ec());
+        let forged = issuer.status(Algorithm::ES256, &forger, Some("forged"));
+        assert_eq!(forged.await, 401);
+        // A refused document spoils nothing.
+        let known = issuer.status(Algorithm::RS256, &good, Some("r"));
+        assert_eq!(known.await, 200);
+    }
+    assert_eq!(issuer.fetches().await, 4);
+    assert_eq!(elsewhere.received_requests().await.unwrap().len(), 0);
+}

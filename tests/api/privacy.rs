@@ -9,6 +9,7 @@ use athos_backend::worker::retention::Purged;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::commands::command;
 use crate::harness::{API, Answer, Event, Left, Setup, Telling, TestApp, http_client};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -458,4 +459,68 @@ async fn admins_and_other_backends_may_erase_and_nobody_else_and_no_page_of_anot
     assert!(!app.database_holds("rep_1"));
     let actor = "SELECT count(*) FROM acts WHERE caller = 'user' AND rep = subject";
     assert_eq!(app.count(actor).await, 1);
+}
+
+#[tokio::test]
+async fn an_erasure_that_broke_off_is_finished_by_the_next_run() {
+    let app = TestApp::start().await;
+    let id = scored_call(&app, "rep_1").await;
+    let other = scored_call(&app, "rep_2").await;
+    // As a process leaves it that dies right after it was written down.
+    let mut db = app.db().await;
+    sqlx::query(
+        "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
+         VALUES (?, 'service', NULL, 'erased:0', '[\"rep_1\"]', '[\"rep_1\"]', '{\"calls\":7}')",
+    )
+    .bind(app.now().as_millis())
+    .execute(&mut db)
+    .await
+    .unwrap();
+    drop(db);
+    assert_eq!(retain(&app).await.erasures, 1);
+    assert!(!app.database_holds("rep_1") && !app.database_holds(&id));
+    app.call(&other).await;
+    let counted = "SELECT json_extract(result, '$.calls') FROM acts WHERE act = 'delete_rep'";
+    assert_eq!(app.count(counted).await, 8, "with what was gone before");
+    assert_eq!(retain(&app).await.erasures, 0);
+}
+
+#[tokio::test]
+async fn the_command_erases_beside_the_service_which_keeps_late_deliveries_out() {
+    let app = TestApp::start().await;
+    let id = scored_call(&app, "rep_1").await;
+    let url = format!("sqlite://{}", app.database().display());
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let args = [&["reps", "delete", "rep_1"], args].concat();
+        let output = command(folder.path(), &args, &[("DATABASE_URL", &url)]).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = run(&["--dry-run"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("       1 calls would be removed"), "{said}");
+    assert_eq!(
+        run(&[]).0,
+        Some(2),
+        "it needs --yes where nobody can be asked"
+    );
+    app.call(&id).await;
+
+    // The command goes by the time of the machine, which is later than the test's.
+    let (code, said) = run(&["--yes", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&said["finished"], &said["rows"]["calls"]),
+        (&json!(true), &json!(1))
+    );
+    assert!(!app.database_holds("rep_1"));
+    let late = app.event("wh_late", &Event::scored(&id, "rep_1", "agency_1"));
+    assert_eq!(
+        late.send(&app).await.expect(200).json()["status"],
+        "ignored"
+    );
+    assert!(!app.database_holds("rep_1"));
 }

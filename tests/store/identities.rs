@@ -181,6 +181,24 @@ async fn nothing_changes_hands(store: &SharedStore) {
     };
     let unscored = Settlement::Unscored(Box::new(failed.clone()));
     settle(store, "wh_meet_6", failed, unscored).await;
+    // Nor while the call still waits for its detail.
+    let first = said_by("meet_7", by(AGENT, Some("meeting"), Some("meeting_place")));
+    let first = delivery("wh_meet_11", Ok(first));
+    store.accept_event(first).await.unwrap();
+    let waiting = crate::claim(store, after(200)).await.remove(0);
+    let failed = CallEvent {
+        identity: other(),
+        ..crate::unscored("meet_7", "", "")
+    };
+    let unscored = Settlement::Unscored(Box::new(failed.clone()));
+    settle(store, "wh_meet_12", failed, unscored).await;
+    let found = store.find_call(&rep_scope("meeting"), "meet_7").await;
+    assert!(found.unwrap().is_some());
+    let ignored = Settlement::Ignored {
+        reason: "enough".to_owned(),
+    };
+    let settled = store.settle(waiting.lease, ignored, after(200)).await;
+    settled.unwrap();
     // An event comes first, and Athos itself says otherwise.
     let event = said_by("meet_5", by("athos_agent_5", Some("thief"), Some("den")));
     let answer = scored("meet_5", by(AGENT, Some("meeting"), Some("meeting_place")));
@@ -191,7 +209,7 @@ async fn nothing_changes_hands(store: &SharedStore) {
     let event = said_by("meet_6", by(AGENT, None, None));
     let answer = scored("meet_6", by(AGENT, None, None));
     settle(store, "wh_meet_10", event, answer).await;
-    assert_eq!(sees(store, rep_scope("meeting")).await.len(), 6);
+    assert_eq!(sees(store, rep_scope("meeting")).await.len(), 7);
 }
 
 async fn an_erased_rep_is_no_pairing_either(store: &SharedStore) {

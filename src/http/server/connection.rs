@@ -180,3 +180,58 @@ impl Drop for Working {
         self.0.set(REQUEST);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_PATIENCE: Deadlines = Deadlines {
+        idle: Duration::ZERO,
+        head: Duration::ZERO,
+        body: Duration::ZERO,
+        stalled: Duration::ZERO,
+    };
+
+    #[test]
+    fn what_a_connection_waits_for_follows_what_passes_through_it() {
+        let connection = Arc::new(Connection::new());
+        let waits = || connection.waits().map(|(what, _)| what);
+        assert_eq!(waits(), Some(WaitsFor::Request));
+        connection.has_read();
+        assert_eq!(waits(), Some(WaitsFor::Head));
+        let working = connection.take_up_request(true);
+        assert_eq!(waits(), Some(WaitsFor::Body));
+        connection.has_read();
+        assert_eq!(waits(), Some(WaitsFor::Body));
+        connection.has_body();
+        assert_eq!((waits(), connection.waiting_since()), (None, None));
+        // What the client sends ahead is not asked for yet.
+        connection.has_read();
+        assert_eq!(waits(), None);
+        connection.is_blocked();
+        assert_eq!(waits(), Some(WaitsFor::Reader));
+        connection.has_written();
+        drop(working);
+        assert_eq!(waits(), Some(WaitsFor::Request));
+        let _working = connection.take_up_request(false);
+        assert_eq!(waits(), None);
+    }
+
+    #[test]
+    fn patience_ends_with_clients_and_not_with_our_own_work() {
+        let connection = Arc::new(Connection::new());
+        let patient = Deadlines::default();
+        assert_eq!(connection.overdue(&patient), None);
+        assert_eq!(connection.overdue(&NO_PATIENCE), Some(WaitsFor::Request));
+        connection.has_read();
+        assert_eq!(connection.overdue(&NO_PATIENCE), Some(WaitsFor::Head));
+        let _working = connection.take_up_request(true);
+        // Whoever reads the body tells the client.
+        assert_eq!(connection.overdue(&NO_PATIENCE), None);
+        assert!(connection.waiting_since().is_some());
+        connection.has_body();
+        assert_eq!(connection.overdue(&NO_PATIENCE), None);
+        connection.is_blocked();
+        assert_eq!(connection.overdue(&NO_PATIENCE), Some(WaitsFor::Reader));
+    }
+}
