@@ -146,6 +146,7 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         .context("cannot start the async runtime")?;
     let clock = Clock::system();
     let mut out = io::stdout();
+    process::keep_files_private();
     match cli
         .command
         .unwrap_or_else(|| Command::Serve(Box::new(cli.config)))

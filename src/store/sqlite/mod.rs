@@ -96,10 +96,7 @@ impl SqliteStore {
         let mut connection = writing.connect().await.map_err(explain)?;
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
-        MIGRATIONS
-            .run(&mut connection)
-            .await
-            .with_context(|| format!("cannot bring the schema of {} up to date", file.display()))?;
+        open::migrate(&mut connection, &file).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
