@@ -70,6 +70,20 @@ enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
+/// Which database a command works on that needs no other setting of the service.
+#[derive(Args, Debug)]
+struct Database {
+    /// The SQLite file
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "URL",
+        default_value = "sqlite://data/athos.db"
+    )]
+    database_url: String,
+}
+
 #[derive(Args, Debug)]
 struct HealthcheckArgs {
     /// Where the service listens
@@ -132,6 +146,7 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         .context("cannot start the async runtime")?;
     let clock = Clock::system();
     let mut out = io::stdout();
+    process::keep_files_private();
     match cli
         .command
         .unwrap_or_else(|| Command::Serve(Box::new(cli.config)))

@@ -1,6 +1,8 @@
-//! What the process asks of the operating system before it holds a secret: that its memory is its own, and that it may
-//! have as many files open as connections need. What the system refuses is logged, and no reason not to start.
+//! What the process asks of the operating system before it holds a secret: that its memory and its files are its own,
+//! and that it may have as many files open as connections need. What the system refuses is logged, and no reason not to
+//! start.
 
+use rustix::fs::Mode;
 use rustix::io::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -24,6 +26,12 @@ pub fn keep_memory_private() {
         "the process could not be made undumpable",
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable),
     );
+}
+
+/// Has whatever files the process makes be readable by its own user only: the database and its log hold transcripts, and
+/// SQLite asks for no less than everybody may have.
+pub fn keep_files_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// Raises the limit on open files as far as this user may, and warns when it is too low for `connections`.

@@ -116,6 +116,9 @@ fn without_values(error: &dotenvy::Error) -> String {
         let mut chars = name.chars();
         chars.all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     };
+    if line.starts_with('\u{feff}') {
+        return "it begins with a byte order mark: save it as UTF-8 without BOM".to_owned();
+    }
     match line.split_once('=').map(|(name, _)| name).filter(is_name) {
         Some(name) => format!(
             "the value of {name} is not one; put it in quotes when it has spaces, quotes or #"
@@ -127,6 +130,14 @@ fn without_values(error: &dotenvy::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_an_editor_that_marks_the_byte_order_is_told_as_one() {
+        let file = "\u{feff}ATHOS_WHSEC=hush\r\nBIND_ADDR=127.0.0.1:0\r\n";
+        let mut lines = dotenvy::from_read_iter(file.as_bytes());
+        let error = lines.next().unwrap().unwrap_err();
+        assert!(unreadable(&error).to_string().contains("without BOM"));
+    }
 
     proptest::proptest! {
         #[test]

@@ -39,6 +39,37 @@ struct Newcomer<'a> {
     agency_name: Option<String>,
     names: (String, String),
     email: Option<&'a str>,
+    email_is_proven: bool,
+}
+
+/// Why an agent that Athos found for a rep is not given to them.
+enum NotTheirs {
+    /// It is another rep's.
+    Anothers,
+    /// It has the rep's e-mail address, of which nobody says that it is the rep's.
+    Unproven,
+}
+
+impl NotTheirs {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Anothers => "taken",
+            Self::Unproven => "unproven",
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Anothers => {
+                "another rep is registered with the same e-mail address, so this one cannot be enrolled: correct the \
+                 address, or register the rep (`athos-backend roster import`)"
+            }
+            Self::Unproven => {
+                "somebody is registered with the same e-mail address, and the rep's credentials do not say that it is \
+                 theirs: have the issuer add the claim email_verified, or register the rep (`athos-backend roster import`)"
+            }
+        }
+    }
 }
 
 impl<'a> Newcomer<'a> {
@@ -63,7 +94,8 @@ impl<'a> Newcomer<'a> {
             agency,
             agency_name: profile.agency_name(),
             names,
-            email: profile.proven_email(),
+            email: profile.usable_email(),
+            email_is_proven: profile.has_proven_email(),
         })
     }
 }
@@ -108,20 +140,21 @@ impl Minter {
         }
         let registered = self.register(&newcomer).await;
         let outcome = match &registered {
-            Ok(Some(pairing)) if pairing.on_record => "enrolled",
-            Ok(Some(_)) => "found",
-            Ok(None) => "taken",
+            Ok(Ok(pairing)) if pairing.on_record => "enrolled",
+            Ok(Ok(_)) => "found",
+            Ok(Err(why)) => why.outcome(),
             Err(_) => "failed",
         };
         counter!("athos_enrolments_total", "outcome" => outcome).increment(1);
-        let Some(pairing) = registered? else {
-            tracing::warn!(
-                "a rep cannot be enrolled: Athos has an agent with this e-mail address who is another rep"
-            );
-            return not_on_roster(
-                "another rep is registered with the same e-mail address, so this one cannot be enrolled: correct the \
-                 address, or register the rep (`athos-backend roster import`)",
-            );
+        let pairing = match registered? {
+            Ok(pairing) => pairing,
+            Err(why) => {
+                tracing::warn!(
+                    outcome,
+                    "a rep cannot be enrolled: Athos has an agent with this e-mail address who may be somebody else"
+                );
+                return not_on_roster(why.advice());
+            }
         };
         tracing::info!(
             agent = pairing.athos_id,
@@ -136,8 +169,11 @@ impl Minter {
         Ok(self.athos.mint(&body).await?)
     }
 
-    /// Registers a rep, and returns Athos's id of them; `None` when the agent that is there is another rep's.
-    async fn register(&self, newcomer: &Newcomer<'_>) -> Result<Option<Pairing>, MintError> {
+    /// Registers a rep, and returns Athos's id of them, unless the agent that is there is not theirs.
+    async fn register(
+        &self,
+        newcomer: &Newcomer<'_>,
+    ) -> Result<Result<Pairing, NotTheirs>, MintError> {
         if let Some(name) = &newcomer.agency_name {
             self.put_agency(newcomer.agency, name).await?;
         }
@@ -165,7 +201,7 @@ impl Minter {
                 let agency = pairing(IdentityKind::Agency, agency.id, newcomer.agency, true);
                 let agent = pairing(IdentityKind::Rep, agent.id, newcomer.id, true);
                 self.learn_pairings(vec![agency, agent.clone()]).await?;
-                Ok(Some(agent))
+                Ok(Ok(agent))
             }
             Registration::Exists(existing) => self.take_over(newcomer, existing).await,
         }
@@ -178,22 +214,24 @@ impl Minter {
         Ok(())
     }
 
-    /// An agent is there with the rep's id or e-mail address. It is the rep's, unless it belongs to another one: to whom
-    /// Athos says, or to whom it was given before.
+    /// An agent is there with the rep's id or e-mail address. By the id it is the rep's. By the address it is when that
+    /// is proven, unless it belongs to another one: to whom Athos says, or to whom it was given before.
     async fn take_over(
         &self,
         newcomer: &Newcomer<'_>,
         existing: ExistingAgent,
-    ) -> Result<Option<Pairing>, MintError> {
+    ) -> Result<Result<Pairing, NotTheirs>, MintError> {
         let on_record = match self.athos.whose(&existing, newcomer.id).await? {
-            Whose::Theirs { on_record } => on_record,
-            Whose::Anothers(_) => return Ok(None),
+            Whose::Theirs { on_record } if on_record || newcomer.email_is_proven => on_record,
+            Whose::Theirs { .. } => return Ok(Err(NotTheirs::Unproven)),
+            Whose::Anothers(_) => return Ok(Err(NotTheirs::Anothers)),
         };
         let wanted = pairing(IdentityKind::Rep, existing.agent_id, newcomer.id, on_record);
         let known = self.learn_pairings(vec![wanted]).await?;
         Ok(known
             .into_iter()
-            .find(|known| known.our_id == newcomer.id.as_str()))
+            .find(|known| known.our_id == newcomer.id.as_str())
+            .ok_or(NotTheirs::Anothers))
     }
 
     async fn learn_pairings(&self, pairings: Vec<Pairing>) -> Result<Vec<Pairing>, MintError> {

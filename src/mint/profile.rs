@@ -9,8 +9,8 @@ pub struct Profile {
     pub names: Option<(String, String)>,
     /// E-mail address.
     pub email: Option<String>,
-    /// The issuer says that nobody has checked whose address it is.
-    pub email_is_unverified: bool,
+    /// Whether somebody has checked whose address it is; `None` when the issuer says nothing about it.
+    pub email_verified: Option<bool>,
     /// What the rep's agency is called.
     pub agency_name: Option<String>,
 }
@@ -34,16 +34,21 @@ impl Profile {
         (!first.is_empty() && !last.is_empty()).then_some((first, last))
     }
 
-    /// An address that Athos may know the rep by. One that its owner need not have is none: whoever could name any
-    /// address could become any agent.
-    pub(super) fn proven_email(&self) -> Option<&str> {
+    /// An address that Athos may know the rep by; not one that somebody has checked in vain.
+    pub(super) fn usable_email(&self) -> Option<&str> {
         let email = self.email.as_deref()?.trim();
         let (local, host) = email.rsplit_once('@')?;
         let is_sound = !local.is_empty()
             && host.contains('.')
             && email.len() <= MAX_EMAIL_BYTES
             && !email.contains(|c: char| c.is_whitespace() || c.is_control());
-        (is_sound && !self.email_is_unverified).then_some(email)
+        (is_sound && self.email_verified != Some(false)).then_some(email)
+    }
+
+    /// Whether the address proves who the rep is. Silence is no proof: many products let people change their address
+    /// without a check, and whoever could name any address could become any agent.
+    pub(super) fn has_proven_email(&self) -> bool {
+        self.email_verified == Some(true)
     }
 
     /// What to call the agency.
@@ -143,17 +148,19 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_or_not_proven_is_not_used() {
-        let email = |email: &str, email_is_unverified| {
+    fn an_address_that_is_none_or_was_checked_in_vain_is_not_used() {
+        let email = |email: &str, email_verified| {
             let profile = Profile {
                 email: Some(email.to_owned()),
-                email_is_unverified,
+                email_verified,
                 ..Profile::default()
             };
-            profile.proven_email().map(str::to_owned)
+            profile.usable_email().map(str::to_owned)
         };
-        assert_eq!(email(" d@e.com ", false).as_deref(), Some("d@e.com"));
-        assert_eq!(email("d@e.com", true), None);
+        for verified in [None, Some(true)] {
+            assert_eq!(email(" d@e.com ", verified).as_deref(), Some("d@e.com"));
+        }
+        assert_eq!(email("d@e.com", Some(false)), None);
         for bad in [
             "",
             "d",
@@ -163,8 +170,11 @@ mod tests {
             "d e@f.com",
             "d\n@e.com",
         ] {
-            assert_eq!(email(bad, false), None, "{bad:?}");
+            assert_eq!(email(bad, Some(true)), None, "{bad:?}");
         }
-        assert_eq!(email(&format!("{}@e.com", "d".repeat(250)), false), None);
+        assert_eq!(
+            email(&format!("{}@e.com", "d".repeat(250)), Some(true)),
+            None
+        );
     }
 }

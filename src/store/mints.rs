@@ -1,14 +1,42 @@
-//! The record of session tokens as operators see it: who asked, what came of it, and whether a call did.
+//! The record of session tokens: who asked and what came of it; and, as operators see it, whether a call did.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::Timestamp;
+use crate::model::{PlatformId, RepId, Timestamp};
 
 /// A call may last two hours, and its score takes minutes: before that, nothing is amiss with a token without a call.
 pub const MINT_MAY_TAKE: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// A request for a session token.
+#[derive(Clone, Debug)]
+pub struct NewMint {
+    /// Ours, unique.
+    pub id: String,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// For whom.
+    pub rep: RepId,
+    /// Of which agency.
+    pub agency: Option<PlatformId>,
+    /// Who asked: `user` or `service`.
+    pub caller: &'static str,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct MintOutcome {
+    /// `minted`, or the error's code.
+    pub outcome: String,
+    /// When Athos answered, or did not.
+    pub answered_at: Timestamp,
+    /// When the token expires.
+    pub expires_at: Option<Timestamp>,
+    /// Athos's request id, to quote.
+    pub athos_request_id: Option<String>,
+}
 
 /// Which tokens to list.
 #[derive(Clone, Debug, Default)]

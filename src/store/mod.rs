@@ -1,9 +1,11 @@
 //! What the service remembers, as a trait in the domain's verbs: the inbox of events, the calls, the mints.
 //! How it is kept (SQLite today) is the business of the modules below; no SQL leaves them.
 
+mod calls;
 mod erasure;
 mod error;
 mod identity;
+mod inbox;
 mod inspect;
 mod mints;
 mod reconcile;
@@ -16,19 +18,23 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
 use crate::athos::contract::LearntContract;
-use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, Credential, Drift, PlatformId, RepId, Scope,
-    SeenDrift, Source, Timestamp,
-};
+use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 
+pub use calls::{
+    CallChange, CallFilter, CallPage, Changes, PageKey, Progress, ProgressFilter, ScorePoint,
+    StoredCall,
+};
 pub use erasure::ErasedRows;
 pub use error::StoreError;
 pub use identity::{IdentityKind, Pairing};
+pub use inbox::{
+    Accepted, Claimable, ClaimedEvent, Failure, Lease, NewEvent, QueueDepth, Settled, Settlement,
+};
 pub use inspect::{
     Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
     StoredEvent,
 };
-pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintPage};
+pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, MintPage, NewMint};
 pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
 pub use sqlite::{
     Backup, Contents, Examined, Integrity, Schema, SqliteStore, Step, back_up, database_file,
@@ -47,285 +53,6 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Says what is left of a stored detail when its words go.
 pub type Strip = fn(&str) -> String;
-
-/// A signed delivery, on its way into the inbox.
-#[derive(Clone, Debug)]
-pub struct NewEvent {
-    /// The idempotency key.
-    pub webhook_id: String,
-    /// When it came in.
-    pub received_at: Timestamp,
-    /// `t` of its signature, in unix seconds.
-    pub signed_at_secs: i64,
-    /// Fingerprint of the secret that matched.
-    pub secret: String,
-    /// The bytes as they came.
-    pub body: Vec<u8>,
-    /// What they say; or why they are not understood, and will not be processed.
-    pub said: Result<CallEvent, String>,
-}
-
-/// Whether a delivery was new. Its row is on disk, unless it must not be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// The first with this key.
-    New,
-    /// There was one before.
-    Duplicate,
-    /// It is about what was erased: nothing of it is kept.
-    Erased,
-}
-
-/// The right to settle an event, until it expires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The event.
-    pub event_id: i64,
-    /// Which claim of it this is.
-    pub number: i64,
-}
-
-/// An event, and the right to settle it.
-#[derive(Clone, Debug)]
-pub struct ClaimedEvent {
-    /// The right to settle it.
-    pub lease: Lease,
-    /// The bytes as they came.
-    pub body: Vec<u8>,
-    /// How many attempts were spent before this one.
-    pub attempts: u32,
-}
-
-/// Which due events to claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimable {
-    /// All of them.
-    All,
-    /// Those that need nothing from Athos.
-    WithoutFetch,
-}
-
-/// How an attempt at an event ended.
-#[derive(Clone, Debug)]
-pub enum Settlement {
-    /// The call's detail is here.
-    Scored(Box<CallDetail>),
-    /// There is nothing to fetch: what the event says is all there is.
-    Unscored(Box<CallEvent>),
-    /// Try again.
-    Retry {
-        /// Not before.
-        at: Timestamp,
-        /// Why this attempt failed, in words.
-        reason: String,
-        /// Whether this attempt counts; it does not when the fault is ours.
-        spent: bool,
-        /// What Athos did, for the record.
-        failure: Option<Failure>,
-    },
-    /// Give up, until somebody replays it.
-    Dead {
-        /// Why, in words.
-        reason: String,
-        /// What Athos did, for the record.
-        failure: Option<Failure>,
-    },
-    /// It turned out to be nothing we know.
-    Ignored {
-        /// Why, in words.
-        reason: String,
-    },
-}
-
-/// What Athos did instead of giving what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// HTTP status, when it answered.
-    pub status: Option<u16>,
-    /// Its code, or our word for what went wrong.
-    pub code: String,
-    /// Its request id, to quote.
-    pub athos_request_id: Option<String>,
-}
-
-/// Whether a settlement took effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// It did.
-    Yes,
-    /// The lease had expired and somebody else has the event; nothing was changed.
-    LeaseLost,
-    /// What was fetched is of a rep whose data was erased: nothing of it is kept, and the event is gone.
-    Erased,
-}
-
-/// A request for a session token.
-#[derive(Clone, Debug)]
-pub struct NewMint {
-    /// Ours, unique.
-    pub id: String,
-    /// When it was asked for.
-    pub requested_at: Timestamp,
-    /// For whom.
-    pub rep: RepId,
-    /// Of which agency.
-    pub agency: Option<PlatformId>,
-    /// Who asked: `user` or `service`.
-    pub caller: &'static str,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub struct MintOutcome {
-    /// `minted`, or the error's code.
-    pub outcome: String,
-    /// When Athos answered, or did not.
-    pub answered_at: Timestamp,
-    /// When the token expires.
-    pub expires_at: Option<Timestamp>,
-    /// Athos's request id, to quote.
-    pub athos_request_id: Option<String>,
-}
-
-/// Which calls to list. Filters narrow the scope; they never widen it.
-#[derive(Clone, Debug)]
-pub struct CallFilter {
-    /// Whose calls the reader may see.
-    pub scope: Scope,
-    /// Ended at or after.
-    pub from: Option<Timestamp>,
-    /// Ended at or before.
-    pub to: Option<Timestamp>,
-    /// Of this rep.
-    pub rep: Option<String>,
-    /// Of this agency.
-    pub agency: Option<String>,
-    /// Of this drill.
-    pub drill: Option<String>,
-    /// In this status.
-    pub status: Option<CallStatus>,
-    /// Of this source.
-    pub source: Option<String>,
-}
-
-/// A place in a list: the last row of the page before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageKey {
-    /// The axis: when the call ended, or the best we know.
-    pub sort_at: Timestamp,
-    /// Breaks ties.
-    pub seq: i64,
-}
-
-/// One page of calls, newest first.
-#[derive(Clone, Debug)]
-pub struct CallPage {
-    /// The rows.
-    pub rows: Vec<CallRow>,
-    /// Where the next page starts; `None` on the last.
-    pub next: Option<PageKey>,
-}
-
-/// A call with everything that is kept of it.
-#[derive(Clone, Debug)]
-pub struct StoredCall {
-    /// The projection.
-    pub row: CallRow,
-    /// Why it could not be scored; a machine code.
-    pub reason: Option<String>,
-    /// The same for people.
-    pub reason_message: Option<String>,
-    /// Whether there is a recording to ask for.
-    pub has_recording: bool,
-    /// When the words that were spoken were removed, or left out in the first place.
-    pub purged_at: Option<Timestamp>,
-    /// Athos's JSON, once it is here.
-    pub raw: Option<String>,
-}
-
-/// Whose progress to show, over which time. Filters narrow the scope; they never widen it.
-#[derive(Clone, Debug)]
-pub struct ProgressFilter {
-    /// Whose calls the reader may see.
-    pub scope: Scope,
-    /// Ended at or after.
-    pub from: Option<Timestamp>,
-    /// Ended at or before.
-    pub to: Option<Timestamp>,
-    /// Of this rep.
-    pub rep: Option<String>,
-    /// Of this agency.
-    pub agency: Option<String>,
-    /// Of this source. There is no progress over several: real calls are judged on another scale than practice.
-    pub source: String,
-}
-
-/// How one rep does at one drill; or on real calls, which have none.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// Whose it is.
-    pub rep: Option<String>,
-    /// Which exercise.
-    pub drill_key: Option<String>,
-    /// Calls with a headline score.
-    pub count: i64,
-    /// Its mean; absent without any.
-    pub mean: Option<f64>,
-    /// The best; absent without any.
-    pub best: Option<f64>,
-    /// Calls whose compliance was assessed.
-    pub compliance_count: i64,
-    /// The mean of what it came to; absent without any.
-    pub compliance_mean: Option<f64>,
-    /// The latest with a headline score, oldest first.
-    pub points: Vec<ScorePoint>,
-}
-
-/// One score, as a point over time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScorePoint {
-    /// The call.
-    pub id: String,
-    /// When it ended, or the best we know.
-    pub ended_at: Timestamp,
-    /// 0 to 100.
-    pub score: f64,
-}
-
-/// One change of a call, for the live stream.
-#[derive(Clone, Debug)]
-pub struct CallChange {
-    /// Grows with every change of any call.
-    pub rev: i64,
-    /// The call.
-    pub id: String,
-    /// Where it stands now.
-    pub status: CallStatus,
-    /// Whose it is.
-    pub rep: Option<String>,
-    /// 0 to 100, once scored.
-    pub overall_score: Option<f64>,
-}
-
-/// Some of the changes a reader may see.
-#[derive(Clone, Debug)]
-pub struct Changes {
-    /// The changes, oldest first.
-    pub changes: Vec<CallChange>,
-    /// There are none for this reader up to here but these; go on from here.
-    pub up_to: i64,
-}
-
-/// How much work lies in the inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueDepth {
-    /// Events pending or leased.
-    pub waiting: u64,
-    /// When the oldest of them came in.
-    pub oldest_received_at: Option<Timestamp>,
-    /// Events given up.
-    pub dead: u64,
-}
 
 /// Everything the service remembers. All methods are safe to call from any task; a write is on disk when it returns.
 #[async_trait]

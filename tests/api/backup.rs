@@ -101,6 +101,16 @@ async fn a_backup_overwrites_nothing_unless_it_is_told_to_and_never_the_database
     std::fs::write(folder.path().join("there"), "precious").unwrap();
     std::fs::create_dir(folder.path().join("folder")).unwrap();
     let wal = format!("{}-wal", database.display());
+    let named_as_if_unfinished = folder.path().join("odd.partial");
+    std::fs::copy(&database, &named_as_if_unfinished).unwrap();
+    let before = std::fs::read(&named_as_if_unfinished).unwrap();
+    let output = back_up(folder.path(), &named_as_if_unfinished, &["odd"])
+        .output()
+        .unwrap();
+    let said = paragraph(&output);
+    assert!(said.contains("is the database itself"), "{said}");
+    assert_eq!(std::fs::read(&named_as_if_unfinished).unwrap(), before);
+    std::fs::write(folder.path().join("opened-wal"), "of another").unwrap();
     for (args, why) in [
         (
             &["there"][..],
@@ -113,6 +123,7 @@ async fn a_backup_overwrites_nothing_unless_it_is_told_to_and_never_the_database
             "is the database itself",
         ),
         (&[&wal, "--force"], "is the database itself"),
+        (&["opened", "--force"], "belongs to another database"),
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");

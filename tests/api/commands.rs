@@ -196,6 +196,20 @@ fn a_port_in_use_and_a_database_that_cannot_be_are_clear_messages() {
     assert!(said.contains("file"), "{said}");
 }
 
+#[cfg(unix)]
+#[test]
+fn the_database_is_for_its_own_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let database = [("DATABASE_URL", "sqlite://data/athos.db")];
+    let listed = command(folder.path(), &["events", "list"], &database).output();
+    assert!(listed.unwrap().status.success());
+    for (made, mode) in [("data", 0o700), ("data/athos.db", 0o600)] {
+        let made = folder.path().join(made).metadata().unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, mode, "{made:?}");
+    }
+}
+
 #[test]
 fn a_value_that_cannot_be_is_refused_with_one_that_can() {
     for (args, advice) in [

@@ -32,7 +32,7 @@ fn signed_in(app: &TestApp, rep: &str, more: &Value) -> String {
 }
 
 fn dana() -> Value {
-    json!({ "name": "Dana van Reyes", "email": "dana@example.com" })
+    json!({ "name": "Dana van Reyes", "email": "dana@example.com", "email_verified": true })
 }
 
 async fn ask(app: &TestApp, token: &str) -> Answer {
@@ -215,7 +215,7 @@ async fn nobody_gets_an_agent_who_is_another_rep() {
     // By what Athos has on record.
     let handles = json!({ "email": "lee@example.com", "platformAgentId": "rep_3" });
     app.register("agency_1", handles).await;
-    let lee = json!({ "name": "Lee Roe", "email": "lee@example.com" });
+    let lee = json!({ "name": "Lee Roe", "email": "lee@example.com", "email_verified": true });
     ask(&app, &signed_in(&app, "rep_4", &lee))
         .await
         .refused(404, "AGENT_NOT_FOUND");
@@ -228,6 +228,39 @@ async fn nobody_gets_an_agent_who_is_another_rep() {
         .expect(200);
     let agent = app.agents("platformAgentId=rep_4").await.remove(0);
     assert_eq!(agent["email"], Value::Null);
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_vouches_for_gives_nobody_an_agent_or_its_calls() {
+    let app = enrolling().await;
+    let agent = app
+        .register("agency_1", json!({ "email": "dana@example.com" }))
+        .await;
+    let by_service = json!({ "agentId": agent });
+    let minted = app
+        .post("/athos/token", &app.secrets.service, &by_service)
+        .await
+        .expect(200)
+        .json();
+    let id = app.end_of_call(minted["token"].as_str().unwrap()).await;
+    app.work().await;
+
+    let mut claims = dana();
+    claims.as_object_mut().unwrap().remove("email_verified");
+    let token = signed_in(&app, "rep_1", &claims);
+    let refused = ask(&app, &token).await.refused(404, "AGENT_NOT_FOUND");
+    assert!(
+        advice(&refused).contains("email_verified"),
+        "{}",
+        advice(&refused)
+    );
+    let path = format!("/athos/calls/{id}");
+    app.get(&path, &token).await.refused(404, "CALL_NOT_FOUND");
+
+    // Once the issuer vouches for it, they are.
+    let token = signed_in(&app, "rep_1", &dana());
+    ask(&app, &token).await.expect(200);
+    app.get(&path, &token).await.expect(200);
 }
 
 #[tokio::test]

@@ -62,11 +62,12 @@ async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
     for stream in [&mut fresh, &mut other, &mut rest] {
         assert_eq!(stream.next().await.unwrap().data["id"], "call_4");
     }
-    let garbage = app
-        .request(Method::GET, "/athos/live")
-        .bearer_auth(&service);
-    let garbage = garbage.header("last-event-id", "x").send().await.unwrap();
-    assert_eq!(garbage.status(), 200);
+    let rep = app.rep("rep_1", "agency_1");
+    for nonsense in ["x", "-9223372036854775808", "9223372036854775808"] {
+        let request = app.request(Method::GET, "/athos/live").bearer_auth(&rep);
+        let request = request.header("last-event-id", nonsense);
+        assert_eq!(request.send().await.unwrap().status(), 200, "{nonsense}");
+    }
 }
 
 #[tokio::test]

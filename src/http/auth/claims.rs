@@ -57,9 +57,9 @@ impl ClaimNames {
             name: text(claims, &self.name),
             names: text(claims, "given_name").zip(text(claims, "family_name")),
             email: text(claims, &self.email),
-            email_is_unverified: claims
+            email_verified: claims
                 .get("email_verified")
-                .is_some_and(|verified| *verified != Value::Bool(true) && verified != "true"),
+                .map(|verified| *verified == Value::Bool(true) || verified == "true"),
             agency_name: self
                 .agency_name
                 .as_ref()

@@ -95,13 +95,22 @@ impl Target {
             .with_context(|| format!("the folder {} cannot be used", folder.display()))?;
         let source = open::existing(source)?;
         let file = folder.join(name);
+        let partial = folder.join(format!("{name}.partial"));
         let of_the_database = ["", "-wal", "-shm"];
         if of_the_database.iter().any(|suffix| {
             let mut part = source.clone().into_os_string();
             part.push(suffix);
-            file.as_os_str() == part
+            file.as_os_str() == part || partial.as_os_str() == part
         }) {
             bail!("{shown} is the database itself: choose another name");
+        }
+        // SQLite would read it as part of the backup.
+        let log = folder.join(format!("{name}-wal"));
+        if log.exists() {
+            bail!(
+                "{} belongs to another database: remove it, or choose another name",
+                log.display()
+            );
         }
         if file.is_dir() {
             bail!("{shown} is a folder: name a file in it");
@@ -110,7 +119,7 @@ impl Target {
             bail!("{shown} exists: choose another name, or say --force");
         }
         Ok(Self {
-            partial: folder.join(format!("{name}.partial")),
+            partial,
             file,
             folder,
         })

@@ -303,8 +303,8 @@ pub(super) async fn changes_since(
     // Read first: what changes in between is seen, or comes next time.
     let latest = latest_rev(readers).await?;
     let index = match scope {
-        Scope::Rep(_) if latest - rev > FAR_BACK => "calls_by_rep",
-        Scope::Agency(_) if latest - rev > FAR_BACK => "calls_by_agency",
+        Scope::Rep(_) if latest.saturating_sub(rev) > FAR_BACK => "calls_by_rep",
+        Scope::Agency(_) if latest.saturating_sub(rev) > FAR_BACK => "calls_by_agency",
         _ => "calls_by_rev",
     };
     let mut sql = QueryBuilder::<Sqlite>::new(

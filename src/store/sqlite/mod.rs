@@ -14,6 +14,8 @@ mod open;
 mod privacy;
 mod progress;
 mod reconcile;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod writer;
 
@@ -92,10 +94,7 @@ impl SqliteStore {
         let mut connection = writing.connect().await.map_err(explain)?;
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
-        MIGRATIONS
-            .run(&mut connection)
-            .await
-            .with_context(|| format!("cannot bring the schema of {} up to date", file.display()))?;
+        open::migrate(&mut connection, &file).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -412,159 +411,5 @@ impl Store for SqliteStore {
 async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "closing the database failed; the next start recovers from its log");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::writer::Operation;
-    use super::*;
-    use crate::config::Misconfigured;
-    use crate::store::StoreError;
-
-    /// Asks the writer's own connection.
-    struct Pragma(&'static str);
-
-    #[async_trait]
-    impl Operation for Pragma {
-        type Output = i64;
-
-        async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
-            Ok(sqlx::query_scalar(self.0).fetch_one(tx).await?)
-        }
-    }
-
-    async fn store(folder: &tempfile::TempDir) -> SqliteStore {
-        let url = format!("sqlite://{}/athos.db", folder.path().display());
-        SqliteStore::open(&url).await.unwrap()
-    }
-
-    fn event(number: usize) -> NewEvent {
-        NewEvent {
-            webhook_id: format!("wh_{number}"),
-            received_at: Timestamp::from_millis(1),
-            signed_at_secs: 0,
-            secret: "0".repeat(8),
-            body: vec![b'x'; 4000],
-            said: Err("a test".to_owned()),
-        }
-    }
-
-    fn mint(number: usize) -> NewMint {
-        NewMint {
-            id: number.to_string(),
-            requested_at: Timestamp::from_millis(1),
-            rep: RepId::Ours(PlatformId::new(&"r".repeat(200)).unwrap()),
-            agency: None,
-            caller: "service",
-        }
-    }
-
-    #[tokio::test]
-    async fn a_database_that_is_no_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let in_memory = format!("sqlite://{}/x.db?mode=memory", folder.path().display());
-        for url in ["sqlite::memory:", "sqlite:", &in_memory] {
-            let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
-            assert!(refused.is::<Misconfigured>(), "{url}: {refused:#}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        store.accept_event(event(1)).await.unwrap();
-        for row in [
-            "state = 'waiting'",
-            "state = NULL",
-            "state = 'done', next_attempt_at = 1",
-            "state = 'dead', next_attempt_at = 1",
-            "state = 'pending', next_attempt_at = NULL",
-            "state = 'processing', next_attempt_at = NULL",
-        ] {
-            let file = folder.path().join("athos.db");
-            let mut db = SqliteConnectOptions::new()
-                .filename(file)
-                .connect()
-                .await
-                .unwrap();
-            let update = format!("UPDATE events SET {row}");
-            let updated = sqlx::query(sqlx::AssertSqlSafe(update))
-                .execute(&mut db)
-                .await;
-            let refused = updated.unwrap_err().to_string();
-            assert!(refused.contains("constraint failed"), "{row}: {refused}");
-        }
-        store.close().await;
-    }
-
-    #[tokio::test]
-    async fn a_commit_is_synced() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        let full = store.writer.write(Pragma("PRAGMA synchronous")).await;
-        assert_eq!(
-            full.unwrap(),
-            2,
-            "2 is FULL: the log is synced at every commit"
-        );
-        store.close().await;
-    }
-
-    #[tokio::test]
-    async fn after_a_full_disk_every_kind_of_write_works_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        let limit = Pragma("PRAGMA max_page_count = 100");
-        store.writer.write(limit).await.unwrap();
-        let mut accepted = 0;
-        let refused = loop {
-            match store.accept_event(event(accepted)).await {
-                Ok(_) => accepted += 1,
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
-        // Writes in shared transactions fail in another place, and must recover there too.
-        let mut minted = 0;
-        while store.record_mint(mint(minted)).await.is_ok() {
-            minted += 1;
-        }
-
-        let limit = Pragma("PRAGMA max_page_count = 1000000");
-        store.writer.write(limit).await.unwrap();
-        assert_eq!(
-            store.accept_event(event(accepted)).await.unwrap(),
-            Accepted::New
-        );
-        store.record_mint(mint(minted)).await.unwrap();
-        store.check().await.unwrap();
-        assert_eq!(
-            store.accept_event(event(0)).await.unwrap(),
-            Accepted::Duplicate
-        );
-        store.close().await;
-    }
-
-    #[tokio::test]
-    async fn in_a_batch_of_old_and_new_each_is_told_what_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        for number in [3, 1, 4] {
-            store.accept_event(event(number)).await.unwrap();
-        }
-        // All at once: they share a batch, or a few.
-        let all = (0..40).map(|number| store.accept_event(event(number / 2)));
-        let told = futures_util::future::join_all(all).await;
-        for (number, pair) in told.chunks(2).enumerate() {
-            let new = pair
-                .iter()
-                .filter(|told| matches!(told, Ok(Accepted::New)))
-                .count();
-            let known = [3, 1, 4].contains(&number);
-            assert_eq!(new, usize::from(!known), "wh_{number}");
-        }
-        store.close().await;
     }
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::MIGRATIONS;
 use crate::config::Misconfigured;
 use crate::store::error::Cause;
 
@@ -87,6 +89,35 @@ pub(super) async fn check_sound(
     }
 }
 
+/// Brings the schema up to date. Processes that start at the same time get in each other's way, each step being there
+/// already or in the making: whoever finds that the others have come further begins again.
+pub(super) async fn migrate(connection: &mut SqliteConnection, file: &Path) -> anyhow::Result<()> {
+    let name = file.display();
+    loop {
+        let before = steps(connection).await;
+        match MIGRATIONS.run(&mut *connection).await {
+            Ok(()) => return Ok(()),
+            Err(MigrateError::VersionMissing(step)) => anyhow::bail!(
+                "the database {name} is of a newer version of athos-backend, whose schema has a step {step} that this one \
+                 does not know: start that version again, or restore a backup from before it"
+            ),
+            Err(_) if steps(connection).await > before => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot bring the schema of {name} up to date"));
+            }
+        }
+    }
+}
+
+/// How many steps of the schema have been made; none where there is no record of them yet.
+async fn steps(connection: &mut SqliteConnection) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await
+        .unwrap_or(-1)
+}
+
 /// How large the database is, in bytes, with what is only in its log yet.
 pub(super) async fn size(connection: &mut SqliteConnection) -> sqlx::Result<u64> {
     let bytes: i64 = sqlx::query_scalar(
@@ -161,6 +192,8 @@ fn damaged(file: &Path) -> String {
 mod tests {
     use std::os::unix::fs::FileExt;
 
+    use futures_util::future::join_all;
+
     use super::*;
     use crate::model::Timestamp;
     use crate::store::{EventFilter, NewEvent, SqliteStore, Store, StoreError};
@@ -231,6 +264,39 @@ mod tests {
         spoil(&folder, 40);
         let error = look_through(&mut open().await, 0).await.unwrap_err();
         assert_eq!(Cause::of(&error), Cause::Damage, "{error}");
+    }
+
+    #[tokio::test]
+    async fn processes_that_start_at_the_same_time_share_the_making_of_the_schema() {
+        for _ in 0..5 {
+            let folder = tempfile::tempdir().unwrap();
+            let url = url(&folder);
+            let opened = join_all((0..4).map(|_| SqliteStore::open(&url))).await;
+            for store in opened {
+                store.unwrap().close().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_version_is_refused_with_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&url(&folder)).await.unwrap();
+        store.close().await;
+        let file = folder.path().join("athos.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'of the future', 1, x'00', 1)",
+        )
+        .execute(&mut db)
+        .await
+        .unwrap();
+        drop(db);
+        let said = refusal(&url(&folder)).await;
+        assert!(said.contains("newer version"), "{said}");
+        assert!(said.contains("step 9999"), "{said}");
     }
 
     #[tokio::test]

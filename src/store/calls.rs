@@ -1,0 +1,132 @@
+//! What readers ask of calls and are told, in words: lists, one call with everything, progress, and the stream of changes.
+
+use crate::model::{CallRow, CallStatus, Scope, Timestamp};
+
+/// Which calls to list. Filters narrow the scope; they never widen it.
+#[derive(Clone, Debug)]
+pub struct CallFilter {
+    /// Whose calls the reader may see.
+    pub scope: Scope,
+    /// Ended at or after.
+    pub from: Option<Timestamp>,
+    /// Ended at or before.
+    pub to: Option<Timestamp>,
+    /// Of this rep.
+    pub rep: Option<String>,
+    /// Of this agency.
+    pub agency: Option<String>,
+    /// Of this drill.
+    pub drill: Option<String>,
+    /// In this status.
+    pub status: Option<CallStatus>,
+    /// Of this source.
+    pub source: Option<String>,
+}
+
+/// A place in a list: the last row of the page before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageKey {
+    /// The axis: when the call ended, or the best we know.
+    pub sort_at: Timestamp,
+    /// Breaks ties.
+    pub seq: i64,
+}
+
+/// One page of calls, newest first.
+#[derive(Clone, Debug)]
+pub struct CallPage {
+    /// The rows.
+    pub rows: Vec<CallRow>,
+    /// Where the next page starts; `None` on the last.
+    pub next: Option<PageKey>,
+}
+
+/// A call with everything that is kept of it.
+#[derive(Clone, Debug)]
+pub struct StoredCall {
+    /// The projection.
+    pub row: CallRow,
+    /// Why it could not be scored; a machine code.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub reason_message: Option<String>,
+    /// Whether there is a recording to ask for.
+    pub has_recording: bool,
+    /// When the words that were spoken were removed, or left out in the first place.
+    pub purged_at: Option<Timestamp>,
+    /// Athos's JSON, once it is here.
+    pub raw: Option<String>,
+}
+
+/// Whose progress to show, over which time. Filters narrow the scope; they never widen it.
+#[derive(Clone, Debug)]
+pub struct ProgressFilter {
+    /// Whose calls the reader may see.
+    pub scope: Scope,
+    /// Ended at or after.
+    pub from: Option<Timestamp>,
+    /// Ended at or before.
+    pub to: Option<Timestamp>,
+    /// Of this rep.
+    pub rep: Option<String>,
+    /// Of this agency.
+    pub agency: Option<String>,
+    /// Of this source. There is no progress over several: real calls are judged on another scale than practice.
+    pub source: String,
+}
+
+/// How one rep does at one drill; or on real calls, which have none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Whose it is.
+    pub rep: Option<String>,
+    /// Which exercise.
+    pub drill_key: Option<String>,
+    /// Calls with a headline score.
+    pub count: i64,
+    /// Its mean; absent without any.
+    pub mean: Option<f64>,
+    /// The best; absent without any.
+    pub best: Option<f64>,
+    /// Calls whose compliance was assessed.
+    pub compliance_count: i64,
+    /// The mean of what it came to; absent without any.
+    pub compliance_mean: Option<f64>,
+    /// The latest with a headline score, oldest first.
+    pub points: Vec<ScorePoint>,
+}
+
+/// One score, as a point over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScorePoint {
+    /// The call.
+    pub id: String,
+    /// When it ended, or the best we know.
+    pub ended_at: Timestamp,
+    /// 0 to 100.
+    pub score: f64,
+}
+
+/// One change of a call, for the live stream.
+#[derive(Clone, Debug)]
+pub struct CallChange {
+    /// Grows with every change of any call.
+    pub rev: i64,
+    /// The call.
+    pub id: String,
+    /// Where it stands now.
+    pub status: CallStatus,
+    /// Whose it is.
+    pub rep: Option<String>,
+    /// 0 to 100, once scored.
+    pub overall_score: Option<f64>,
+}
+
+/// Some of the changes a reader may see.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The changes, oldest first.
+    pub changes: Vec<CallChange>,
+    /// There are none for this reader up to here but these; go on from here.
+    pub up_to: i64,
+}

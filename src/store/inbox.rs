@@ -1,0 +1,125 @@
+//! What the inbox takes and hands out, in words: deliveries, leases on events, and how an attempt at one ended.
+
+use crate::model::{CallDetail, CallEvent, Timestamp};
+
+/// A signed delivery, on its way into the inbox.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The idempotency key.
+    pub webhook_id: String,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// `t` of its signature, in unix seconds.
+    pub signed_at_secs: i64,
+    /// Fingerprint of the secret that matched.
+    pub secret: String,
+    /// The bytes as they came.
+    pub body: Vec<u8>,
+    /// What they say; or why they are not understood, and will not be processed.
+    pub said: Result<CallEvent, String>,
+}
+
+/// Whether a delivery was new. Its row is on disk, unless it must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The first with this key.
+    New,
+    /// There was one before.
+    Duplicate,
+    /// It is about what was erased: nothing of it is kept.
+    Erased,
+}
+
+/// The right to settle an event, until it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The event.
+    pub event_id: i64,
+    /// Which claim of it this is.
+    pub number: i64,
+}
+
+/// An event, and the right to settle it.
+#[derive(Clone, Debug)]
+pub struct ClaimedEvent {
+    /// The right to settle it.
+    pub lease: Lease,
+    /// The bytes as they came.
+    pub body: Vec<u8>,
+    /// How many attempts were spent before this one.
+    pub attempts: u32,
+}
+
+/// Which due events to claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimable {
+    /// All of them.
+    All,
+    /// Those that need nothing from Athos.
+    WithoutFetch,
+}
+
+/// How an attempt at an event ended.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// The call's detail is here.
+    Scored(Box<CallDetail>),
+    /// There is nothing to fetch: what the event says is all there is.
+    Unscored(Box<CallEvent>),
+    /// Try again.
+    Retry {
+        /// Not before.
+        at: Timestamp,
+        /// Why this attempt failed, in words.
+        reason: String,
+        /// Whether this attempt counts; it does not when the fault is ours.
+        spent: bool,
+        /// What Athos did, for the record.
+        failure: Option<Failure>,
+    },
+    /// Give up, until somebody replays it.
+    Dead {
+        /// Why, in words.
+        reason: String,
+        /// What Athos did, for the record.
+        failure: Option<Failure>,
+    },
+    /// It turned out to be nothing we know.
+    Ignored {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// What Athos did instead of giving what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status, when it answered.
+    pub status: Option<u16>,
+    /// Its code, or our word for what went wrong.
+    pub code: String,
+    /// Its request id, to quote.
+    pub athos_request_id: Option<String>,
+}
+
+/// Whether a settlement took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It did.
+    Yes,
+    /// The lease had expired and somebody else has the event; nothing was changed.
+    LeaseLost,
+    /// What was fetched is of a rep whose data was erased: nothing of it is kept, and the event is gone.
+    Erased,
+}
+
+/// How much work lies in the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Events pending or leased.
+    pub waiting: u64,
+    /// When the oldest of them came in.
+    pub oldest_received_at: Option<Timestamp>,
+    /// Events given up.
+    pub dead: u64,
+}
