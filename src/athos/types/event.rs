@@ -19,7 +19,7 @@ pub enum NotUnderstood {
 }
 
 /// The event of `doctor --webhook`. It is signed, but by this service: nothing in it is news of Athos.
-pub const DOCTOR_CHECK: &str = "doctor.check";
+const DOCTOR_CHECK: &str = "doctor.check";
 
 /// Reads the body of a webhook that has just come, and notes what is new in it. Call it on verified bytes only.
 ///

@@ -18,7 +18,7 @@ use crate::model::{Identity, Timestamp};
 
 pub use call::read_content;
 pub(super) use call::{read_detail, read_list, read_recording};
-pub use event::{DOCTOR_CHECK, NotUnderstood, read_delivery, read_event, write_event};
+pub use event::{NotUnderstood, read_delivery, read_event, write_event};
 pub(super) use mint::read_session;
 pub use mint::{MintBody, SessionToken};
 pub(super) use refusal::read_refusal;
