@@ -70,6 +70,20 @@ enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
+/// Which database a command works on that needs no other setting of the service.
+#[derive(Args, Debug)]
+struct Database {
+    /// The SQLite file
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "URL",
+        default_value = "sqlite://data/athos.db"
+    )]
+    database_url: String,
+}
+
 #[derive(Args, Debug)]
 struct HealthcheckArgs {
     /// Where the service listens

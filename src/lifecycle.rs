@@ -1,6 +1,8 @@
 //! How the service starts and how it stops: in which order things open, and in which they close so that nothing that
 //! was acknowledged, claimed or begun is left hanging.
 
+mod upkeep;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,11 +37,6 @@ use crate::worker::retention::Retention;
 const DRAIN: Duration = Duration::from_secs(15);
 /// Connections to the metrics: a few scrapers'.
 const ADMIN_CONNECTIONS: usize = 64;
-/// Before a task that panicked starts again: it may panic at once.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How often gauges are set and idle memory is given back.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
 /// What a service is started with beside its configuration.
 pub struct Options {
     /// The time.
@@ -160,9 +157,9 @@ impl Service {
             shutdown: shutdown.clone(),
         });
         let house = (state.clone(), metrics.clone());
-        tokio::spawn(keep_up(shutdown.clone(), RESTART_PAUSE, move || {
-            keep_house(house.0.clone(), house.1.clone())
-        }));
+        upkeep::spawn(&shutdown, move || {
+            upkeep::keep_house(house.0.clone(), house.1.clone())
+        });
         let router = http::router(state, config, options.demo);
         let serve = |name, listener, router, connections| {
             let limits = Limits {
@@ -189,23 +186,19 @@ impl Service {
         let mut running = Vec::new();
         if options.run_worker {
             let (worker, until) = (Arc::clone(&worker), shutdown.clone());
-            running.push(tokio::spawn(keep_up(
-                shutdown.clone(),
-                RESTART_PAUSE,
-                move || Arc::clone(&worker).run(until.clone()),
-            )));
+            running.push(upkeep::spawn(&shutdown, move || {
+                Arc::clone(&worker).run(until.clone())
+            }));
             let (retention, until) = (Arc::clone(&retention), shutdown.clone());
-            running.push(tokio::spawn(keep_up(
-                shutdown.clone(),
-                RESTART_PAUSE,
-                move || Arc::clone(&retention).run(until.clone()),
-            )));
+            running.push(upkeep::spawn(&shutdown, move || {
+                Arc::clone(&retention).run(until.clone())
+            }));
             running.extend(reconcilers.iter().map(|reconciler| {
                 let (reconciler, until) = (Arc::clone(reconciler), shutdown.clone());
                 let every = config.reconcile_every;
-                tokio::spawn(keep_up(shutdown.clone(), RESTART_PAUSE, move || {
+                upkeep::spawn(&shutdown, move || {
                     Arc::clone(&reconciler).run(every, until.clone())
-                }))
+                })
             }));
         }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
@@ -319,54 +312,6 @@ fn admin_router(metrics: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(render))
 }
 
-/// Runs a task to its end, and anew when it panics: what it works on is in the store, as after a crash of the process.
-async fn keep_up<T>(shutdown: CancellationToken, pause: Duration, mut task: impl FnMut() -> T)
-where
-    T: Future<Output = ()> + Send + 'static,
-{
-    while let Err(error) = tokio::spawn(task()).await {
-        tracing::error!(%error, "a task panicked; it starts again");
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-/// Sets the gauges and gives idle memory back, until shutdown.
-async fn keep_house(state: AppState, metrics: PrometheusHandle) {
-    let mut ticks = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        tokio::select! {
-            () = state.shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        // Histograms hold every sample until somebody scrapes, or this runs.
-        metrics.run_upkeep();
-        state.mint_limit.forget_idle();
-        state.worker.record_drift().await;
-        if let Err(error) = state.credentials.note().await {
-            tracing::warn!(%error, "how secrets and keys fare could not be written");
-        }
-        state.log_limit.sum_up();
-        let paused = state.worker.gate().hold().is_some();
-        metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
-        match state.store.queue_depth().await {
-            Ok(depth) => {
-                let age = depth
-                    .oldest_received_at
-                    .map_or(Duration::ZERO, |oldest| state.clock.now().since(oldest));
-                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-                metrics::gauge!("athos_queue_waiting").set(depth.waiting as f64);
-                metrics::gauge!("athos_queue_oldest_age_seconds").set(age.as_secs_f64());
-                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-                metrics::gauge!("athos_events_dead").set(depth.dead as f64);
-            }
-            Err(error) => tracing::warn!(%error, "the queue's depth cannot be read"),
-        }
-    }
-}
-
 /// Returns when the process is asked to stop: SIGTERM, or Ctrl-C.
 ///
 /// # Errors
@@ -377,33 +322,5 @@ pub async fn asked_to_stop() -> io::Result<()> {
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    #[tokio::test]
-    async fn a_task_that_panics_starts_again_until_it_ends_well() {
-        let starts = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&starts);
-        keep_up(CancellationToken::new(), Duration::ZERO, move || {
-            let nth = counted.fetch_add(1, Ordering::Relaxed);
-            async move { assert!(nth >= 2, "a fault of ours") }
-        })
-        .await;
-        assert_eq!(starts.load(Ordering::Relaxed), 3);
-    }
-
-    #[tokio::test]
-    async fn at_shutdown_nothing_starts_again() {
-        let shutdown = CancellationToken::new();
-        shutdown.cancel();
-        keep_up(shutdown, Duration::MAX, || async {
-            panic!("a fault of ours")
-        })
-        .await;
     }
 }

@@ -77,6 +77,30 @@ pub struct ContractInForce {
     pub why: Why,
 }
 
+impl ContractInForce {
+    /// What is in force: what is pinned, else what was learnt last, else the default.
+    #[must_use]
+    pub fn of(pinned: Option<Generation>, learnt: Option<&LearntContract>) -> Self {
+        match (pinned, learnt) {
+            (Some(generation), _) => Self {
+                generation,
+                why: Why::Pinned,
+            },
+            (None, Some(learnt)) => Self {
+                generation: learnt.generation,
+                why: Why::Learnt {
+                    at: learnt.at,
+                    from: learnt.from.clone(),
+                },
+            },
+            (None, None) => Self {
+                generation: Generation::DEFAULT,
+                why: Why::Default,
+            },
+        }
+    }
+}
+
 /// Why a generation is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -91,28 +115,6 @@ pub enum Why {
     },
     /// Nothing has been learnt yet.
     Default,
-}
-
-/// What is in force: what is pinned, else what was learnt last, else the default.
-#[must_use]
-pub fn in_force(pinned: Option<Generation>, learnt: Option<&LearntContract>) -> ContractInForce {
-    match (pinned, learnt) {
-        (Some(generation), _) => ContractInForce {
-            generation,
-            why: Why::Pinned,
-        },
-        (None, Some(learnt)) => ContractInForce {
-            generation: learnt.generation,
-            why: Why::Learnt {
-                at: learnt.at,
-                from: learnt.from.clone(),
-            },
-        },
-        (None, None) => ContractInForce {
-            generation: Generation::DEFAULT,
-            why: Why::Default,
-        },
-    }
 }
 
 impl fmt::Display for ContractInForce {
@@ -182,7 +184,7 @@ mod tests {
             at: Timestamp::from_millis(0),
             from: "a token that was minted".to_owned(),
         };
-        let said = |pinned, learnt| in_force(pinned, learnt).to_string();
+        let said = |pinned, learnt| ContractInForce::of(pinned, learnt).to_string();
         assert_eq!(
             said(Some(Generation::External), Some(&learnt)),
             "external (pinned by ATHOS_CONTRACT)"

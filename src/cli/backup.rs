@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use crate::store::{Step, back_up};
 
+use super::Database;
+
 /// Flags of `backup`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
@@ -16,21 +18,16 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
 
-    /// The SQLite file
-    #[arg(
-        long,
-        env,
-        value_name = "URL",
-        default_value = "sqlite://data/athos.db"
-    )]
-    database_url: String,
+    #[command(flatten)]
+    database: Database,
 }
 
 /// Makes it, and says on `out` what is in it.
 pub(super) async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut told = io::stderr();
-    let backup = back_up(&args.database_url, &args.file, args.force, |step| {
+    let database = &args.database.database_url;
+    let backup = back_up(database, &args.file, args.force, |step| {
         // Progress is for people; that nobody sees it is no reason to stop.
         let _ = match step {
             Step::Copying { bytes, of } => writeln!(

@@ -12,7 +12,7 @@ use crate::store::{
     Actor, EventFilter, EventRow, EventVerdict, Origin, Replay, SqliteStore, Store, StoredEvent,
 };
 
-use super::Misconfigured;
+use super::{Database, Misconfigured};
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
@@ -23,15 +23,8 @@ pub(super) struct Args {
     #[command(subcommand)]
     what: What,
 
-    /// The SQLite file
-    #[arg(
-        long,
-        env,
-        global = true,
-        value_name = "URL",
-        default_value = "sqlite://data/athos.db"
-    )]
-    database_url: String,
+    #[command(flatten)]
+    database: Database,
 
     /// Print JSON, one object a line
     #[arg(long, global = true)]
@@ -105,7 +98,7 @@ fn word<T: std::str::FromStr<Err = UnknownWord>>(text: &str) -> Result<T, Unknow
 
 /// Does what is asked, and prints it on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
-    let store = SqliteStore::open(&args.database_url).await?;
+    let store = SqliteStore::open(&args.database.database_url).await?;
     let done = match &args.what {
         What::List(list) => list_events(&store, list, args.json, out).await,
         What::Show { id } => show_event(&store, *id, args.json, out).await,

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::model::RepId;
 use crate::store::{Actor, ErasedRows, SqliteStore, Store};
 
-use super::Misconfigured;
+use super::{Database, Misconfigured};
 
 /// How often, and how long, to try to empty the log while others read.
 const TRIES: u32 = 10;
@@ -23,15 +23,8 @@ pub(super) struct Args {
     #[command(subcommand)]
     what: What,
 
-    /// The SQLite file
-    #[arg(
-        long,
-        env,
-        global = true,
-        value_name = "URL",
-        default_value = "sqlite://data/athos.db"
-    )]
-    database_url: String,
+    #[command(flatten)]
+    database: Database,
 
     /// Print JSON
     #[arg(long, global = true)]
@@ -68,7 +61,7 @@ pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> any
         let why = "this removes data for good: look with --dry-run first, then say --yes";
         return Err(Misconfigured(why.to_owned()).into());
     }
-    let store = SqliteStore::open(&args.database_url).await?;
+    let store = SqliteStore::open(&args.database.database_url).await?;
     let done = delete_rep(&store, delete, clock, args.json, out).await;
     store.close().await;
     done

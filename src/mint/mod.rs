@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::timeout;
 
-use crate::athos::contract::{self, ContractInForce, Generation, LearntContract, Proof, judge};
+use crate::athos::contract::{ContractInForce, Generation, LearntContract, Proof, judge};
 use crate::athos::types::{MintBody, SessionToken};
 use crate::athos::{self, ANSWER_DEADLINE, Refusal};
 use crate::clock::Clock;
@@ -93,7 +93,7 @@ impl Minter {
     /// The generation in force, and why.
     pub fn in_force(&self) -> ContractInForce {
         let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        contract::in_force(self.pinned, learnt.as_ref())
+        ContractInForce::of(self.pinned, learnt.as_ref())
     }
 
     /// Mints a token, within the time that an answer may take in all.
@@ -164,7 +164,7 @@ impl Minter {
     /// Takes note that `to` is spoken and `from` is not, unless another mint has found out more in the meantime.
     async fn switch(&self, from: Generation, to: Generation, by: &'static str) {
         let is_news = |learnt: &Option<LearntContract>| {
-            contract::in_force(None, learnt.as_ref()).generation == from
+            ContractInForce::of(None, learnt.as_ref()).generation == from
         };
         if self.learn(to, by, is_news).await {
             tracing::warn!(

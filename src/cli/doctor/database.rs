@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::DEADLINE;
 use super::finding::{Bytes, Finding, Span};
-use crate::athos::contract::in_force;
+use crate::athos::contract::ContractInForce;
 use crate::athos::signature::fingerprint;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -256,7 +256,7 @@ fn secrets(config: &Config, contents: &Contents, now: Timestamp) -> Vec<Finding>
 
 fn contract(config: &Config, contents: &Contents) -> Finding {
     let pinned = config.athos_contract.pinned();
-    let in_force = in_force(pinned, contents.learnt_contract.as_ref());
+    let in_force = ContractInForce::of(pinned, contents.learnt_contract.as_ref());
     Finding::ok("contract", in_force.to_string())
 }
 

@@ -40,6 +40,7 @@ use super::{
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
+use privacy::person::Person;
 use privacy::{erase, purge};
 use writer::Writer;
 
@@ -335,7 +336,7 @@ impl Store for SqliteStore {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
-            person: erase::Person::find(&self.readers, rep.as_str()).await?,
+            person: Person::find(&self.readers, rep.as_str()).await?,
             actor,
             now,
         };
