@@ -13,7 +13,6 @@ use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +22,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{Credentials, Replaced};
 use crate::http::{
-    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Shared,
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Places,
+    Shared,
 };
 use crate::in_force::InForce;
 use crate::mint::Minter;
@@ -149,7 +149,7 @@ impl Service {
             mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
             log_limit: LogLimit::default(),
             // The other half of the connections is for requests, which end.
-            streams: Arc::new(Semaphore::new((connections / 2).max(1))),
+            streams: Places::new((connections / 2).max(1)),
             deadlines: options.deadlines,
             worker: Arc::clone(&worker),
             retention: Arc::clone(&retention),

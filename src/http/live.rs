@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -12,13 +11,14 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
+use super::places::Place;
 use super::state::AppState;
 use crate::model::{CallStatus, Scope, Timestamp, plain};
 use crate::store::CallChange;
@@ -60,7 +60,7 @@ struct CallChanged {
     responses(
         (status = 200, body = CallChanged, content_type = "text/event-stream"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 503, body = ErrorEnvelope, description = "TOO_MANY_STREAMS: half of MAX_CONNECTIONS"),
+        (status = 503, body = ErrorEnvelope, description = "TOO_MANY_STREAMS: half of MAX_CONNECTIONS, and 32 of one person"),
     ),
     security(("bearer" = [])),
 )]
@@ -69,9 +69,11 @@ async fn stream_changes(
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    let place = Arc::clone(&state.streams)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::TooManyStreams)?;
+    let person = match &caller {
+        Caller::User(user) => Some(&user.rep),
+        Caller::Service => None,
+    };
+    let place = state.streams.take(person).ok_or(ApiError::TooManyStreams)?;
     // Subscribed before the revision is read: a change in between still wakes the stream.
     let wakeups = state.store.changes();
     let latest = state.store.latest_rev().await?;
@@ -114,7 +116,7 @@ struct Watcher {
     rev: i64,
     wakeups: watch::Receiver<u64>,
     unsent: VecDeque<CallChange>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Watcher {

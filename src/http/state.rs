@@ -3,11 +3,11 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Authenticator;
+use super::places::Places;
 use super::rate_limit::{LogLimit, MintLimit};
 use super::server::Deadlines;
 use crate::athos;
@@ -42,7 +42,7 @@ pub struct Shared {
     /// Refusals that are logged.
     pub log_limit: LogLimit,
     /// Places for live streams.
-    pub streams: Arc<Semaphore>,
+    pub streams: Arc<Places>,
     /// How long clients may keep us waiting.
     pub deadlines: Deadlines,
     /// For its gate and its heartbeat.

@@ -201,9 +201,12 @@ fn a_port_in_use_and_a_database_that_cannot_be_are_clear_messages() {
 fn the_database_is_for_its_own_user_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let database = [("DATABASE_URL", "sqlite://data/athos.db")];
-    let listed = command(folder.path(), &["events", "list"], &database).output();
-    assert!(listed.unwrap().status.success());
+    let free = "127.0.0.1:0";
+    let demo = ["demo", "--bind", free, "--simulator-bind", free];
+    let demo = [&demo[..], &["--database", "data/athos.db"]].concat();
+    let mut demo = Running::start(command(folder.path(), &demo, &[]));
+    let mut lines = demo.out.by_ref().lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "ready"));
     for (made, mode) in [("data", 0o700), ("data/athos.db", 0o600)] {
         let made = folder.path().join(made).metadata().unwrap();
         assert_eq!(made.permissions().mode() & 0o777, mode, "{made:?}");

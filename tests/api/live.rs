@@ -39,6 +39,19 @@ async fn a_stream_tells_each_reader_of_their_calls_only() {
 }
 
 #[tokio::test]
+async fn a_person_with_many_streams_leaves_room_for_others() {
+    let app = TestApp::start().await;
+    let [rep_1, rep_2] = ["rep_1", "rep_2"].map(|rep| app.rep(rep, "agency_1"));
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        open.push(app.live(&rep_1, None).await);
+    }
+    let one_more = app.get("/athos/live", &rep_1).await;
+    one_more.refused(503, "TOO_MANY_STREAMS");
+    open.push(app.live(&rep_2, None).await);
+}
+
+#[tokio::test]
 async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
     let app = TestApp::start().await;
     let service = app.secrets.service.clone();

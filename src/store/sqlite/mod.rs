@@ -21,7 +21,6 @@ mod writer;
 
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -39,6 +38,7 @@ use super::{
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
+use privacy::person::Person;
 use privacy::{erase, purge};
 use writer::Writer;
 
@@ -74,7 +74,7 @@ impl SqliteStore {
     pub async fn open(url: &str) -> anyhow::Result<Self> {
         let options = open::options(url)?;
         let file = options.get_filename().to_owned();
-        open::create_folder(&file)?;
+        open::create(&file)?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -343,7 +343,7 @@ impl Store for SqliteStore {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
-            person: erase::Person::find(&self.readers, rep.as_str()).await?,
+            person: Person::find(&self.readers, rep.as_str()).await?,
             actor,
             now,
         };

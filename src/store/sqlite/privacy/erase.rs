@@ -1,69 +1,20 @@
 //! The erasure of a rep, in steps that each hold the writer for moments. First it is written down, with what must not
 //! come back; then rows go batch by batch. Whoever finds one that has begun, after a crash or hours later, goes on.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
-use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::writer::{Operation, Writer};
-use super::erased::{self, Hash};
-use super::push_ids;
-use crate::athos::types;
+use super::person::{Page, Person, find_calls, to_json};
+use super::{erased, push_ids};
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
 /// Calls of one batch; each may have pages of transcript, which are overwritten.
 const CALLS: usize = 100;
-/// Events looked through at a time.
-const EVENTS: u32 = 500;
 /// Mints of one batch.
 const MINTS: u32 = 500;
-
-/// All ids of one person.
-pub(in crate::store::sqlite) struct Person {
-    reps: Vec<String>,
-    athos_reps: Vec<String>,
-}
-
-impl Person {
-    /// Everyone's ids that belong to `id`, which is ours or Athos's.
-    pub(in crate::store::sqlite) async fn find(
-        readers: &SqlitePool,
-        id: &str,
-    ) -> StoreResult<Self> {
-        let mut reps: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT rep FROM calls WHERE athos_rep = ?1 AND rep IS NOT NULL \
-             UNION SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1",
-        )
-        .bind(id)
-        .fetch_all(readers)
-        .await?;
-        reps.push(id.to_owned());
-        let mut athos_reps: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT athos_rep FROM calls \
-             WHERE rep IN (SELECT value FROM json_each(?1)) AND athos_rep IS NOT NULL \
-             UNION SELECT athos_id FROM identities \
-             WHERE kind = 'rep' AND our_id IN (SELECT value FROM json_each(?1))",
-        )
-        .bind(to_json(&reps))
-        .fetch_all(readers)
-        .await?;
-        athos_reps.push(id.to_owned());
-        Ok(Self { reps, athos_reps })
-    }
-
-    fn ids(&self) -> HashSet<&str> {
-        let all = self.reps.iter().chain(&self.athos_reps);
-        all.map(String::as_str).collect()
-    }
-}
-
-fn to_json(ids: &[String]) -> String {
-    Value::from(ids).to_string()
-}
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
     serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()))
@@ -475,160 +426,4 @@ async fn count_rows(readers: &SqlitePool, sql: &'static str, ids: &[i64]) -> Sto
     push_ids(&mut sql, ids);
     let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
     Ok(count.unsigned_abs())
-}
-
-/// The calls of a person that began until then: our id decides whose a call is where there is one.
-async fn find_calls(
-    readers: &SqlitePool,
-    person: &Person,
-    until: i64,
-) -> StoreResult<Vec<(i64, String)>> {
-    let calls = sqlx::query_as(
-        "SELECT seq, id FROM calls \
-         WHERE (rep IN (SELECT value FROM json_each(?)) \
-                OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?)))) \
-           AND coalesce(started_at, sort_at) <= ?",
-    )
-    .bind(to_json(&person.reps))
-    .bind(to_json(&person.athos_reps))
-    .bind(until)
-    .fetch_all(readers)
-    .await?;
-    Ok(calls)
-}
-
-struct Event {
-    id: i64,
-    call_id: Option<String>,
-    received_at: i64,
-    body: Vec<u8>,
-}
-
-/// Some events, to be looked through.
-struct Page(Vec<Event>);
-
-impl Page {
-    async fn read(readers: &SqlitePool, after: i64) -> StoreResult<Self> {
-        let rows = sqlx::query(
-            "SELECT id, call_id, received_at, body FROM events WHERE id > ? ORDER BY id LIMIT ?",
-        )
-        .bind(after)
-        .bind(EVENTS)
-        .fetch_all(readers)
-        .await?;
-        let events = rows.iter().map(|row| Event {
-            id: row.get("id"),
-            call_id: row.get("call_id"),
-            received_at: row.get("received_at"),
-            body: row.get("body"),
-        });
-        Ok(Self(events.collect()))
-    }
-
-    fn last(&self) -> Option<i64> {
-        Some(self.0.last()?.id)
-    }
-
-    /// Of the calls that these events are about, those that were erased.
-    async fn erased(&self, readers: &SqlitePool) -> StoreResult<HashSet<Hash>> {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash FROM erased WHERE hash IN (");
-        let mut list = sql.separated(", ");
-        for id in self.0.iter().filter_map(|event| event.call_id.as_deref()) {
-            list.push_bind(erased::hash_of_call(id).to_vec());
-        }
-        sql.push(")");
-        let found: Vec<Vec<u8>> = sql.build_query_scalar().fetch_all(readers).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|hash| hash.try_into().ok())
-            .collect())
-    }
-
-    /// Those about a call of `calls`, or that name the person and came in until then.
-    fn concerning(&self, person: &Person, until: i64, calls: &HashSet<Hash>) -> Vec<i64> {
-        let concerns = |event: &&Event| {
-            let call = event.call_id.as_deref().map(erased::hash_of_call);
-            call.is_some_and(|call| calls.contains(&call))
-                || (event.received_at <= until && names(&event.body, person))
-        };
-        self.0
-            .iter()
-            .filter(concerns)
-            .map(|event| event.id)
-            .collect()
-    }
-}
-
-/// Whether a body names one of these ids: as whose call it is, or, where it is nothing we understand, as a word anywhere.
-fn names(body: &[u8], person: &Person) -> bool {
-    if let Ok(said) = types::read_event(body) {
-        return match (said.identity.rep, said.identity.athos_rep) {
-            (Some(rep), _) => person.reps.contains(&rep),
-            (None, Some(athos_rep)) => person.athos_reps.contains(&athos_rep),
-            (None, None) => false,
-        };
-    }
-    let ids = person.ids();
-    match serde_json::from_slice::<Value>(body) {
-        Ok(value) => is_word_within(&value, &ids),
-        Err(_) => is_word(&String::from_utf8_lossy(body), &ids),
-    }
-}
-
-fn is_word_within(value: &Value, ids: &HashSet<&str>) -> bool {
-    match value {
-        Value::String(text) => is_word(text, ids),
-        Value::Array(items) => items.iter().any(|item| is_word_within(item, ids)),
-        Value::Object(fields) => fields.values().any(|value| is_word_within(value, ids)),
-        Value::Number(number) => ids.contains(&*number.to_string()),
-        _ => false,
-    }
-}
-
-fn is_word(text: &str, ids: &HashSet<&str>) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    ids.iter().any(|id| {
-        text.match_indices(id).any(|(at, _)| {
-            let before = text[..at].chars().next_back();
-            let after = text[at + id.len()..].chars().next();
-            !before.is_some_and(is_part) && !after.is_some_and(is_part)
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_names_whose_call_it_is_or_an_id_as_a_word() {
-        let person = Person {
-            reps: vec!["rep_1".to_owned(), "roleplay".to_owned()],
-            athos_reps: vec!["athos_agent_x".to_owned()],
-        };
-        let scored = |ids: &str| {
-            format!(
-                r#"{{"event":"call.scored","success":true,"callId":"c","source":"roleplay",{ids}}}"#
-            )
-        };
-        for body in [
-            scored(r#""externalUserId":"rep_1""#),
-            scored(r#""platformAgentId":"\u0072ep_1","agentId":"athos_agent_y""#),
-            scored(r#""platformAgentId":null,"agentId":"athos_agent_x""#),
-            r#"{"event":"call.other","deep":[{"agentId":"athos_agent_x"}]}"#.to_owned(),
-            r#"{"note":"about rep_1."}"#.to_owned(),
-            "not JSON, of rep_1.".to_owned(),
-        ] {
-            assert!(names(body.as_bytes(), &person), "{body}");
-        }
-        for body in [
-            scored(r#""externalUserId":"rep_12""#),
-            scored(r#""platformAgentId":"rep_2","agentId":"athos_agent_x""#),
-            r#"{"externalUserId":"rep_12"}"#.to_owned(),
-            "not JSON, of rep_12 and my-rep_1".to_owned(),
-            String::new(),
-        ] {
-            assert!(!names(body.as_bytes(), &person), "{body}");
-        }
-    }
 }

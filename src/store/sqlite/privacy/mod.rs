@@ -3,6 +3,7 @@
 
 pub(super) mod erase;
 pub(super) mod erased;
+pub(super) mod person;
 pub(super) mod purge;
 
 use std::time::Duration;

@@ -1,0 +1,97 @@
+//! Places for live streams: so many in all, since requests need connections too, and so many for one person, who could
+//! else take everybody's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::model::PlatformId;
+
+/// Most streams of one person: one for each tab, in more than one browser.
+const MOST_OF_ONE: usize = 32;
+
+/// The places there are.
+#[derive(Debug)]
+pub struct Places {
+    all: Arc<Semaphore>,
+    taken: Mutex<HashMap<PlatformId, usize>>,
+}
+
+impl Places {
+    /// So many in all.
+    #[must_use]
+    pub fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self {
+            all: Arc::new(Semaphore::new(count)),
+            taken: Mutex::default(),
+        })
+    }
+
+    /// Takes one, if there is one; other backends, which are nobody, may have all of them.
+    pub(super) fn take(self: &Arc<Self>, person: Option<&PlatformId>) -> Option<Place> {
+        let one_of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        if let Some(person) = person {
+            let mut taken = self.taken();
+            let count = taken.entry(person.clone()).or_default();
+            if *count >= MOST_OF_ONE {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place {
+            places: Arc::clone(self),
+            person: person.cloned(),
+            _one_of_all: one_of_all,
+        })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<PlatformId, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One place; dropped, it is free again.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    person: Option<PlatformId>,
+    _one_of_all: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(person) = &self.person else { return };
+        let mut taken = self.places.taken();
+        if let Some(count) = taken.get_mut(person) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(person);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_all_places_but_other_backends_and_each_is_free_again_after_use() {
+        let places = Places::new(MOST_OF_ONE + 2);
+        let [rep_1, rep_2] = ["rep_1", "rep_2"].map(|id| PlatformId::new(id).unwrap());
+        let mut held: Vec<_> = (0..MOST_OF_ONE)
+            .map(|_| places.take(Some(&rep_1)).unwrap())
+            .collect();
+        assert!(places.take(Some(&rep_1)).is_none());
+        let other = places.take(Some(&rep_2)).unwrap();
+        held.pop();
+        held.push(places.take(Some(&rep_1)).unwrap());
+        let service = places.take(None).unwrap();
+        assert!(places.take(Some(&rep_2)).is_none(), "none are left");
+        drop((held, other, service));
+        assert!(places.taken().is_empty());
+        let all: Vec<_> = (0..MOST_OF_ONE + 2).map(|_| places.take(None)).collect();
+        assert!(all.iter().all(Option::is_some));
+    }
+}
