@@ -77,7 +77,7 @@ impl SqliteStore {
         let options = SqliteConnectOptions::from_str(url)
             .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))?;
         let file = options.get_filename().to_owned();
-        open::create(&file)?;
+        open::create_folder(&file)?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
