@@ -74,7 +74,7 @@ impl SqliteStore {
     pub async fn open(url: &str) -> anyhow::Result<Self> {
         let options = open::options(url)?;
         let file = options.get_filename().to_owned();
-        open::create(&file)?;
+        open::create_folder(&file)?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)

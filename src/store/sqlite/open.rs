@@ -1,8 +1,6 @@
 //! What a database must be to be opened: a file that keeps what is written, that may be written, and that is whole. Who
 //! starts the service is told what to do when it is not.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -60,26 +58,12 @@ pub(super) fn existing(file: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Creates the file, if it is not there, with its folder. What people say in calls is in it, so it is for its owner only;
-/// SQLite gives the files beside it the same mode.
-pub(super) fn create(file: &Path) -> anyhow::Result<()> {
-    if let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create the database's folder {}", folder.display()))?;
+pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the database's folder {}", folder.display())),
+        _ => Ok(()),
     }
-    // The driver has names of this kind for databases in memory.
-    if !file.to_string_lossy().starts_with("file:") {
-        // Where this fails, so does SQLite, and then that is told.
-        let _ = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(file);
-    }
-    Ok(())
 }
 
 /// What was opened must be whole, as far as a short look tells, and writable.
@@ -280,20 +264,6 @@ mod tests {
         spoil(&folder, 40);
         let error = look_through(&mut open().await, 0).await.unwrap_err();
         assert_eq!(Cause::of(&error), Cause::Damage, "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_new_database_is_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&url(&folder)).await.unwrap();
-        fill(&store).await;
-        for suffix in ["", "-wal", "-shm"] {
-            let file = folder.path().join(format!("athos.db{suffix}"));
-            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{suffix}");
-        }
-        store.close().await;
     }
 
     #[tokio::test]
