@@ -91,7 +91,7 @@ impl SqliteStore {
             .pragma("cache_size", WRITER_CACHE_KIB)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let explain = |error| open::explain(error, &file);
-        let mut connection = writing.connect().await.map_err(explain)?;
+        let mut connection = open::connect(&writing).await.map_err(explain)?;
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
         open::migrate(&mut connection, &file).await?;

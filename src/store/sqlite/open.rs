@@ -3,19 +3,37 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 
-use super::MIGRATIONS;
+use super::{BUSY_TIMEOUT, MIGRATIONS};
 use crate::config::Misconfigured;
 use crate::store::error::Cause;
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
 const WHOLE_UP_TO_BYTES: u64 = 32 << 20;
+
+/// How soon to connect again.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite then
+/// says to one of them that it is locked, without having waited, and that one begins again.
+pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let started = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if Cause::of(&error) == Cause::Busy && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            connected => return connected,
+        }
+    }
+}
 
 /// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
 pub(super) async fn check_durable(
