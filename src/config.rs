@@ -33,6 +33,7 @@ pub struct Misconfigured(pub String);
 
 /// Settings of the service. Each is an environment variable (also from `.env`) and a flag; a flag wins.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Settings (also environment variables, and lines of .env)")]
 pub struct Config {
     /// API key (`ath_live_…`); several, comma-separated, are tried in order when one is refused
     #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "KEY")]
@@ -47,6 +48,7 @@ pub struct Config {
         long,
         env,
         value_name = "URL",
+        value_parser = url,
         default_value = "https://app.useathos.ai/api/external/v1"
     )]
     pub athos_base_url: Url,
@@ -68,7 +70,7 @@ pub struct Config {
     pub admin_addr: SocketAddr,
 
     /// Where browsers and Athos reach the service, for example <https://practice.example.com>
-    #[arg(long, env, value_name = "URL")]
+    #[arg(long, env, value_name = "URL", value_parser = url)]
     pub public_url: Option<Url>,
 
     /// The SQLite file; it and its folder are created when missing
@@ -85,7 +87,7 @@ pub struct Config {
     pub auth_jwt_secret: Option<SecretString>,
 
     /// Verify callers' JWTs with the keys published here (RS256, ES256, EdDSA and kin)
-    #[arg(long, env, value_name = "URL")]
+    #[arg(long, env, value_name = "URL", value_parser = url)]
     pub auth_jwks_url: Option<Url>,
 
     /// Verify callers' JWTs with this public key: PEM, line breaks may be written `\n`
@@ -157,11 +159,11 @@ pub struct Config {
     pub frame_ancestors: Vec<String>,
 
     /// Where the page loads Athos's browser SDK from; without it, the copy in `static/vendor/`, else a public CDN
-    #[arg(long, env, value_name = "URL")]
+    #[arg(long, env, value_name = "URL", value_parser = url)]
     pub athos_sdk_url: Option<Url>,
 
     /// Connections held at the same time; beyond it, those that have waited longest for a request make room
-    #[arg(long, env, value_name = "COUNT", default_value = "2048")]
+    #[arg(long, env, value_name = "COUNT", value_parser = at_least_one, default_value = "2048")]
     pub max_connections: NonZeroU32,
 
     /// Proxies in front of the service, addresses or ranges, comma-separated: their `X-Forwarded-For` says who the client
@@ -170,11 +172,11 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
 
     /// Session tokens a rep may ask for in a minute
-    #[arg(long, env, value_name = "COUNT", default_value = "10")]
+    #[arg(long, env, value_name = "COUNT", value_parser = at_least_one, default_value = "10")]
     pub mint_limit_per_rep: NonZeroU32,
 
     /// Calls fetched from Athos at the same time
-    #[arg(long, env, value_name = "COUNT", default_value = "8")]
+    #[arg(long, env, value_name = "COUNT", value_parser = at_least_one, default_value = "8")]
     pub fetch_concurrency: NonZeroU32,
 
     /// Whose calls are looked for in Athos's lists: `roleplay`, `real_call`, or both, comma-separated
@@ -194,7 +196,7 @@ pub struct Config {
     pub real_call_longest: Duration,
 
     /// Remove transcripts and raw bodies after so many days, and keep the scores; without it, nothing is removed
-    #[arg(long, env, value_name = "DAYS")]
+    #[arg(long, env, value_name = "DAYS", value_parser = at_least_one)]
     pub retention_days: Option<NonZeroU32>,
 
     /// Keep what was said in calls; with `false`, no transcript or quote is ever written, scores and feedback are
@@ -244,6 +246,16 @@ pub enum LogFormat {
 )]
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text.trim()))
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let url = text.trim().parse();
+    url.map_err(|error| format!("not a whole URL, such as https://app.example.com ({error})"))
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.trim().parse();
+    number.map_err(|_| "not a whole number, of at least 1".to_owned())
 }
 
 /// A source of calls by its name, also for `reconcile --source`.

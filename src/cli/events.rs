@@ -98,7 +98,7 @@ fn word<T: std::str::FromStr<Err = UnknownWord>>(text: &str) -> Result<T, Unknow
 
 /// Does what is asked, and prints it on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
-    let store = SqliteStore::open(&args.database.database_url).await?;
+    let store = SqliteStore::open_existing(&args.database.database_url).await?;
     let done = match &args.what {
         What::List(list) => list_events(&store, list, args.json, out).await,
         What::Show { id } => show_event(&store, *id, args.json, out).await,

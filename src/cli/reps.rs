@@ -61,7 +61,7 @@ pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> any
         let why = "this removes data for good: look with --dry-run first, then say --yes";
         return Err(Misconfigured(why.to_owned()).into());
     }
-    let store = SqliteStore::open(&args.database.database_url).await?;
+    let store = SqliteStore::open_existing(&args.database.database_url).await?;
     let done = delete_rep(&store, delete, clock, args.json, out).await;
     store.close().await;
     done

@@ -201,12 +201,50 @@ fn a_port_in_use_and_a_database_that_cannot_be_are_clear_messages() {
 fn the_database_is_for_its_own_user_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let database = [("DATABASE_URL", "sqlite://data/athos.db")];
-    let listed = command(folder.path(), &["events", "list"], &database).output();
-    assert!(listed.unwrap().status.success());
+    let free = "127.0.0.1:0";
+    let demo = ["demo", "--bind", free, "--simulator-bind", free];
+    let demo = [&demo[..], &["--database", "data/athos.db"]].concat();
+    let mut demo = Running::start(command(folder.path(), &demo, &[]));
+    let mut lines = demo.out.by_ref().lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "ready"));
     for (made, mode) in [("data", 0o700), ("data/athos.db", 0o600)] {
         let made = folder.path().join(made).metadata().unwrap();
         assert_eq!(made.permissions().mode() & 0o777, mode, "{made:?}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_is_refused_with_one_that_can() {
+    for (args, advice) in [
+        (["--public-url", "practice.example.com"], "https://"),
+        (["--retention-days", "0"], "at least 1"),
+        (["--retention-days", "30d"], "a whole number"),
+    ] {
+        let output = run(&args, &[]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(args[0]) && said.contains(advice), "{said}");
+    }
+}
+
+#[test]
+fn what_asks_about_a_database_does_not_make_an_empty_one_and_call_that_an_answer() {
+    for args in [
+        &["events", "list"][..],
+        &["events", "replay", "--state", "dead"],
+        &["reps", "delete", "rep_1", "--dry-run"],
+        &["reps", "delete", "rep_1", "--yes"],
+    ] {
+        let folder = TempDir::new().unwrap();
+        let output = command(folder.path(), args, &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let said = paragraph(&output);
+        assert!(
+            said.contains("there is no database data/athos.db"),
+            "{said}"
+        );
+        assert!(said.contains("DATABASE_URL"), "{said}");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0, "{args:?}");
     }
 }
 

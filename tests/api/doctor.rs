@@ -516,6 +516,10 @@ async fn a_proxy_that_alters_bodies_is_told_from_a_secret_that_is_not_there() {
         );
     }
 
+    deployment.app.service().worker.record_drift().await;
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("drift", "ok", "nothing that is new");
+
     let here = deployment.app.secrets.whsec.clone();
     let new = unique("whsec");
     deployment.set("ATHOS_WHSEC", &format!("{new},{here}"));

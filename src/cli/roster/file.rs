@@ -187,7 +187,7 @@ fn columns(head: &csv::StringRecord) -> Result<(Columns, Vec<String>), String> {
     let missing: Vec<_> = missing.iter().map(|(_, name)| *name).collect();
     let known: Vec<_> = COLUMNS.iter().map(|(name, _)| *name).collect();
     Err(format!(
-        "its first line has no column {}; the columns are {}",
+        "its first line has no column {}; the columns, with commas between them, are {}",
         missing.join(", and none "),
         known.join(", ")
     ))

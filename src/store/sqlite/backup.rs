@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -54,8 +53,7 @@ pub async fn back_up(
     overwrite: bool,
     mut watch: impl FnMut(Step),
 ) -> anyhow::Result<Backup> {
-    let source = SqliteConnectOptions::from_str(url)
-        .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))?;
+    let source = open::options(url)?;
     let target = Target::new(file, source.get_filename(), overwrite)?;
     let partial = target.begin()?;
     let made = async {
@@ -95,12 +93,7 @@ impl Target {
         let folder = folder
             .canonicalize()
             .with_context(|| format!("the folder {} cannot be used", folder.display()))?;
-        let Ok(source) = source.canonicalize() else {
-            bail!(
-                "there is no database {}: set DATABASE_URL to that of the service",
-                source.display()
-            );
-        };
+        let source = open::existing(source)?;
         let file = folder.join(name);
         let partial = folder.join(format!("{name}.partial"));
         let of_the_database = ["", "-wal", "-shm"];

@@ -19,10 +19,8 @@ mod tests;
 mod transaction;
 mod writer;
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -74,8 +72,7 @@ impl SqliteStore {
     /// # Errors
     /// With advice, when the file cannot be created, is not a database, or was written by a newer version.
     pub async fn open(url: &str) -> anyhow::Result<Self> {
-        let options = SqliteConnectOptions::from_str(url)
-            .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))?;
+        let options = open::options(url)?;
         let file = options.get_filename().to_owned();
         open::create_folder(&file)?;
         let options = options
@@ -94,7 +91,7 @@ impl SqliteStore {
             .pragma("cache_size", WRITER_CACHE_KIB)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let explain = |error| open::explain(error, &file);
-        let mut connection = writing.connect().await.map_err(explain)?;
+        let mut connection = open::connect(&writing).await.map_err(explain)?;
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
         open::migrate(&mut connection, &file).await?;
@@ -109,6 +106,16 @@ impl SqliteStore {
             options,
             erasing: Mutex::new(()),
         })
+    }
+
+    /// The same for a database that is there: who asks about its content in the wrong folder must not be told that there
+    /// is nothing.
+    ///
+    /// # Errors
+    /// As `open`, and when there is no such file.
+    pub async fn open_existing(url: &str) -> anyhow::Result<Self> {
+        open::existing(open::options(url)?.get_filename())?;
+        Self::open(url).await
     }
 
     /// Remembers damage that a reader came upon: it does not mend by itself.

@@ -1,19 +1,39 @@
 //! What a database must be to be opened: a file that keeps what is written, that may be written, and that is whole. Who
 //! starts the service is told what to do when it is not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sqlx::migrate::MigrateError;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 
-use super::MIGRATIONS;
+use super::{BUSY_TIMEOUT, MIGRATIONS};
 use crate::config::Misconfigured;
 use crate::store::error::Cause;
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
 const WHOLE_UP_TO_BYTES: u64 = 32 << 20;
+
+/// How soon to connect again.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite then
+/// says to one of them that it is locked, without having waited, and that one begins again.
+pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let started = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if Cause::of(&error) == Cause::Busy && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            connected => return connected,
+        }
+    }
+}
 
 /// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
 pub(super) async fn check_durable(
@@ -39,6 +59,21 @@ pub(super) async fn check_durable(
          {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
     ))
     .into())
+}
+
+pub(super) fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
+    SqliteConnectOptions::from_str(url)
+        .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))
+}
+
+/// The whole path of a database that is there.
+pub(super) fn existing(file: &Path) -> anyhow::Result<PathBuf> {
+    file.canonicalize().map_err(|_| {
+        anyhow::anyhow!(
+            "there is no database {}: set DATABASE_URL to that of the service",
+            file.display()
+        )
+    })
 }
 
 pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
