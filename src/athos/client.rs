@@ -192,8 +192,15 @@ impl Client {
             request = request.query(&[("cursor", cursor)]);
         }
         let answer = self.send(request).await?;
-        let (calls, next_cursor) =
+        let (calls, unreadable, next_cursor) =
             types::read_list(&answer.body, &self.drift).map_err(|why| answer.unreadable(&why))?;
+        if unreadable > 0 {
+            tracing::warn!(
+                rows = unreadable,
+                athos_request_id = answer.request_id,
+                "Athos lists calls without a usable id; they are left out"
+            );
+        }
         Ok(Page { calls, next_cursor })
     }
 

@@ -1,12 +1,16 @@
 //! What answers carry for browsers: who may read them, where they may be shown, and that they are not to be kept. A
 //! resource that needs another value sets it itself. No value is taken from a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
+use axum::http::header::Entry;
 use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::live;
 use super::observe::REQUEST_ID;
@@ -21,46 +25,50 @@ const ONLY_BY_TLS: &str = "max-age=31536000";
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// Gives every answer of `routes` these headers, errors too.
+/// Gives every answer of `routes` these headers, errors too. One layer for all of them: each costs every request.
 pub(super) fn protect(routes: Router<AppState>, config: &Config) -> Router<AppState> {
     let is_embedded = !config.cors_origins.is_empty();
     let by_tls = config
         .public_url
         .as_ref()
         .is_some_and(|url| url.scheme() == "https");
-    let routes = if is_embedded {
-        routes.layer(cors(&config.cors_origins))
-    } else {
-        routes
-    };
-    let routes = if by_tls {
-        routes.layer(default_header(
-            header::STRICT_TRANSPORT_SECURITY,
-            ONLY_BY_TLS,
-        ))
-    } else {
-        routes
-    };
     // A page that embeds ours plays recordings in an <audio>, which asks without CORS.
     let resources = if is_embedded {
         "cross-origin"
     } else {
         "same-origin"
     };
-    routes
-        .layer(default_header(header::CACHE_CONTROL, "no-store"))
-        .layer(default_header(
-            header::CONTENT_SECURITY_POLICY,
-            CONTENT_SECURITY_POLICY,
-        ))
-        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(default_header(RESOURCE_POLICY, resources))
-        .layer(default_header(OPENER_POLICY, "same-origin"))
+    let mut defaults = vec![
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (RESOURCE_POLICY, resources),
+        (OPENER_POLICY, "same-origin"),
+    ];
+    if by_tls {
+        defaults.push((header::STRICT_TRANSPORT_SECURITY, ONLY_BY_TLS));
+    }
+    let routes = if is_embedded {
+        routes.layer(cors(&config.cors_origins))
+    } else {
+        routes
+    };
+    routes.layer(map_response_with_state(Defaults(defaults.into()), add))
 }
 
-fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+/// Headers, and what they say unless a resource says otherwise.
+#[derive(Clone)]
+struct Defaults(Arc<[(HeaderName, &'static str)]>);
+
+async fn add(State(Defaults(defaults)): State<Defaults>, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in &*defaults {
+        if let Entry::Vacant(missing) = headers.entry(name) {
+            missing.insert(HeaderValue::from_static(value));
+        }
+    }
+    response
 }
 
 /// Pages of exactly these origins may call with credentials.

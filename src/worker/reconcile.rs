@@ -24,6 +24,8 @@ pub use report::{Asked, Ended, Progress, Reading, Tally, Window};
 const WEBHOOK_UNDER_WAY: Duration = Duration::from_secs(30);
 /// How far Athos's clock may be ahead of ours before that means that ours is wrong: as far as a webhook's may.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+/// Most pages of one run, which is ten million calls: a list that never ends must not be read for ever.
+const MOST_PAGES: u32 = 100_000;
 /// Soonest look after one that the gate turned away.
 const SOONEST_RETURN: Duration = Duration::from_secs(1);
 
@@ -248,6 +250,9 @@ impl Reconciler {
             };
             if !cursors.insert(next.clone()) {
                 return failed("Athos's list led back to a page it gave before".to_owned());
+            }
+            if tally.pages >= MOST_PAGES {
+                return failed(format!("Athos's list has no end after {MOST_PAGES} pages"));
             }
             if let Some(hold) = self.gate.hold() {
                 return failed(format!("asking Athos is paused: {}", hold.reason));

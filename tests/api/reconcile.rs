@@ -255,6 +255,36 @@ async fn a_list_that_leads_in_a_circle_ends_the_run() {
 }
 
 #[tokio::test]
+async fn a_row_that_names_no_call_keeps_no_other_away() {
+    let scored_at = "2026-06-05T14:10:00.000Z";
+    let nameless = [json!({ "id": null }), json!("what is this")];
+    let server = lists(&[&[
+        nameless[0].clone(),
+        slim("call_1", scored_at),
+        nameless[1].clone(),
+    ]])
+    .await;
+    let mut app = from_vendor(&server).await;
+    let ended = app.reconciler().run_once().await.unwrap();
+    assert!(
+        matches!(&ended, Ended::Completed(tally) if tally.repaired == 1),
+        "{ended:?}"
+    );
+    app.leaves(Left {
+        waiting: 1,
+        dead: 0,
+    });
+    // But a page of nothing else is not read as an empty one.
+    let server = lists(&[&nameless]).await;
+    let other = from_vendor(&server).await;
+    let ended = other.reconciler().run_once().await.unwrap();
+    assert!(
+        matches!(&ended, Ended::Failed(_, why) if why.contains("none of its rows")),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_call_that_was_scored_again_comes_in_again_once() {
     let early = "2026-06-05T14:10:00.000Z";
     let later = "2026-06-05T14:20:00.000Z";

@@ -103,12 +103,24 @@ fn read_turn(turn: Value) -> Option<Turn> {
     })
 }
 
+/// Reads a page of calls, and counts its rows that name none: one of them must not keep the others away. When none of
+/// them does, it is not a list that we know.
 pub(in crate::athos) fn read_list(
     body: &[u8],
     drift: &DriftWatch,
-) -> Result<(Vec<CallHeader>, Option<String>), String> {
+) -> Result<(Vec<CallHeader>, usize, Option<String>), String> {
     let fields = Fields::read(body)?.watched(&known::CALLS, drift);
-    fields.into_page(|row| row.call_header())
+    let (rows, next_cursor) = fields.into_page(|row| row.call_header())?;
+    let (calls, unreadable): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
+    let unreadable = unreadable.len();
+    if calls.is_empty() && unreadable > 0 {
+        return Err("none of its rows has an id".to_owned());
+    }
+    Ok((
+        calls.into_iter().flatten().collect(),
+        unreadable,
+        next_cursor,
+    ))
 }
 
 #[cfg(test)]

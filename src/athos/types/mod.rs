@@ -32,6 +32,9 @@ pub use words::without_words;
 /// one odd field must not cost us the rest.
 struct Fields(Map<String, Value>);
 
+/// A list's rows, or what is wrong with them.
+type Rows<T> = Vec<Result<T, String>>;
+
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, String> {
         match serde_json::from_slice(body) {
@@ -65,10 +68,11 @@ impl Fields {
     }
 
     /// The rows of a list, and where its next page starts.
+    /// The rows of a list, each for itself, and where the next page starts.
     fn into_page<T>(
         mut self,
         read: impl Fn(Self) -> Result<T, String>,
-    ) -> Result<(Vec<T>, Option<String>), String> {
+    ) -> Result<(Rows<T>, Option<String>), String> {
         let next_cursor = self.text("nextCursor");
         let Some(Value::Array(rows)) = self.0.remove("data") else {
             return Err("it has no list of data".to_owned());
@@ -77,7 +81,7 @@ impl Fields {
             Value::Object(fields) => read(Self(fields)),
             _ => Err("a row is not an object".to_owned()),
         });
-        Ok((rows.collect::<Result<_, _>>()?, next_cursor))
+        Ok((rows.collect(), next_cursor))
     }
 
     /// Both families of ids, whichever generation wrote them.

@@ -14,6 +14,17 @@ pub(in crate::athos) struct RefusalBody {
     pub(in crate::athos) existing_agent: Option<ExistingAgent>,
 }
 
+/// Longest code or request id that is believed to be one: they are passed on to callers, kept with attempts, and logged.
+const LONGEST_WORD: usize = 128;
+
+/// A word of Athos's, as codes and request ids are.
+fn word(error: &Fields, name: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    let fits =
+        |text: &String| (1..=LONGEST_WORD).contains(&text.len()) && text.chars().all(is_plain);
+    error.text(name).filter(fits)
+}
+
 /// Never fails: an answer that is not Athos's envelope (a proxy's page, say) reads as nothing said.
 pub(in crate::athos) fn read_refusal(body: &[u8], drift: &DriftWatch) -> RefusalBody {
     let error = Fields::read(body)
@@ -24,9 +35,9 @@ pub(in crate::athos) fn read_refusal(body: &[u8], drift: &DriftWatch) -> Refusal
     };
     let mut error = error.watched(&known::ERROR, drift);
     RefusalBody {
-        code: error.text("code"),
+        code: word(&error, "code"),
         message: error.text("message"),
-        request_id: error.text("requestId"),
+        request_id: word(&error, "requestId"),
         existing_agent: error
             .take_object("details")
             .and_then(|details| details.existing_agent()),
@@ -53,6 +64,17 @@ mod tests {
                 .is_none()
         );
         assert!(read_refusal(b"", &DriftWatch::default()).code.is_none());
+    }
+
+    #[test]
+    fn a_code_or_a_request_id_that_is_no_word_is_not_passed_on() {
+        for odd in ["", "TWO WORDS", "<b>", "\n", &"X".repeat(LONGEST_WORD + 1)] {
+            let body =
+                serde_json::json!({ "error": { "code": odd, "message": "m", "requestId": odd } });
+            let said = read_refusal(body.to_string().as_bytes(), &DriftWatch::default());
+            assert_eq!((said.code, said.request_id), (None, None), "{odd}");
+            assert_eq!(said.message.as_deref(), Some("m"));
+        }
     }
 
     #[test]

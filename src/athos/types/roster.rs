@@ -225,7 +225,8 @@ pub(in crate::athos) fn read_agents(
     drift: &DriftWatch,
 ) -> Result<(Vec<Agent>, Option<String>), String> {
     let fields = Fields::read(body)?.watched(&known::AGENTS, drift);
-    fields.into_page(|row| row.agent())
+    let (agents, next_cursor) = fields.into_page(|row| row.agent())?;
+    Ok((agents.into_iter().collect::<Result<_, _>>()?, next_cursor))
 }
 
 #[cfg(test)]
