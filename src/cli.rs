@@ -219,11 +219,7 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
 }
 
 async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
-    let mut addr = args.bind_addr;
-    if addr.ip().is_unspecified() {
-        // A container listens everywhere and asks itself.
-        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
+    let addr = process::asked_at(args.bind_addr);
     let url: Url = format!("http://{addr}/healthz").parse()?;
     let client = crate::athos::http_client(&url, std::time::Duration::from_secs(3))?;
     let answer = client.get(url.clone()).send().await;

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
 use crate::lifecycle::{Options, Service};
+use crate::process::asked_at;
 use crate::simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
@@ -107,7 +108,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         deadlines: Deadlines::default(),
     };
     let service = Service::start(&config, options).await?;
-    let page = format!("http://{}", service.addr);
+    let page = format!("http://{}", asked_at(service.addr));
     let webhook: Url = format!("{page}/athos/webhook").parse()?;
     simulator.set_webhook_url(webhook.clone());
 
@@ -117,7 +118,11 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     writeln!(out, "service-token: {}", service_token.expose_secret())?;
     writeln!(out, "webhook: {webhook}")?;
     writeln!(out, "database: {}", database.display())?;
-    writeln!(out, "metrics: http://{}/metrics", service.admin_addr)?;
+    writeln!(
+        out,
+        "metrics: http://{}/metrics",
+        asked_at(service.admin_addr)
+    )?;
     writeln!(out, "ready")?;
     out.flush()?;
 

@@ -1,6 +1,8 @@
 //! What the process asks of the operating system before it holds a secret: that its memory and its files are its own,
 //! and that it may have as many files open as connections need. What the system refuses is logged, and no reason not to
-//! start.
+//! start. And where a process is asked from its own machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 use rustix::fs::Mode;
 use rustix::io::Result;
@@ -60,6 +62,15 @@ fn report(what: &str, outcome: Result<()>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, "{what}");
     }
+}
+
+/// Where whoever listens at `addr` is asked from the same machine: a container listens everywhere, and is asked here.
+#[must_use]
+pub fn asked_at(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    addr
 }
 
 #[cfg(all(test, target_os = "linux"))]

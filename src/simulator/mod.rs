@@ -53,6 +53,7 @@ use self::error::ApiError;
 use self::seam::{Cut, CuttableListener};
 use self::vendor::{SharedVendor, Vendor};
 use crate::clock::Clock;
+use crate::process::asked_at;
 
 pub use self::offline::{SignArgs, Signed, Verified, VerifyArgs, sign, verify};
 pub use self::options::{
@@ -102,7 +103,7 @@ impl Running {
     /// Scheme, host and port: the control plane is at `<origin>/_simulator/…`, and it is the SDK's `apiBase`.
     #[must_use]
     pub fn origin(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("http://{}", asked_at(self.addr))
     }
 
     /// Where the stand-in for the browser SDK is: what `ATHOS_SDK_URL` should be.

@@ -11,13 +11,12 @@ use crate::harness::http_client;
 
 /// The demo, and the facts it printed.
 fn demo(folder: &Path, flags: &[&str]) -> (Running, Vec<(String, String)>) {
-    let args = [
-        "demo",
-        "--bind=127.0.0.1:0",
-        "--simulator-bind=127.0.0.1:0",
-        "--score-delay=0s",
-    ];
-    let args = [&args[..], flags].concat();
+    demo_at(folder, "127.0.0.1:0", flags)
+}
+
+fn demo_at(folder: &Path, bind: &str, flags: &[&str]) -> (Running, Vec<(String, String)>) {
+    let binds = ["--bind", bind, "--simulator-bind", bind];
+    let args = [&["demo", "--score-delay=0s"], &binds[..], flags].concat();
     // A production's variables must not reach it.
     let env = [
         ("ATHOS_API_KEY", "ath_live_production"),
@@ -135,6 +134,28 @@ async fn in_the_demo_of_the_newer_contract_whoever_signs_in_may_practise() {
     let minted = minted.header("cookie", cookie).send().await.unwrap();
     let (status, body) = (minted.status(), minted.text().await.unwrap());
     assert_eq!(status, 200, "{body}");
+    let (code, log) = demo.terminate();
+    assert_eq!(code, 0, "{log}");
+}
+
+/// As in a container.
+#[tokio::test]
+async fn a_demo_that_listens_everywhere_says_where_it_is_reached_from_here() {
+    let folder = TempDir::new().unwrap();
+    let (demo, facts) = demo_at(folder.path(), "0.0.0.0:0", &[]);
+    let fact = |name: &str| &facts.iter().find(|(key, _)| key == name).unwrap().1;
+    for name in ["page", "simulator", "webhook", "metrics"] {
+        assert!(
+            fact(name).starts_with("http://127.0.0.1:"),
+            "{}",
+            fact(name)
+        );
+    }
+    let minted = http_client()
+        .post(format!("{}/athos/token", fact("page")))
+        .bearer_auth(fact("service-token"))
+        .body("{\"externalUserId\":\"rep_8842\"}");
+    assert_eq!(minted.send().await.unwrap().status(), 200);
     let (code, log) = demo.terminate();
     assert_eq!(code, 0, "{log}");
 }

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http;
 use crate::model::{Source, Timestamp};
+use crate::process::asked_at;
 
 /// A clock this far from Athos's is on its way to refusing webhooks, in seconds.
 const SKEW_SECS: u64 = 30;
@@ -180,10 +181,7 @@ pub(super) async fn look_at_service(config: &Config) -> Vec<Finding> {
 
 async fn look_here(config: &Config) -> Finding {
     const CHECK: &str = "service";
-    let mut addr = config.bind_addr;
-    if addr.ip().is_unspecified() {
-        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
+    let addr = asked_at(config.bind_addr);
     let Ok(url) = format!("http://{addr}/healthz").parse() else {
         return Finding::skipped(CHECK, format!("{addr} cannot be asked"));
     };
