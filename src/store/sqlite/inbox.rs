@@ -1,6 +1,7 @@
 //! The inbox in SQL: accept, claim, settle.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,22 +26,36 @@ pub(super) struct Acceptance {
     pub(super) opened_calls: bool,
 }
 
-/// Accepts events in a transaction of their own: four statements, and one round trip to the connection's thread.
+/// Fails when something was erased, and does nothing otherwise. A script of SQL can only be broken off by an error, and
+/// the absolute value of the least integer is one.
+const UNLESS_ERASED: &str =
+    "SELECT abs(-9223372036854775807 - (hash IS NOT NULL)) FROM erased LIMIT 1; ";
+
+/// Accepts events in a transaction of their own: five statements, and one round trip to the connection's thread. Once
+/// something was erased, by whichever process, those about it are told apart, which takes more trips; `erased` remembers
+/// it.
 pub(super) async fn accept(
     connection: &mut SqliteConnection,
     events: &[NewEvent],
+    erased: &AtomicBool,
 ) -> StoreResult<Acceptance> {
-    // Another process may erase between this look and the insert: it looks through the inbox after that.
-    if erased::is_any(connection).await? {
+    if erased.load(Ordering::Relaxed) {
         return transaction::run(connection, async |tx| accept_within(tx, events).await).await;
     }
     let mut sql = QueryBuilder::<Sqlite>::new("BEGIN IMMEDIATE; ");
+    sql.push(UNLESS_ERASED);
     push_inserts(&mut sql, events);
     sql.push("; COMMIT");
     let counts = match sql.build().fetch_all(&mut *connection).await {
         Ok(counts) => Insertion::read(&counts),
         Err(error) => {
             transaction::roll_back(connection).await;
+            // It failed for that, or for another reason, which the second try will meet again.
+            if erased::is_any(connection).await.unwrap_or(false) {
+                erased.store(true, Ordering::Relaxed);
+                return transaction::run(connection, async |tx| accept_within(tx, events).await)
+                    .await;
+            }
             return Err(error.into());
         }
     };

@@ -3,6 +3,7 @@
 use super::writer::Operation;
 use super::*;
 use crate::config::Misconfigured;
+use crate::model::{CallEvent, EventOutcome, Identity};
 use crate::store::StoreError;
 
 /// Asks the writer's own connection.
@@ -149,4 +150,40 @@ async fn in_a_batch_of_old_and_new_each_is_told_what_it_is() {
         assert_eq!(new, usize::from(!known), "wh_{number}");
     }
     store.close().await;
+}
+
+#[tokio::test]
+async fn what_another_process_erased_does_not_come_in_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let (serving, erasing) = (store(&folder).await, store(&folder).await);
+    let of = |rep: &str, number| NewEvent {
+        said: Ok(CallEvent {
+            call_id: format!("call_{number}"),
+            source: "roleplay".to_owned(),
+            identity: Identity {
+                rep: Some(rep.to_owned()),
+                ..Identity::default()
+            },
+            occurred_at: None,
+            outcome: EventOutcome::Scored,
+            athos_request_id: None,
+        }),
+        ..event(number)
+    };
+    let accepted = serving.accept_event(of("rep_1", 1)).await;
+    assert_eq!(accepted.unwrap(), Accepted::New);
+    let rep = RepId::Ours(PlatformId::new("rep_1").unwrap());
+    let now = Timestamp::from_millis(9);
+    erasing.erase(&rep, Actor::Command, now).await.unwrap();
+    for (rep, number, expected) in [
+        ("rep_1", 1, Accepted::Erased),
+        ("rep_2", 2, Accepted::New),
+        ("rep_1", 3, Accepted::Erased),
+        ("rep_2", 2, Accepted::Duplicate),
+    ] {
+        let accepted = serving.accept_event(of(rep, number)).await;
+        assert_eq!(accepted.unwrap(), expected, "{rep} {number}");
+    }
+    serving.close().await;
+    erasing.close().await;
 }

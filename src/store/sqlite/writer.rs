@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -91,6 +92,8 @@ struct Shared {
     ended: CancellationToken,
     /// Why the last batch failed, until one succeeds; damage stays.
     trouble: Mutex<Option<StoreError>>,
+    /// Something was erased: webhooks may be about it.
+    erased: AtomicBool,
 }
 
 impl Shared {
@@ -124,6 +127,7 @@ impl Writer {
             changes: watch::Sender::new(0),
             ended: CancellationToken::new(),
             trouble: Mutex::new(None),
+            erased: AtomicBool::new(false),
         });
         let task = tokio::spawn(run(connection, commands, Arc::clone(&shared)));
         Self {
@@ -295,7 +299,7 @@ async fn commit(
     mut batch: Batch,
     shared: &Shared,
 ) -> Option<Batch> {
-    match transact(connection, &mut batch).await {
+    match transact(connection, &mut batch, &shared.erased).await {
         Ok(written) => {
             shared.end_trouble();
             if written.accepted.contains(&Accepted::New) {
@@ -329,9 +333,13 @@ async fn commit(
     }
 }
 
-async fn transact(connection: &mut SqliteConnection, batch: &mut Batch) -> StoreResult<Written> {
+async fn transact(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch,
+    erased: &AtomicBool,
+) -> StoreResult<Written> {
     if batch.operations.is_empty() {
-        let acceptance = inbox::accept(connection, &batch.events).await?;
+        let acceptance = inbox::accept(connection, &batch.events, erased).await?;
         return Ok(Written {
             accepted: acceptance.accepted,
             changed_calls: acceptance.opened_calls,
