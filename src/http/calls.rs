@@ -100,8 +100,7 @@ async fn list_calls(
     caller: Caller,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let Query(query) =
-        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let filter = CallFilter {

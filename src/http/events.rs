@@ -116,8 +116,7 @@ async fn list_events(
     query: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     operator(caller)?;
-    let Query(query) =
-        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let filter = EventFilter {
         state: parse_word("state", query.state.as_deref())?,

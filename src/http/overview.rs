@@ -137,8 +137,7 @@ async fn list_mints(
     query: Result<Query<MintQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     operator(caller)?;
-    let Query(query) =
-        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let without_call = query.without_call.unwrap_or(false);
     let mut to = parse_time("to", query.to.as_deref())?;

@@ -142,8 +142,7 @@ async fn show_progress(
     caller: Caller,
     query: Result<Query<ProgressQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let Query(query) =
-        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let Query(query) = query?;
     let filter = ProgressFilter {
         scope: caller.scope(),
         from: parse_time("from", query.from.as_deref())?,

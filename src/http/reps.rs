@@ -73,8 +73,7 @@ async fn erase_rep(
     query: Result<Query<EraseQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let actor = operator(caller)?;
-    let Query(query) =
-        query.map_err(|why| ApiError::InvalidRequest(format!("the query string: {why}")))?;
+    let Query(query) = query?;
     let rep =
         RepId::new(&rep).map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;
     let now = state.clock.now();
