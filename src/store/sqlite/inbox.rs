@@ -31,17 +31,29 @@ pub(super) struct Acceptance {
 const UNLESS_ERASED: &str =
     "SELECT abs(-9223372036854775807 - (hash IS NOT NULL)) FROM erased LIMIT 1; ";
 
-/// Accepts events in a transaction of their own: five statements, and one round trip to the connection's thread. Once
-/// something was erased, by whichever process, those about it are told apart, which takes more trips; `erased` remembers
-/// it.
+/// Accepts events in a transaction of their own. Once something was erased, by whichever process, those about it are told
+/// apart, which takes more trips; `erased` remembers it.
 pub(super) async fn accept(
     connection: &mut SqliteConnection,
     events: &[NewEvent],
     erased: &AtomicBool,
 ) -> StoreResult<Acceptance> {
-    if erased.load(Ordering::Relaxed) {
-        return transaction::run(connection, async |tx| accept_within(tx, events).await).await;
+    if !erased.load(Ordering::Relaxed) {
+        let accepted = insert_unless_erased(connection, events).await;
+        // It failed for that, or for another reason, which the second try will meet again.
+        if accepted.is_ok() || !erased::is_any(connection).await.unwrap_or(false) {
+            return accepted;
+        }
+        erased.store(true, Ordering::Relaxed);
     }
+    transaction::run(connection, async |tx| accept_within(tx, events).await).await
+}
+
+/// Five statements, and one round trip to the connection's thread.
+async fn insert_unless_erased(
+    connection: &mut SqliteConnection,
+    events: &[NewEvent],
+) -> StoreResult<Acceptance> {
     let mut sql = QueryBuilder::<Sqlite>::new("BEGIN IMMEDIATE; ");
     sql.push(UNLESS_ERASED);
     push_inserts(&mut sql, events);
@@ -50,12 +62,6 @@ pub(super) async fn accept(
         Ok(counts) => Insertion::read(&counts),
         Err(error) => {
             transaction::roll_back(connection).await;
-            // It failed for that, or for another reason, which the second try will meet again.
-            if erased::is_any(connection).await.unwrap_or(false) {
-                erased.store(true, Ordering::Relaxed);
-                return transaction::run(connection, async |tx| accept_within(tx, events).await)
-                    .await;
-            }
             return Err(error.into());
         }
     };
