@@ -66,6 +66,16 @@ impl<'v> Sender<'v> {
         let answer = self.http.get(format!("{origin}/readyz")).send().await;
         answer.unwrap().status().as_u16()
     }
+
+    /// Whatever was acknowledged is there, in a database that is whole. Looked at in a copy: the disk is in another
+    /// namespace.
+    async fn finds_all_on(&self, disk: &Disk) {
+        let copy = tempfile::tempdir().unwrap();
+        disk.copy_out(copy.path());
+        let mut db = audit::open(&copy.path().join("athos.db")).await;
+        audit::is_sound(&mut db).await;
+        audit::holds(&mut db, &self.acknowledged).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,11 +104,7 @@ async fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept_and_room_is_all
     assert_eq!(sender.send(&service.origin, 20_000).await, 200);
     assert_eq!(sender.readiness(&service.origin).await, 200);
     service.kill();
-    let copy = tempfile::tempdir().unwrap();
-    disk.copy_out(copy.path());
-    let mut db = audit::open(&copy.path().join("athos.db")).await;
-    audit::is_sound(&mut db).await;
-    audit::holds(&mut db, &sender.acknowledged).await;
+    sender.finds_all_on(&disk).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,11 +126,7 @@ async fn a_running_service_goes_on_when_a_full_disk_has_room_again() {
     );
     assert_eq!(sender.send(&service.origin, 20_000).await, 200);
     service.kill();
-    let copy = tempfile::tempdir().unwrap();
-    disk.copy_out(copy.path());
-    let mut db = audit::open(&copy.path().join("athos.db")).await;
-    audit::is_sound(&mut db).await;
-    audit::holds(&mut db, &sender.acknowledged).await;
+    sender.finds_all_on(&disk).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
