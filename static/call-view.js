@@ -13,18 +13,19 @@ export function callView({ api, me, say }, id) {
     h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Call"), h("p", { class: "lead code" }, id)),
     place,
   );
-  let stop = () => {};
-  let left = false;
+  const left = new AbortController();
+  const signal = left.signal;
 
   const show = (call) => place.replaceChildren(renderCall(call, { api, self: call.rep === me.rep }));
   const fail = (error) => {
+    if (signal.aborted) return;
     const { title, text } = explain(error);
     place.replaceChildren(h("section", { class: "card" }, h("h2", {}, title), h("p", {}, text)));
     say(title);
   };
 
-  api.call(id).then((call) => {
-    if (left) return;
+  api.call(id, { signal }).then((call) => {
+    if (signal.aborted) return;
     show(call);
     if (call.status !== "processing") return;
     place.prepend(h("p", { class: "callout" }, "This call is being scored. The score will appear here."));
@@ -32,14 +33,8 @@ export function callView({ api, me, say }, id) {
       show(scored);
       say(scoreSentence(scored));
     };
-    stop = awaitScore(api, id, { onCall, onProblem: fail });
+    awaitScore(api, id, { signal, onCall, onProblem: fail });
   }, fail);
 
-  return {
-    element,
-    leave() {
-      left = true;
-      stop();
-    },
-  };
+  return { element, leave: () => left.abort() };
 }

@@ -16,8 +16,11 @@ export function configOf(api) {
 /** The Athos SDK, whichever build of it the deployment names. A relative URL is the backend's own. */
 export async function loadSdk(url, base) {
   try {
-    return await import(new URL(url, base).href);
+    const sdk = await import(new URL(url, base).href);
+    if (!sdk.AthosRoleplay || !sdk.detectBrowserSupport) throw new Error("This module is not the Athos SDK.");
+    return sdk;
   } catch (cause) {
-    throw Object.assign(new Error("The Athos SDK did not load.", { cause }), { code: "SDK_UNAVAILABLE" });
+    const address = URL.canParse(url, base) ? new URL(url, base).href : url;
+    throw Object.assign(new Error("The Athos SDK did not load.", { cause }), { code: "SDK_UNAVAILABLE", address });
   }
 }

@@ -47,6 +47,11 @@ const WORDS = {
     text: "Start a new call.",
     step: "restart",
   },
+  CALL_NOT_ENDED: {
+    title: "The call did not end",
+    text: "Press End call again. If that does not help, close this page: that ends the call too.",
+    step: null,
+  },
   SDK_UNAVAILABLE: {
     title: "The calling software did not load",
     text: "Check your network, and whether something blocks scripts from other sites, then reload the page.",
@@ -85,13 +90,22 @@ const WORDS = {
   UPSTREAM_UNREACHABLE: { title: "Athos can't be reached right now", text: "Nothing was started. Try again in a moment.", step: "wait" },
   UPSTREAM_INVALID_RESPONSE: { title: "Athos gave an answer that makes no sense", text: "Nothing was started. Try again in a moment.", step: "wait" },
   STORE_UNAVAILABLE: { title: "The service is busy", text: "Try again in a moment.", step: "wait" },
-  INTERNAL_ERROR: { title: "Something went wrong on the other side", text: "Try again. If it keeps happening, quote the request id.", step: "restart" },
+  INTERNAL_ERROR: { title: "Something went wrong on the other side", text: "Start again.", step: "restart", support: true },
   BACKEND_UNREACHABLE: { title: "The service can't be reached", text: "Check your network, then try again.", step: "restart" },
 
   // Reading calls.
   CALL_NOT_FOUND: { title: "There is no such call", text: "It may belong to somebody else, or have been deleted.", step: null },
   RECORDING_NOT_AVAILABLE: { title: "There is no recording", text: "Not every call keeps one.", step: null },
   UNAUTHENTICATED: { title: "You are not signed in", text: "Sign in, then come back to this page.", step: "sign-in" },
+};
+
+/** The SDK has no code of its own for a request that got no answer: it passes on what the browser says of it. */
+const NO_ANSWER = /failed to fetch|networkerror|load failed|network request failed|fetch failed/i;
+
+const OWN_NETWORK = {
+  title: "Your network did not reach Athos",
+  text: "It is likely your own connection: check that you are online, and that no VPN, firewall or ad blocker stands in the way. Then start again.",
+  step: "restart",
 };
 
 /** A 401 of our own backend is about the rep's sign-in, whatever its code is called. */
@@ -102,8 +116,8 @@ const SIGN_IN_EXPIRED = {
 };
 
 /**
- * `{code, title, text, step, requestId, retryAfterSec}` for anything thrown or reported: an `ApiError`,
- * an error or event of the SDK, or a surprise.
+ * `{code, title, text, step, requestId, retryAfterSec, operator}` for anything thrown or reported: an `ApiError`, an
+ * error or event of the SDK, or a surprise. `operator` is what only who runs the service can do about it, else null.
  */
 export function explain(error) {
   const code = typeof error?.code === "string" && error.code ? error.code : "UNEXPECTED";
@@ -111,13 +125,39 @@ export function explain(error) {
   const retryAfterSec = error?.retryAfterSec ?? null;
   let words = Object.hasOwn(WORDS, code) ? WORDS[code] : null;
   if (error?.where === "backend" && error.status === 401 && code !== "UNAUTHENTICATED") words = SIGN_IN_EXPIRED;
+  if (isOwnNetwork(error)) words = OWN_NETWORK;
   if (!words) words = { title: "Something went wrong", text: unknownText(code, requestId), step: "restart", quote: true };
-  return { quote: false, ...words, code, requestId, retryAfterSec };
+  const text = words.support ? `${words.text} ${supportText(requestId)}` : words.text;
+  return { quote: false, ...words, text, code, requestId, retryAfterSec, operator: operatorText(error) };
+}
+
+/** The same for what happens during a call, which goes on: its words must not send the rep elsewhere. */
+export function explainDuringCall(error) {
+  const problem = explain(error);
+  if (MICROPHONE_CODES.has(problem.code) || problem.code === "CALL_NOT_ENDED") return problem;
+  return { ...problem, title: "Something went wrong", text: "The call goes on. If you can't hear each other, end it and start a new one." };
+}
+
+function isOwnNetwork(error) {
+  if (error?.code !== "INTERNAL_ERROR" || error.where === "backend" || error.requestId) return false;
+  return NO_ANSWER.test(error.message ?? "") || navigator.onLine === false;
 }
 
 function unknownText(code, requestId) {
   const what = requestId ? `the code ${code} and the request id ${requestId}` : `the code ${code}`;
   return `Try again. If it keeps happening, quote ${what} to support.`;
+}
+
+/** Only what is known can be quoted. */
+function supportText(requestId) {
+  if (requestId) return `If it keeps happening, quote the request id ${requestId} to support.`;
+  return "If it keeps happening, try another network, and tell the person who looks after this page.";
+}
+
+/** For whoever runs the service: what the rep cannot mend. */
+function operatorText(error) {
+  if (error?.code !== "SDK_UNAVAILABLE") return null;
+  return `The page found no Athos SDK at ${error.address}. Set ATHOS_SDK_URL to an address that serves it as an ES module, or build with a copy of it (scripts/vendor-sdk). The README says where to get it.`;
 }
 
 /** Failures before which no token can have been spent. */

@@ -63,6 +63,12 @@ export function score(value) {
   return Number.isFinite(value) ? String(Math.round(value)) : DASH;
 }
 
+/** A call's headline score, or null: 0 is the vendor's way to say that there is none. */
+export function headline(call) {
+  const value = call?.score?.overallScore ?? call?.overallScore;
+  return value > 0 ? value : null;
+}
+
 export function percent(value) {
   return Number.isFinite(value) ? `${Math.round(value)}%` : DASH;
 }

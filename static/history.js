@@ -1,7 +1,7 @@
 // The list of calls with its filters, a page at a time. Filters stay out of the address: it must not
 // tell whose calls, or which, somebody was reading.
 
-import { dayAndTime, duration, percent, score as number } from "./format.js";
+import { dayAndTime, duration, headline, percent, score as number } from "./format.js";
 import { drillSelect } from "./drill-select.js";
 import { explain } from "./errors.js";
 import { fullName } from "./drills.js";
@@ -79,11 +79,11 @@ function row(call) {
 }
 
 function outcome(call) {
-  const { status, overallScore } = call;
+  const { status } = call;
+  const value = headline(call);
   if (status === "processing") return h("span", { class: "tag" }, "Scoring");
   if (status === "unscored") return h("span", { class: "tag" }, "Not scored");
-  if (isReal(call) && !overallScore) return h("span", { class: "tag" }, "No headline score");
-  return h("strong", {}, number(overallScore));
+  return value === null ? h("span", { class: "tag" }, "No headline score") : h("strong", {}, number(value));
 }
 
 function filters(drills, onChange) {

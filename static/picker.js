@@ -107,7 +107,14 @@ export function picker({ choice, fixed, onStart }) {
     /** The browser or the network stands in the way: say so where the button was. */
     setObstacle(problem, action) {
       foot.replaceChildren(
-        h("div", { class: "callout warn" }, h("strong", {}, problem.title), h("p", {}, problem.text), action),
+        h(
+          "div",
+          { class: "callout warn" },
+          h("strong", {}, problem.title),
+          h("p", {}, problem.text),
+          action,
+          problem.operator ? h("p", { class: "small operator" }, h("strong", {}, "For whoever runs this service: "), problem.operator) : null,
+        ),
       );
     },
   };

@@ -50,11 +50,12 @@ export class AthosPractice extends HTMLElement {
   #api;
   #call = null;
   #choice = null;
-  #picker = null;
-  #live = null;
-  #stopWaiting = null;
-  #timer = 0;
+  #prepared = null;
   #sdkKeys = [];
+  #obstacle = null;
+  #picker = null;
+  #panel = new AbortController(); // What was started for a panel (waiting, timers) ends with it.
+  #update = null; // How the panel on show takes a change of detail; null if it takes none.
   #stage = h("div", { class: "stage-area" });
   #status = h("div", { class: "visually-hidden", role: "status" });
   #alert = h("div", { class: "visually-hidden", role: "alert" });
@@ -79,13 +80,12 @@ export class AthosPractice extends HTMLElement {
     };
     addEventListener("pagehide", this.#leave);
     this.#showPicker();
-    this.#prepare();
+    this.#prepared ??= this.#prepare(); // Once: a second Call would not know the session of the first.
   }
 
   disconnectedCallback() {
-    this.#leave();
+    this.#call?.cancel();
     removeEventListener("pagehide", this.#leave);
-    this.#stopWaiting?.();
   }
 
   /** Whether leaving now would end a call. */
@@ -114,12 +114,16 @@ export class AthosPractice extends HTMLElement {
         apiBase: this.getAttribute("api-base") ?? config.apiBase ?? null,
         onChange: (state, before) => this.#show(state, before),
       });
-      this.#picker.setReady(this.#sdkKeys);
     } catch (error) {
-      const problem = explain(error);
-      this.#tellHost(problem);
-      this.#picker.setObstacle(problem, problem.step === null ? null : this.#reloadButton());
+      this.#obstacle = explain(error);
+      this.#tellHost(this.#obstacle);
     }
+    this.#readyPicker();
+  }
+
+  #readyPicker() {
+    if (this.#call) this.#picker.setReady(this.#sdkKeys);
+    else if (this.#obstacle) this.#picker.setObstacle(this.#obstacle, this.#obstacle.step === null ? null : this.#reloadButton());
   }
 
   #start(choice) {
@@ -132,20 +136,12 @@ export class AthosPractice extends HTMLElement {
   }
 
   #show(state, before) {
-    if (state.name === "live" && before.name === "live") {
-      this.#announceLive(state, before);
-      return this.#live.update(state);
-    }
-    // The same end, understood better; if its score is here by now, that is what counts.
-    if (state.name === "ended" && before.name === "ended" && this.dataset.state !== "scoring") return;
-    clearTimeout(this.#timer);
-    this.#live?.stop();
-    this.#live = null;
     this.#guardLeaving();
+    if (state.name === before.name) return this.#update?.(state, before);
     const show = {
       idle: () => this.#showPicker(),
       live: () => this.#showLive(state),
-      ended: () => this.#showEnded(state, before),
+      ended: () => this.#showEnded(state),
       failed: () => this.#showFailure(state.problem),
     };
     (show[state.name] ?? (() => this.#showWaiting(state.name)))();
@@ -154,27 +150,31 @@ export class AthosPractice extends HTMLElement {
   #showPicker() {
     const fixed = this.hasAttribute("drill");
     this.#picker = picker({ choice: this.#choice, fixed, onStart: (choice) => this.#start(choice) });
-    if (this.#call) this.#picker.setReady(this.#sdkKeys);
-    this.#replace("idle", this.#picker.element);
+    this.#readyPicker();
+    this.#replace("idle", () => this.#picker.element);
   }
 
   #showWaiting(name) {
     const words = WAITING[name];
-    this.#replace(name, waiting({ ...words, onCancel: () => this.#call.cancel() }));
+    this.#replace(name, () => waiting({ ...words, onCancel: () => this.#call.cancel() }));
     this.#say(`${words.title}. ${words.text}`);
   }
 
   #showLive(state) {
-    this.#live = live(state, {
-      setup: drill(this.#choice.drillKey).setup,
-      actions: {
-        mute: (muted) => this.#call.setMuted(muted),
-        microphone: (id) => this.#call.chooseMicrophone(id),
-        sound: () => this.#call.resumeAudio(),
-        end: () => this.#call.end(),
-      },
+    const actions = {
+      mute: (muted) => this.#call.setMuted(muted),
+      microphone: (id) => this.#call.chooseMicrophone(id),
+      sound: () => this.#call.resumeAudio(),
+      end: () => this.#call.end(),
+    };
+    this.#replace("live", (signal) => {
+      const { element, update } = live(state, { setup: drill(this.#choice.drillKey).setup, actions, signal });
+      this.#update = (next, before) => {
+        this.#announceLive(next, before);
+        update(next);
+      };
+      return element;
     });
-    this.#replace("live", this.#live.element);
     this.#say(`You are on a call with ${state.persona.name || "the customer"}.`);
   }
 
@@ -188,49 +188,61 @@ export class AthosPractice extends HTMLElement {
     }
   }
 
-  #showEnded({ callId, durationSec, lost }, before) {
-    const panel = ended({
-      durationSec,
-      lost,
-      scoring: Boolean(callId),
-      actions: [this.#button(lost ? "Start a new call" : "Practise again", () => this.#reset(), callId ? "" : "primary")],
+  #showEnded(state) {
+    const { callId, durationSec, lost } = state;
+    this.#replace(callId ? "scoring" : "ended", (signal) => {
+      const again = this.#button("", () => this.#reset(), callId ? "" : "primary");
+      const { element, update, say } = ended(state, { scoring: Boolean(callId), again });
+      this.#update = (next) => {
+        update(next);
+        if (next.lost) this.#tellHost(explain({ code: "NETWORK_LOST" }));
+      };
+      if (callId) this.#awaitScore(callId, { signal, say });
+      else say("Its score will appear in your progress.");
+      return element;
     });
-    this.#replace(callId ? "scoring" : "ended", panel.element);
-    if (before.name === "ended") return;
     this.#say(`The call has ended after ${spokenDuration(durationSec)}.${callId ? " It is being scored." : ""}`);
     this.#emit("athos-ended", { callId, durationSec });
     if (lost) this.#tellHost(explain({ code: "NETWORK_LOST" }));
-    if (!callId) return panel.say("Its score will appear in your progress.");
+  }
 
-    const late = () => panel.say("This is taking longer than usual. You can leave: the score will be in your progress.");
-    this.#timer = setTimeout(late, LATE_AFTER_MS);
-    this.#stopWaiting = awaitScore(this.#api, callId, {
-      onCall: (call) => this.#showScore(call),
-      onProblem: (error) => this.#showFailure(explain(error)),
+  #awaitScore(callId, { signal, say }) {
+    const late = () => say("This is taking longer than usual. You can leave: the score will be in your progress.");
+    after(LATE_AFTER_MS, late, signal);
+    awaitScore(this.#api, callId, {
+      signal,
+      onCall: (call) => {
+        this.#call.conclude();
+        this.#showScore(call);
+      },
+      onProblem: (error) => {
+        this.#call.conclude();
+        this.#showFailure(explain(error));
+      },
     });
   }
 
   #showScore(call) {
     const again = h("div", { class: "after" }, this.#button("Practise again", () => this.#reset(), "primary"));
-    this.#replace(call.status, h("div", {}, renderCall(call, { api: this.#api, self: true }), again));
+    this.#replace(call.status, () => h("div", {}, renderCall(call, { api: this.#api, self: true }), again));
     this.#say(scoreSentence(call));
     this.#emit("athos-scored", { call });
   }
 
   #showFailure(problem) {
     this.#tellHost(problem);
-    this.#replace("failed", failure({ problem, actions: this.#steps(problem) }));
+    this.#replace("failed", (signal) => failure({ problem, actions: this.#steps(problem, signal) }));
     this.#alarm(`${problem.title}. ${problem.text}`);
   }
 
   /** The one next step that helps, and a way back. */
-  #steps({ step, retryAfterSec }) {
+  #steps({ step, retryAfterSec }, signal) {
     const back = this.#button("Back to the drills", () => this.#reset());
     const again = (label) => this.#button(label, () => this.#call.retry(), "primary");
     const steps = {
       retry: () => [again("Try again"), back],
       restart: () => [again("Start again"), back],
-      wait: () => [this.#countdown(again("Try again"), retryAfterSec ?? 3), back],
+      wait: () => [countdown(again("Try again"), retryAfterSec ?? 3, signal), back],
       choose: () => [this.#button("Choose a drill", () => this.#reset(), "primary")],
       reload: () => [this.#reloadButton()],
       "sign-in": () => [this.#button("Sign in", () => this.#signIn(), "primary")],
@@ -238,23 +250,8 @@ export class AthosPractice extends HTMLElement {
     return (steps[step] ?? (() => [back]))();
   }
 
-  #countdown(button, seconds) {
-    const label = button.textContent;
-    const ready = performance.now() + seconds * 1000;
-    const tick = () => {
-      const left = Math.ceil((ready - performance.now()) / 1000);
-      button.disabled = left > 0;
-      button.textContent = left > 0 ? `${label} in ${left} s` : label;
-      if (left > 0) this.#timer = setTimeout(tick, 250);
-    };
-    tick();
-    return button;
-  }
-
   #reset() {
-    this.#stopWaiting?.();
-    clearTimeout(this.#timer);
-    this.#showPicker();
+    this.#call.cancel();
   }
 
   #signIn() {
@@ -269,10 +266,17 @@ export class AthosPractice extends HTMLElement {
     return h("button", { type: "button", class: `button ${kind}`, onclick }, label);
   }
 
-  /** Swaps the panel. Focus goes along to the new panel's heading if it was inside the old one. */
-  #replace(name, panel) {
+  /**
+   * Swaps the panel for what `build(signal)` makes. The signal is the panel's life: whatever waits on its behalf stops
+   * when another panel takes its place. Focus goes along to the new panel's heading if it was inside the old one.
+   */
+  #replace(name, build) {
     const hadFocus = this.shadowRoot.activeElement !== null;
+    this.#panel.abort();
+    this.#panel = new AbortController();
+    this.#update = null;
     this.dataset.state = name;
+    const panel = build(this.#panel.signal);
     this.#stage.replaceChildren(panel);
     if (hadFocus) (panel.querySelector("h2[tabindex]") ?? panel.querySelector("input:checked, button"))?.focus();
     this.#emit("athos-state", { state: name });
@@ -311,6 +315,26 @@ export class AthosPractice extends HTMLElement {
 
 function askBeforeLeaving(event) {
   event.preventDefault();
+}
+
+/** `setTimeout` for as long as the signal is not aborted. */
+function after(ms, act, signal) {
+  if (signal.aborted) return;
+  const timer = setTimeout(act, ms);
+  signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+}
+
+function countdown(button, seconds, signal) {
+  const label = button.textContent;
+  const ready = performance.now() + seconds * 1000;
+  const tick = () => {
+    const left = Math.ceil((ready - performance.now()) / 1000);
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? `${label} in ${left} s` : label;
+    if (left > 0) after(250, tick, signal);
+  };
+  tick();
+  return button;
 }
 
 customElements.define("athos-practice", AthosPractice);

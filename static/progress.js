@@ -1,7 +1,7 @@
 // How a rep is doing: one card per drill with its scores over time, and the list of calls below.
 // The same view serves the rep and the manager who opens one.
 
-import { day, percent, plural, score as number } from "./format.js";
+import { day, headline, percent, plural, score as number } from "./format.js";
 import { drill, fullName } from "./drills.js";
 import { explain } from "./errors.js";
 import { h } from "./dom.js";
@@ -39,7 +39,8 @@ export function progressView(context, { rep }) {
 
   const live = subscribe(api, (event) => {
     if (event?.rep !== rep || event.status === "processing") return;
-    say(Number.isFinite(event.overallScore) ? `A new score has arrived: ${number(event.overallScore)}.` : "A call has been processed.");
+    const score = headline(event);
+    say(score === null ? "A call has been processed." : `A new score has arrived: ${number(score)}.`);
     choice.look();
     load();
     list.reload();

@@ -1,7 +1,7 @@
 // One call as a rep reads it: the score as a picture and a number, compliance, summary, feedback,
 // recording, transcript. What the vendor left empty is said to be empty.
 
-import { band, day, dayAndTime, duration, score as number } from "./format.js";
+import { band, day, dayAndTime, duration, headline, score as number } from "./format.js";
 import { complianceCard, complianceTotal } from "./compliance.js";
 import { describe, others } from "./generic.js";
 import { drill, fullName } from "./drills.js";
@@ -18,7 +18,7 @@ export function renderCall(call, { api, self }) {
     h(
       "header",
       { class: "card call-head" },
-      status === "unscored" ? null : ring(headline(call), isReal(call) && status === "scored"),
+      status === "unscored" ? null : ring(headline(call), status),
       h(
         "div",
         { class: "call-title" },
@@ -55,13 +55,7 @@ export function renderCall(call, { api, self }) {
 export function scoreSentence(call) {
   if (call.status === "unscored") return "This call could not be scored.";
   const value = headline(call);
-  return Number.isFinite(value) ? `Your score: ${number(value)} out of 100. ${band(value).word}.` : "Your call has been scored.";
-}
-
-/** A real call's 0 is the vendor's way to say that it has no headline score. */
-function headline(call) {
-  const value = call.score?.overallScore ?? call.overallScore;
-  return isReal(call) && value === 0 ? null : value;
+  return value === null ? "Your call has been scored, without a headline score." : `Your score: ${number(value)} out of 100. ${band(value).word}.`;
 }
 
 function name(call) {
@@ -69,11 +63,11 @@ function name(call) {
   return call.drillKey ? drill(call.drillKey).name : fullName(null);
 }
 
-function ring(value, real) {
+function ring(value, status) {
   const { name, word: judged } = band(value);
-  const absent = real ? "No headline score" : "No overall score";
-  const word = Number.isFinite(value) || !real ? judged : absent;
-  const label = Number.isFinite(value) ? `Overall score ${number(value)} out of 100: ${judged}` : absent;
+  const absent = status === "scored" ? "No headline score" : "No score yet";
+  const word = value === null ? absent : judged;
+  const label = value === null ? absent : `Overall score ${number(value)} out of 100: ${judged}`;
   return h(
     "div",
     { class: "ring", role: "img", "aria-label": label, "data-band": name },
@@ -81,7 +75,7 @@ function ring(value, real) {
       "svg",
       { viewBox: "0 0 120 120", "aria-hidden": "true" },
       svg("circle", { class: "ring-track", cx: 60, cy: 60, r: 52 }),
-      Number.isFinite(value) && value > 0
+      value > 0
         ? svg("circle", {
             class: "ring-value",
             cx: 60,

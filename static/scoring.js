@@ -11,40 +11,36 @@ const SLOWEST_POLL_MS = 20_000;
 export const LATE_AFTER_MS = 5 * 60_000;
 
 /**
- * `onCall(call)` once the call is `scored` or `unscored`; `onProblem(error)` when looking has become
- * pointless (signed out). Returns a function that stops waiting.
+ * `onCall(call)` once the call is `scored` or `unscored`; `onProblem(error)` when looking has become pointless (signed
+ * out). Neither is called once `signal` is aborted, whatever is under way then.
  */
-export function awaitScore(api, callId, { onCall, onProblem }) {
-  const abort = new AbortController();
+export function awaitScore(api, callId, { signal, onCall, onProblem }) {
+  if (signal.aborted) return;
+  const found = new AbortController();
+  const over = AbortSignal.any([signal, found.signal]);
   let timer = 0;
   let polls = 0;
   let looking = false;
   let again = false;
 
-  const stop = () => {
-    abort.abort();
-    clearTimeout(timer);
-    live.close();
+  const settle = (tell, outcome) => {
+    found.abort();
+    tell(outcome);
   };
 
   const look = async () => {
-    if (abort.signal.aborted) return;
+    if (over.aborted) return;
     // An event during a look means that the answer under way may already be old.
     if (looking) return void (again = true);
     looking = true;
     clearTimeout(timer);
     try {
-      const call = await api.call(callId, { signal: abort.signal });
-      if (call.status !== "processing") {
-        stop();
-        return onCall(call);
-      }
+      const call = await api.call(callId, { signal: over });
+      if (over.aborted) return;
+      if (call.status !== "processing") return settle(onCall, call);
     } catch (error) {
-      if (abort.signal.aborted) return;
-      if (error.signedOut) {
-        stop();
-        return onProblem(error);
-      }
+      if (over.aborted) return;
+      if (error.signedOut) return settle(onProblem, error);
       // 404 until Athos has told the service; anything else passes.
     }
     looking = false;
@@ -61,5 +57,8 @@ export function awaitScore(api, callId, { onCall, onProblem }) {
   });
   // While the stream is being opened: its opening looks at once, a blocked stream is polled.
   timer = setTimeout(look, FIRST_POLL_MS);
-  return stop;
+  over.addEventListener("abort", () => {
+    clearTimeout(timer);
+    live.close();
+  });
 }

@@ -43,9 +43,13 @@ export function failure({ problem, actions }) {
   );
 }
 
-/** The call has ended; its score is on its way, or will not be shown here. */
-export function ended({ durationSec, lost, scoring, actions }) {
+/**
+ * The call has ended; its score is on its way, or will not be shown here. `again` is the button for another call. Returns
+ * `{element, update(state), say(text)}`.
+ */
+export function ended(state, { scoring, again }) {
   const progress = h("p", { class: "quiet stage-progress" }, scoring ? "This usually takes a minute or two." : "");
+  const words = h("span");
   const element = h(
     "section",
     { class: "card stage" },
@@ -54,19 +58,24 @@ export function ended({ durationSec, lost, scoring, actions }) {
       { class: "stage-middle" },
       h("div", { class: scoring ? "disc busy" : "disc done", "aria-hidden": "true" }, icon(scoring ? "spark" : "check")),
       h("h2", { tabindex: "-1" }, scoring ? "Scoring your call" : "Call ended"),
-      h("p", {}, lost ? "The connection was lost and the call ended after " : "Your call lasted ", h("strong", {}, duration(durationSec)), "."),
+      h("p", {}, words, h("strong", {}, duration(state.durationSec)), "."),
       progress,
     ),
-    h("div", { class: "stage-foot" }, actions),
+    h("div", { class: "stage-foot" }, again),
   );
-  return { element, say: (text) => (progress.textContent = text) };
+  const update = ({ lost }) => {
+    words.textContent = lost ? "The connection was lost and the call ended after " : "Your call lasted ";
+    again.textContent = lost ? "Start a new call" : "Practise again";
+  };
+  update(state);
+  return { element, update, say: (text) => (progress.textContent = text) };
 }
 
 /**
- * The call itself. `actions`: `mute(muted)`, `microphone(id)`, `sound()`, `end()`. Returns
- * `{element, update(state), stop()}`; `stop` ends the timer.
+ * The call itself. `actions`: `mute(muted)`, `microphone(id)`, `sound()`, `end()`; `signal` ends its timer. Returns
+ * `{element, update(state)}`.
  */
-export function live(state, { setup, actions }) {
+export function live(state, { setup, actions, signal }) {
   const name = state.persona.name || "Customer";
   const disc = h("div", { class: "disc persona", "aria-hidden": "true" }, initials(name));
   const speaking = h("p", { class: "speaking" });
@@ -124,6 +133,7 @@ export function live(state, { setup, actions }) {
   }
 
   const clock = setInterval(tick, 1000);
+  signal.addEventListener("abort", () => clearInterval(clock), { once: true });
   function tick() {
     const seconds = (performance.now() - state.since) / 1000;
     timer.textContent = duration(seconds);
@@ -131,7 +141,7 @@ export function live(state, { setup, actions }) {
   }
   tick();
   update(state);
-  return { element, update, stop: () => clearInterval(clock) };
+  return { element, update };
 }
 
 function speakingWords(name, { speaker, muted }) {
@@ -141,23 +151,25 @@ function speakingWords(name, { speaker, muted }) {
 }
 
 /** One thing at a time, the most urgent first, in a place that is kept free for it. */
-function fillSlot(slot, { reconnecting, soundBlocked, notice }, actions) {
-  slot.replaceChildren(
-    ...[
-      reconnecting
-        ? h("div", { class: "banner warn" }, h("span", { class: "pulse", "aria-hidden": "true" }), "Reconnecting… the call goes on if the network is back within 30 seconds.")
-        : soundBlocked
-          ? h(
-              "div",
-              { class: "banner" },
-              "Your browser is holding back the sound.",
-              h("button", { type: "button", class: "button small", onclick: actions.sound }, icon("sound"), "Turn on sound"),
-            )
-          : notice
-            ? h("div", { class: "banner warn" }, h("span", {}, h("strong", {}, `${notice.title}. `), notice.text))
-            : null,
-    ].filter(Boolean),
-  );
+function fillSlot(slot, state, actions) {
+  slot.replaceChildren(...[banner(state, actions)].filter(Boolean));
+}
+
+function banner({ reconnecting, soundBlocked, notice }, actions) {
+  const tell = ({ title, text }) => h("div", { class: "banner warn" }, h("span", {}, h("strong", {}, `${title}. `), text));
+  if (notice?.code === "CALL_NOT_ENDED") return tell(notice);
+  if (reconnecting) {
+    return h("div", { class: "banner warn" }, h("span", { class: "pulse", "aria-hidden": "true" }), "Reconnecting… the call goes on if the network is back within 30 seconds.");
+  }
+  if (soundBlocked) {
+    return h(
+      "div",
+      { class: "banner" },
+      "Your browser is holding back the sound.",
+      h("button", { type: "button", class: "button small", onclick: actions.sound }, icon("sound"), "Turn on sound"),
+    );
+  }
+  return notice ? tell(notice) : null;
 }
 
 function fillMicrophones(select, { microphones, microphone }) {

@@ -26,6 +26,7 @@ export function teamView({ api, me, open }) {
       choice.offer(data.map(({ drillKey }) => drillKey));
       draw();
     } catch (error) {
+      if (asked !== latest) return;
       const { title, text } = explain(error);
       note.textContent = `${title}. ${text}`;
     }

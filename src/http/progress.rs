@@ -63,7 +63,7 @@ struct DrillProgress {
     /// Which exercise.
     #[schema(example = "ma-full-sale")]
     drill_key: Option<String>,
-    /// Calls with a headline score; a real call may have none.
+    /// Calls with a headline score. A call whose score is 0 has none and counts in none of the figures.
     count: i64,
     /// Its mean; `null` without any.
     #[serde(serialize_with = "plain")]

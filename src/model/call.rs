@@ -110,7 +110,7 @@ pub struct CallHeader {
 pub struct CallDetail {
     /// The call.
     pub header: CallHeader,
-    /// 0 to 100; absent when there is no headline score.
+    /// 0 to 100. Absent or 0 when there is no headline score.
     pub overall_score: Option<f64>,
     /// 0 to 100; absent when compliance was not assessed.
     pub compliance_percent: Option<f64>,
@@ -208,7 +208,7 @@ pub struct CallRow {
     pub duration_sec: Option<i64>,
     /// When Athos scored it.
     pub scored_at: Option<Timestamp>,
-    /// 0 to 100; `null` when there is no headline score.
+    /// 0 to 100; `null`, or on a practice call 0, when there is no headline score.
     #[serde(serialize_with = "plain")]
     pub overall_score: Option<f64>,
     /// 0 to 100; `null` when compliance was not assessed.

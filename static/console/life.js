@@ -1,7 +1,7 @@
 // One event's life as a list of moments in order, from the token that may have begun its call to what became of it.
 // Words only; the view draws them.
 
-import { duration, exactTime, plural, score, span } from "../format.js";
+import { duration, exactTime, headline, plural, score, span } from "../format.js";
 
 /** Of more attempts than this, only the first and the latest are shown at once. */
 const FIRST = 3;
@@ -108,6 +108,6 @@ function standing({ state, reason, nextAttemptAt, settledAt, call, history }) {
     default:
       return call?.status === "unscored"
         ? end("Not scored", call.reasonMessage ?? call.reason ?? "Athos did not say why.", "fair")
-        : end("Scored", Number.isFinite(call?.overallScore) ? `${score(call.overallScore)} of 100.` : "Without a headline score.", "strong");
+        : end("Scored", headline(call) === null ? "Without a headline score." : `${score(headline(call))} of 100.`, "strong");
   }
 }

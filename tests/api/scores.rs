@@ -148,18 +148,29 @@ async fn what_was_not_assessed_is_null_and_counts_nowhere() {
             "call_3",
             &json!({ "overallScore": 70, "compliancePercent": 90 }),
         ),
+        scored("call_4", &json!({ "overallScore": 0 })),
     ])
     .await;
-    // In practice, 0 is a score.
+    // A practice call's 0 is passed on as Athos gives it, and is no headline score.
     assert_eq!(app.call("call_1").await["overallScore"], 0);
     assert!(app.call("call_1").await["compliancePercent"].is_null());
     assert_eq!(app.call("call_2").await["compliancePercent"], 0);
     let progress = app.get("/athos/progress", &app.secrets.service).await;
     let drill = &progress.expect(200).json()["data"][0];
-    assert_eq!(drill["count"], 3);
-    assert_eq!(drill["mean"], 50);
+    assert_eq!(drill["count"], 2);
+    assert_eq!(drill["mean"], 75);
+    assert_eq!((&drill["best"], &drill["last"]), (&json!(80), &json!(70)));
+    assert_eq!(drill["points"].as_array().unwrap().len(), 2);
     assert_eq!(drill["complianceCount"], 2);
     assert_eq!(drill["complianceMean"], 45);
+}
+
+#[tokio::test]
+async fn a_rep_without_any_headline_score_has_no_progress_yet() {
+    let (_server, app) = fetched(&[scored("call_1", &json!({ "overallScore": 0 }))]).await;
+    assert_eq!(app.call("call_1").await["overallScore"], 0);
+    let progress = app.get("/athos/progress", &app.secrets.service).await;
+    assert_eq!(progress.expect(200).json(), json!({ "data": [] }));
 }
 
 async fn recording(app: &TestApp, id: &str) -> Answer {

@@ -39,7 +39,7 @@ pub(in crate::athos) fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<C
     let fields = Fields(fields);
     let header = fields.call_header()?;
     let score = |name: &str| fields.0.get("score")?.get(name)?.as_f64();
-    // 0 of a real call says that it has no headline score; practice can be worth 0.
+    // 0 says that there is no headline score. Only a practice call's is passed on as Athos gives it.
     let is_headline = |score: &f64| *score > 0.0 || !Source::RealCall.is(&header.source);
     Ok(CallDetail {
         overall_score: score("overallScore").filter(is_headline),

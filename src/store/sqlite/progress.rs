@@ -11,19 +11,24 @@ use crate::store::{Progress, ProgressFilter, ScorePoint, StoreResult};
 
 type Pair = (Option<String>, Option<String>);
 
+/// The headline score; a score of 0 says that there is none.
+const HEADLINE: &str = "nullif(overall_score, 0)";
+
 pub(super) async fn of_reps(
     readers: &SqlitePool,
     filter: &ProgressFilter,
     limit: u32,
     points: u32,
 ) -> StoreResult<Vec<Progress>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT coalesce(rep, athos_rep) AS rep, drill_key, count(overall_score) AS calls, avg(overall_score) AS mean, \
-         max(overall_score) AS best, count(compliance_percent) AS assessed, \
-         avg(compliance_percent) AS compliance FROM calls",
-    );
+    let mut sql = QueryBuilder::<Sqlite>::new(format!(
+        "SELECT coalesce(rep, athos_rep) AS rep, drill_key, count({HEADLINE}) AS calls, avg({HEADLINE}) AS mean, \
+         max({HEADLINE}) AS best, count(compliance_percent) AS assessed, \
+         avg(compliance_percent) AS compliance FROM calls"
+    ));
     push_conditions(&mut sql, filter);
-    sql.push(" AND (overall_score IS NOT NULL OR compliance_percent IS NOT NULL)");
+    sql.push(format!(
+        " AND ({HEADLINE} IS NOT NULL OR compliance_percent IS NOT NULL)"
+    ));
     sql.push(
         " GROUP BY coalesce(rep, athos_rep), drill_key \
          ORDER BY max(sort_at) DESC, coalesce(rep, athos_rep), drill_key LIMIT ",
@@ -37,7 +42,7 @@ pub(super) async fn of_reps(
              (PARTITION BY coalesce(rep, athos_rep), drill_key ORDER BY sort_at DESC, seq DESC) AS age FROM calls",
     );
     push_conditions(&mut sql, filter);
-    sql.push(" AND overall_score IS NOT NULL");
+    sql.push(format!(" AND {HEADLINE} IS NOT NULL"));
     sql.push(") WHERE age <= ")
         .push_bind(points)
         .push(" ORDER BY sort_at, seq");
