@@ -3,7 +3,8 @@
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-trixie
 ARG RUNTIME_IMAGE=docker.io/library/debian:trixie-slim
 
-# For a binary that serves its own copy of Athos's browser SDK, an image with npm, and the SDK's version:
+# A copy of Athos's browser SDK that scripts/vendor-sdk has put into static/vendor/ is built in. Or, if the SDK is on npm, its
+# version, and an image with npm:
 # --build-arg SDK_IMAGE=docker.io/library/node:22-trixie-slim --build-arg ATHOS_SDK_VERSION=1.4.0
 ARG SDK_IMAGE=${BUILD_IMAGE}
 

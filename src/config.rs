@@ -158,7 +158,7 @@ pub struct Config {
     #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
     pub frame_ancestors: Vec<String>,
 
-    /// Where the page loads Athos's browser SDK from; without it, the copy in `static/vendor/`, else a public CDN
+    /// Where the page loads Athos's browser SDK from; without it, the copy in `static/vendor/`, else a guess at a public CDN
     #[arg(long, env, value_name = "URL", value_parser = url)]
     pub athos_sdk_url: Option<Url>,
 

@@ -8,14 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
-use crate::http::Deadlines;
+use crate::http::{Deadlines, sdk_warning};
 use crate::lifecycle::{Options, Service};
 
 /// Serves.
 pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> anyhow::Result<()> {
     // Before anything else: a signal that nobody waits for ends the process.
     let mut hang_ups = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    for warning in config.check()? {
+    for warning in config.check()?.into_iter().chain(sdk_warning(config)) {
         tracing::warn!("{warning}");
     }
     let options = Options {

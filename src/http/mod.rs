@@ -48,6 +48,7 @@ pub use error::ApiError;
 use observe::Observer;
 pub use observe::REQUEST_ID;
 use pages::Page;
+pub use pages::sdk_warning;
 pub use places::Places;
 pub use rate_limit::{LogLimit, MintLimit};
 pub use server::{Deadlines, Limits, serve};

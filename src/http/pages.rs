@@ -23,7 +23,7 @@ use crate::config::Config;
 const ATHOS_ORIGIN: &str = "https://app.useathos.ai";
 /// What `scripts/vendor-sdk` makes, among our files.
 const VENDORED_SDK: &str = "vendor/athos-sdk.js";
-/// The SDK as a public CDN serves it, when nothing better is configured.
+/// Where a public CDN would serve the SDK once it is published, when nothing better is configured.
 const PUBLIC_SDK: &str = "https://esm.sh/@useathos/sdk@1.0.0";
 /// Where calls are held, as the contract says.
 const CALL_SERVERS: &str = "https://*.livekit.cloud wss://*.livekit.cloud";
@@ -37,6 +37,25 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 #[derive(RustEmbed)]
 #[folder = "static/"]
 struct Static;
+
+/// What is wrong with the SDK's address, if that is nothing but the default.
+#[must_use]
+pub fn sdk_warning(config: &Config) -> Option<String> {
+    warning_of(&Settings::new(config, false, is_vendored()))
+}
+
+fn warning_of(settings: &Settings) -> Option<String> {
+    (settings.sdk_url == PUBLIC_SDK).then(|| {
+        format!(
+            "ATHOS_SDK_URL is not set, and this build has no copy of Athos's browser SDK: the practice page tries \
+             {PUBLIC_SDK}, where it may not be. Set ATHOS_SDK_URL, or run scripts/vendor-sdk before the build."
+        )
+    })
+}
+
+fn is_vendored() -> bool {
+    Static::get(VENDORED_SDK).is_some()
+}
 
 /// The page as configured.
 pub(super) struct Page {
@@ -60,7 +79,7 @@ impl Page {
     /// The page for a configuration.
     #[must_use]
     pub(super) fn new(config: &Config, demo: bool) -> Self {
-        let settings = Settings::new(config, demo, Static::get(VENDORED_SDK).is_some());
+        let settings = Settings::new(config, demo, is_vendored());
         let policy = content_security_policy(&settings, &config.frame_ancestors);
         // Made of origins and fixed words, both of which are header text.
         let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(
@@ -212,6 +231,19 @@ mod tests {
         let (settings, policy) = page(&[], true);
         assert_eq!(settings.sdk_url, "static/vendor/athos-sdk.js");
         assert!(policy.contains("script-src 'self';"));
+    }
+
+    #[test]
+    fn only_the_default_address_of_the_sdk_is_warned_of() {
+        let warning = |flags: &[&str], vendored| warning_of(&page(flags, vendored).0);
+        let told = warning(&[], false).unwrap();
+        assert!(told.contains("ATHOS_SDK_URL") && told.contains("scripts/vendor-sdk"));
+        assert!(told.contains(PUBLIC_SDK));
+        assert_eq!(warning(&[], true), None);
+        assert_eq!(
+            warning(&["--athos-sdk-url=https://cdn.example.com/sdk.js"], false),
+            None
+        );
     }
 
     #[test]

@@ -113,7 +113,8 @@ class Session {
   #timers = new Set();
 
   constructor(options, fault, events) {
-    this.#options = { apiBase: "https://app.useathos.ai", ...options };
+    const { apiBase = "https://app.useathos.ai" } = options;
+    this.#options = { ...options, apiBase: apiBase.replace(/\/$/, "") };
     this.#fault = fault;
     this.#events = events;
   }
@@ -203,7 +204,7 @@ class Session {
       throw new AthosRoleplayError(this.#fault);
     }
     // No answer, or one that is not JSON, becomes `INTERNAL_ERROR` with what the browser says of it.
-    const response = await fetch(`${apiBase.replace(/\/$/, "")}/api/external/v1/roleplay/session`, {
+    const response = await fetch(`${apiBase}/api/external/v1/roleplay/session`, {
       method: "POST",
       headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
       body: JSON.stringify({ drillKey, filters, difficulty }),

@@ -86,6 +86,7 @@ impl Deployment {
             ("SERVICE_TOKENS", app.secrets.service.clone()),
             ("ATHOS_BASE_URL", app.simulator.base_url()),
             ("BIND_ADDR", app.service().addr.to_string()),
+            ("ATHOS_SDK_URL", "https://cdn.example.com/sdk.js".to_owned()),
             ("PUBLIC_URL", app.url("/")),
             (
                 "DATABASE_URL",
@@ -223,6 +224,7 @@ async fn before_the_first_start_it_says_what_is_missing_and_leaves_nothing_behin
     examined.expect("settings", "fail", "ATHOS_WHSEC is missing");
     examined.expect("settings", "fail", "No way to authenticate callers");
     examined.expect("settings", "warn", "ATHOS_API_KEY is not set");
+    examined.expect("settings", "warn", "ATHOS_SDK_URL is not set");
     examined.expect("database", "ok", "`serve` can create it");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect, goLive, open, button, state, test } from "./harness.js";
+import { expect, expectFits, goLive, keep, open, button, state, test } from "./harness.js";
 
 const HOSTILE = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><a href="javascript:window.pwned=1">x</a>&lt;b&gt; {{7*7}} \${7*7} \u202Eevil`;
 
@@ -106,6 +106,28 @@ for (const overallScore of [0, null]) {
   });
 }
 
+test("a practice call with the score 0 has no headline score either", async ({ page, demo }) => {
+  const zero = call({ overallScore: 0, compliancePercent: 85 }, { overallScore: 0, compliancePercent: 85 });
+  await page.route("**/athos/calls?*", (route) => route.fulfill({ json: { data: [zero], nextCursor: null } }));
+  await show(page, demo, zero);
+  await expect(page.getByRole("img", { name: "No headline score" })).toBeVisible();
+  await expect(page.locator(".ring-number")).toHaveText("–");
+  await expect(page.locator(".ring-value")).toHaveCount(0);
+  await expect(page.getByText("Needs work")).toHaveCount(0);
+  for (const width of [1280, 360]) {
+    await page.setViewportSize({ width, height: 900 });
+    await expectFits(page);
+    await keep(page, `no-headline-score-${width}`);
+  }
+  await page.getByRole("link", { name: "Progress" }).click();
+  await expect(page.locator(".calls tbody tr")).toContainText("No headline score");
+  const said = await page.evaluate(async (call) => {
+    const { scoreSentence } = await import("/static/score.js");
+    return scoreSentence(call);
+  }, zero);
+  expect(said).toBe("Your call has been scored, without a headline score.");
+});
+
 test("the README's picture is of this page", async ({ page, demo, rep }) => {
   const file = new URL("../../docs/practice-page.png", import.meta.url);
   const complianceScorecard = {
@@ -141,7 +163,7 @@ test("empty summary, feedback and transcript show as such", async ({ page, demo 
 
 test("a score that is missing is not shown as zero", async ({ page, demo }) => {
   await show(page, demo, call({ overallScore: null }, { overallScore: null }));
-  await expect(page.getByRole("img", { name: "No overall score" })).toBeVisible();
+  await expect(page.getByRole("img", { name: "No headline score" })).toBeVisible();
   await expect(page.locator(".ring-number")).toHaveText("–");
 });
 

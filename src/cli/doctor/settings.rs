@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
-use crate::http::Authenticator;
+use crate::http::{Authenticator, sdk_warning};
 
 const CHECK: &str = "settings";
 
@@ -24,8 +24,8 @@ pub(super) fn look(config: &Config, env_file: &EnvFile, clock: &Clock) -> Vec<Fi
             findings.extend(problems.map(|problem| Finding::fail(CHECK, problem)));
         }
     }
-    let warnings = config.warnings();
-    findings.extend(warnings.into_iter().map(|told| Finding::warn(CHECK, told)));
+    let warnings = config.warnings().into_iter().chain(sdk_warning(config));
+    findings.extend(warnings.map(|told| Finding::warn(CHECK, told)));
     for name in env_file.overruled() {
         findings.push(
             Finding::warn(
