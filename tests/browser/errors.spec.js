@@ -1,13 +1,11 @@
 // Every error code of the contract: words a rep understands, and the next step that helps.
 
-import { allow, button, element, expect, open, startCall, state, test } from "./harness.js";
+import { readFileSync } from "node:fs";
+import { allow, button, element, expect, expectFits, keep, open, startCall, state, test } from "./harness.js";
 
+const { codes: VENDOR } = JSON.parse(readFileSync(new URL("./fixtures/sdk-table.json", import.meta.url), "utf8"));
 const CONTRACT = [
-  "INVALID_REQUEST", "DRILL_NOT_FOUND", "INVALID_API_KEY", "API_KEY_REVOKED", "INVALID_TOKEN", "TOKEN_EXPIRED",
-  "TOKEN_ALREADY_USED", "IP_NOT_ALLOWED", "TENANT_INACTIVE", "TENANT_QUOTA_EXCEEDED", "CALL_NOT_FOUND",
-  "AGENT_NOT_FOUND", "AGENCY_NOT_FOUND", "AGENT_ALREADY_EXISTS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE",
-  "MIC_PERMISSION_DENIED", "MIC_DEVICE_DISCONNECTED", "NO_MIC_AVAILABLE", "NETWORK_LOST", "AUDIO_PLAYBACK_BLOCKED",
-  "BROWSER_NOT_SUPPORTED", "SESSION_ALREADY_CONNECTED",
+  ...VENDOR,
   // The service's own.
   "UNAUTHENTICATED", "RATE_LIMITED", "UPSTREAM_TIMEOUT", "STORE_UNAVAILABLE", "RECORDING_NOT_AVAILABLE",
   "NOT_CONFIGURED", "CROSS_SITE_REQUEST", "UPSTREAM_UNREACHABLE", "UPSTREAM_INVALID_RESPONSE",
@@ -122,6 +120,44 @@ test("an unknown code of the SDK shows itself", async ({ page, demo }) => {
   await expect(page.locator(".stage-text")).toContainText("quote the code BRAND_NEW_CODE to support");
 });
 
+for (const { redeem, query = "", title } of [
+  { redeem: "aborted", title: "that gets no answer" },
+  { query: "?fault=UNREACHABLE", title: "that gets no answer, acted out" },
+]) {
+  test.describe(() => {
+    test.use({ expectedErrors: allow(/net::ERR_FAILED .*\/roleplay\/session$/) });
+    test(`a redeem ${title} is likely the rep's own network, and there is no request id to quote`, async ({ page, demo }) => {
+      if (redeem) await page.route(/\/roleplay\/session$/, (route) => route.abort());
+      await open(page, demo, { query });
+      await startCall(page);
+      await expect(page.getByRole("heading", { name: "Your network did not reach Athos" })).toBeVisible();
+      await expect(page.locator(".stage-text")).toContainText("likely your own connection");
+      await expect(page.locator("athos-practice")).not.toContainText(/request id|quote/);
+      await expect(page.locator(".stage-foot button")).toHaveText(["Start again", "Back to the drills"]);
+      for (const width of [1280, 360]) {
+        await page.setViewportSize({ width, height: 800 });
+        await expectFits(page);
+        await keep(page, `own-network-${width}`);
+      }
+    });
+  });
+}
+
+test("a request id is spoken of only where there is one", async ({ page, demo }) => {
+  await open(page, demo);
+  const texts = await page.evaluate(async (codes) => {
+    const { explain } = await import("/static/errors.js");
+    const without = codes.flatMap((code) => ["", "Failed to fetch", "NetworkError when attempting to fetch resource."].map((message) => explain({ code, message }).text));
+    const ofSdk = ["Failed to fetch", "NetworkError when attempting to fetch resource.", "Load failed"].map((message) => explain({ code: "INTERNAL_ERROR", message }).title);
+    const ofBackend = explain({ code: "INTERNAL_ERROR", message: "Failed to fetch", requestId: "req_1", where: "backend" });
+    return { without, ofSdk, ofBackend };
+  }, [...CONTRACT, "UNHEARD_OF"]);
+  for (const text of texts.without) expect(text).not.toMatch(/request id/);
+  expect(new Set(texts.ofSdk)).toEqual(new Set(["Your network did not reach Athos"]));
+  expect(texts.ofBackend.title).toBe("Something went wrong on the other side");
+  expect(texts.ofBackend.text).toContain("quote the request id req_1");
+});
+
 test.describe("Safari", () => {
   test.use({ userAgent: "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15" });
 
@@ -140,7 +176,27 @@ test.describe("the SDK", () => {
     await open(page, demo);
     await expect(page.getByText("The calling software did not load")).toBeVisible();
     await expect(button(page, "Reload the page")).toBeVisible();
+    const operator = page.locator(".operator");
+    await expect(operator).toContainText(new URL("/sdk/athos-sdk.js", demo.simulator).href);
+    await expect(operator).toContainText("ATHOS_SDK_URL");
+    await expect(operator).toContainText("scripts/vendor-sdk");
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 });
+      await expectFits(page);
+      await keep(page, `sdk-missing-${width}`);
+    }
   });
+
+  for (const [what, body] of [["is something else", "export const AthosRoleplay = null;"], ["is not a module", "<h1>Not found</h1>"], ["breaks", "throw new Error('x')"]]) {
+    test(`that ${what} is explained there too`, async ({ page, demo }) => {
+      await page.route(/sdk\/athos-sdk\.js$/, (route) =>
+        route.fulfill({ contentType: "text/javascript", headers: { "access-control-allow-origin": "*" }, body }),
+      );
+      await open(page, demo);
+      await expect(page.getByText("The calling software did not load")).toBeVisible();
+      await expect(page.locator(".operator")).toContainText("ATHOS_SDK_URL");
+    });
+  }
 });
 
 function refuse(page, status, code) {

@@ -44,6 +44,38 @@ test("a folder and a tarball become one module, which the page runs on like on a
   await state(page, "scored");
 });
 
+/** What the script says of what it cannot get. `npm` is a stand-in that fails the way the registry's answer makes it fail. */
+async function refusal(args, { npm } = {}) {
+  const bin = mkdtempSync(path.join(tmpdir(), "bin-"));
+  if (npm) writeFileSync(path.join(bin, "npm"), `#!/bin/sh\n${npm}\n`, { mode: 0o755 });
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
+  const { code, stderr } = await run(SCRIPT, args, { env }).then(() => ({ code: 0, stderr: "" }), (error) => error);
+  rmSync(bin, { recursive: true });
+  return `${code}: ${stderr}`;
+}
+
+const NO_VERSION = `case "$1" in config) echo https://registry.example/ ;; *) echo "npm error code E404" >&2; exit 1 ;; esac`;
+
+test("what cannot be got is said, and where it was looked for", async () => {
+  const missing = await refusal(["1.0.0", folder], { npm: NO_VERSION });
+  expect(missing).toMatch(/^1: .*E404/);
+  expect(missing).toContain("could not get @useathos/sdk@1.0.0 from the npm registry https://registry.example/");
+  expect(missing).toContain("give a tarball or a folder");
+  expect(await refusal([PACKAGE, folder], { npm: NO_VERSION })).toContain(`could not pack the folder ${PACKAGE}`);
+  expect(await refusal(["./nowhere.tgz"])).toContain("1: vendor-sdk: there is no ./nowhere.tgz");
+  expect(await refusal([folder])).toContain(`there is no package.json in ${folder}`);
+  expect(await refusal([])).toMatch(/^2: .*\.tgz/s);
+  expect(existsSync(path.join(folder, "athos-sdk.js"))).toBe(false);
+});
+
+test("a folder that has not been built is told as one", async () => {
+  test.slow();
+  const unbuilt = mkdtempSync(path.join(tmpdir(), "unbuilt-"));
+  writeFileSync(path.join(unbuilt, "package.json"), '{"name":"@useathos/sdk","version":"1.0.0","exports":"./dist/index.mjs","files":["dist"]}');
+  expect(await refusal([unbuilt, folder])).toContain("or it was packed before it was built");
+  rmSync(unbuilt, { recursive: true });
+});
+
 test("a package that is not the SDK is refused", async () => {
   test.slow();
   const other = mkdtempSync(path.join(tmpdir(), "not-the-sdk-"));
