@@ -80,7 +80,7 @@ function card(progress) {
     h(
       "dl",
       { class: "figures" },
-      [["Last", number(last)], ["Best", number(best)], ["Average", number(mean)], [real ? "Scored" : "Calls", count]].map(([term, value]) =>
+      [["Last", number(last)], ["Best", number(best)], ["Average", number(mean)], ["Scored", count]].map(([term, value]) =>
         h("div", {}, h("dt", {}, term), h("dd", {}, value)),
       ),
     ),
