@@ -126,6 +126,11 @@ pub struct Config {
     #[arg(long, env, value_name = "CLAIM", default_value = "email")]
     pub auth_claim_email: String,
 
+    /// Claim that says that the address was checked (`true`); without it, `email_verified` does for the claim `email`, and
+    /// nothing for any other
+    #[arg(long, env, value_name = "CLAIM")]
+    pub auth_claim_email_verified: Option<String>,
+
     /// Claim with the agency's name, for enrolment; without it, a new agency is called by its id
     #[arg(long, env, value_name = "CLAIM")]
     pub auth_claim_agency_name: Option<String>,
@@ -289,6 +294,14 @@ impl Config {
             transcripts: self.store_transcripts,
             retention: self.retention_days.map(|days| DAY * days.get()),
         }
+    }
+
+    /// The claim that vouches for the e-mail address. OpenID Connect's `email_verified` is about its `email` and about no
+    /// other claim: an address that people may type themselves must not pass as checked.
+    #[must_use]
+    pub fn claim_of_checked_email(&self) -> Option<&str> {
+        let standard = (self.auth_claim_email == "email").then_some("email_verified");
+        self.auth_claim_email_verified.as_deref().or(standard)
     }
 
     /// How to read the list of a source. A call is listed once it has been scored, after its end: where the axis is the

@@ -138,6 +138,10 @@ impl Config {
             ("AUTH_ISSUER", self.auth_issuer.is_some()),
             ("AUTH_AUDIENCE", self.auth_audience.is_some()),
             ("AUTH_COOKIE", self.auth_cookie.is_some()),
+            (
+                "AUTH_CLAIM_EMAIL_VERIFIED",
+                self.auth_claim_email_verified.is_some(),
+            ),
         ];
         for (name, is_set) in needs_jwt {
             if is_set && !has_jwt {
@@ -288,7 +292,23 @@ impl Config {
                     .to_owned(),
             );
         }
+        warnings.extend(self.email_warning());
         warnings
+    }
+
+    fn email_warning(&self) -> Option<Warning> {
+        let claim = &self.auth_claim_email;
+        match self.claim_of_checked_email() {
+            Some("email_verified") if claim != "email" => Some(format!(
+                "AUTH_CLAIM_EMAIL_VERIFIED=email_verified is believed for AUTH_CLAIM_EMAIL={claim}: in OpenID Connect it is \
+                 about the claim email only; whoever can change {claim} unchecked can become any rep"
+            )),
+            None if self.auto_enroll => Some(format!(
+                "AUTH_CLAIM_EMAIL_VERIFIED is not set, so nobody vouches for the address in {claim}: no rep is matched to \
+                 an agent that Athos has with that address"
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -368,6 +388,10 @@ mod tests {
             (&["--auth-cookie=c"], "AUTH_COOKIE is set, but no JWT"),
             (&["--auth-issuer=c"], "AUTH_ISSUER is set, but no JWT"),
             (
+                &["--auth-claim-email-verified=c"],
+                "AUTH_CLAIM_EMAIL_VERIFIED is set, but no JWT",
+            ),
+            (
                 &["--auth-proxy-user-header=x-user"],
                 "without AUTH_PROXY_SECRET",
             ),
@@ -419,6 +443,28 @@ mod tests {
             let said = problems(&all);
             assert!(said.contains(expected), "{flags:?}: {said}");
         }
+    }
+
+    #[test]
+    fn an_address_is_vouched_for_by_its_own_claim_and_else_it_is_told() {
+        let secret = "--auth-jwt-secret=0123456789abcdef0123456789abcdef";
+        let read = |flags: &[&str]| {
+            let base = ["--athos-whsec=whsec_0123456789abcdef", secret];
+            let config = Config::from_flags(base.iter().chain(flags)).unwrap();
+            let told = config.check().unwrap().join("\n");
+            let claim = config.claim_of_checked_email().map(str::to_owned);
+            (claim, told.contains("AUTH_CLAIM_EMAIL_VERIFIED"))
+        };
+        let (standard, own) = ("email_verified".to_owned(), "app.checked".to_owned());
+        let other = "--auth-claim-email=app.email";
+        let checked = "--auth-claim-email-verified=app.checked";
+        assert_eq!(read(&[]), (Some(standard.clone()), false));
+        assert_eq!(read(&[checked]), (Some(own.clone()), false));
+        assert_eq!(read(&[other]), (None, false));
+        assert_eq!(read(&[other, "--auto-enroll=true"]), (None, true));
+        assert_eq!(read(&[other, checked]), (Some(own), false));
+        let borrowed = "--auth-claim-email-verified=email_verified";
+        assert_eq!(read(&[other, borrowed]), (Some(standard), true));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use metrics::counter;
 use super::{MintError, Minter, Profile, Rep, is_unknown_agent};
 use crate::athos::contract::Generation;
 use crate::athos::types::{
-    AgencyRef, ExistingAgent, MintBody, NewAgent, Registration, SessionToken,
+    AgencyRef, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
 };
 use crate::athos::{self, Refusal, Whose};
 use crate::model::{PlatformId, RepId};
@@ -66,7 +66,8 @@ impl NotTheirs {
             }
             Self::Unproven => {
                 "somebody is registered with the same e-mail address, and the rep's credentials do not say that it is \
-                 theirs: have the issuer add the claim email_verified, or register the rep (`athos-backend roster import`)"
+                 theirs: have the issuer add the claim email_verified (for another claim than email, the one that \
+                 AUTH_CLAIM_EMAIL_VERIFIED names), or register the rep (`athos-backend roster import`)"
             }
         }
     }
@@ -215,14 +216,16 @@ impl Minter {
     }
 
     /// An agent is there with the rep's id or e-mail address. By the id it is the rep's. By the address it is when that
-    /// is proven, unless it belongs to another one: to whom Athos says, or to whom it was given before.
+    /// is proven, unless it belongs to another one: to whom Athos says, or to whom it was given before. By anything else
+    /// it is not: nothing else was proven.
     async fn take_over(
         &self,
         newcomer: &Newcomer<'_>,
         existing: ExistingAgent,
     ) -> Result<Result<Pairing, NotTheirs>, MintError> {
+        let is_proven = newcomer.email_is_proven && existing.matched_on == Handle::Email;
         let on_record = match self.athos.whose(&existing, newcomer.id).await? {
-            Whose::Theirs { on_record } if on_record || newcomer.email_is_proven => on_record,
+            Whose::Theirs { on_record } if on_record || is_proven => on_record,
             Whose::Theirs { .. } => return Ok(Err(NotTheirs::Unproven)),
             Whose::Anothers(_) => return Ok(Err(NotTheirs::Anothers)),
         };

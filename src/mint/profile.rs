@@ -34,14 +34,16 @@ impl Profile {
         (!first.is_empty() && !last.is_empty()).then_some((first, last))
     }
 
-    /// An address that Athos may know the rep by; not one that somebody has checked in vain.
+    /// An address that Athos may know the rep by; not one that somebody has checked in vain. It is taken exactly, and
+    /// only of ASCII: Athos trims addresses and lower-cases them, which makes one of two (`\u{212a}im@…` is `kim@…` then),
+    /// and what was checked is one of them.
     pub(super) fn usable_email(&self) -> Option<&str> {
-        let email = self.email.as_deref()?.trim();
+        let email = self.email.as_deref()?;
         let (local, host) = email.rsplit_once('@')?;
         let is_sound = !local.is_empty()
             && host.contains('.')
             && email.len() <= MAX_EMAIL_BYTES
-            && !email.contains(|c: char| c.is_whitespace() || c.is_control());
+            && email.bytes().all(|byte| byte.is_ascii_graphic());
         (is_sound && self.email_verified != Some(false)).then_some(email)
     }
 
@@ -158,7 +160,7 @@ mod tests {
             profile.usable_email().map(str::to_owned)
         };
         for verified in [None, Some(true)] {
-            assert_eq!(email(" d@e.com ", verified).as_deref(), Some("d@e.com"));
+            assert_eq!(email("d@e.com", verified).as_deref(), Some("d@e.com"));
         }
         assert_eq!(email("d@e.com", Some(false)), None);
         for bad in [
@@ -169,6 +171,13 @@ mod tests {
             "d@localhost",
             "d e@f.com",
             "d\n@e.com",
+            " d@e.com",
+            "d@e.com\u{a0}",
+            // To Athos, all of these are or may be kim@e.com.
+            "\u{212a}im@e.com",
+            "kim@e.com\u{feff}",
+            "k\u{200b}im@e.com",
+            "kim\u{ff20}e.com",
         ] {
             assert_eq!(email(bad, Some(true)), None, "{bad:?}");
         }

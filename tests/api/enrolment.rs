@@ -264,6 +264,91 @@ async fn an_address_that_nobody_vouches_for_gives_nobody_an_agent_or_its_calls()
 }
 
 #[tokio::test]
+async fn email_verified_vouches_for_the_claim_email_and_for_no_other() {
+    let victim = json!({ "email": "dana@example.com" });
+    // The attacker's own address was checked; the victim's is what they typed into their profile.
+    let claims = |checked: Value| {
+        json!({
+            "name": "Mal Lory", "email": "mal@example.com", "email_verified": true,
+            "app": { "email": "dana@example.com", "checked": checked, "mails": ["dana@example.com"] },
+            "https://example.com/email": "dana@example.com",
+        })
+    };
+    for claim in ["app.email", "https://example.com/email"] {
+        let app = enrolling_with(Setup::new().flag("auth-claim-email", claim)).await;
+        app.register("agency_1", victim.clone()).await;
+        let token = signed_in(&app, "rep_1", &claims(json!(true)));
+        let refused = ask(&app, &token).await.refused(404, "AGENT_NOT_FOUND");
+        let advice = advice(&refused);
+        assert!(advice.contains("AUTH_CLAIM_EMAIL_VERIFIED"), "{advice}");
+    }
+
+    // A claim of its own vouches, and nothing else does in its place.
+    let app = enrolling_with(
+        Setup::new()
+            .flag("auth-claim-email", "app.email")
+            .flag("auth-claim-email-verified", "app.checked"),
+    )
+    .await;
+    app.register("agency_1", victim.clone()).await;
+    for unchecked in [
+        json!(false),
+        json!(null),
+        json!("yes"),
+        json!(1),
+        json!([true]),
+    ] {
+        let token = signed_in(&app, "rep_1", &claims(unchecked));
+        ask(&app, &token).await.expect(200);
+        let agent = app.agents("platformAgentId=rep_1").await.remove(0);
+        assert_eq!(agent["email"], Value::Null);
+    }
+    for (rep, checked) in [("rep_2", json!(true)), ("rep_3", json!("true"))] {
+        let token = signed_in(&app, rep, &claims(checked));
+        let minted = ask(&app, &token).await;
+        // The first is the agent with this address, so the second cannot be.
+        assert_eq!(minted.status, if rep == "rep_2" { 200 } else { 404 });
+        assert!(
+            app.agents(&format!("platformAgentId={rep}"))
+                .await
+                .is_empty()
+        );
+    }
+
+    // A list of addresses is no address.
+    let app = enrolling_with(Setup::new().flag("auth-claim-email", "app.mails")).await;
+    app.register("agency_1", victim).await;
+    let token = signed_in(&app, "rep_1", &claims(json!(true)));
+    ask(&app, &token).await.expect(200);
+    let agent = app.agents("platformAgentId=rep_1").await.remove(0);
+    assert_eq!(agent["email"], Value::Null);
+}
+
+#[tokio::test]
+async fn an_address_that_athos_would_turn_into_another_ones_is_not_used() {
+    let app = enrolling().await;
+    app.register("agency_1", json!({ "email": "kim@example.com" }))
+        .await;
+    for (nth, alike) in [
+        "\u{212a}im@example.com",
+        "kim@example.com\u{a0}",
+        " kim@example.com",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let rep = format!("rep_{nth}");
+        let claims = json!({ "name": "Kim Poe", "email": alike, "email_verified": true });
+        ask(&app, &signed_in(&app, &rep, &claims)).await.expect(200);
+        let agent = app
+            .agents(&format!("platformAgentId={rep}"))
+            .await
+            .remove(0);
+        assert_eq!(agent["email"], Value::Null, "{alike:?}");
+    }
+}
+
+#[tokio::test]
 async fn at_the_same_time_two_reps_with_one_address_are_one_agent_for_one_of_them() {
     let app = enrolling().await;
     app.register("agency_1", json!({ "email": "dana@example.com" }))

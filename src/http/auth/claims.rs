@@ -15,6 +15,7 @@ pub(super) struct ClaimNames {
     role: String,
     name: String,
     email: String,
+    email_verified: Option<String>,
     agency_name: Option<String>,
 }
 
@@ -26,6 +27,7 @@ impl ClaimNames {
             role: config.auth_claim_role.clone(),
             name: config.auth_claim_name.clone(),
             email: config.auth_claim_email.clone(),
+            email_verified: config.claim_of_checked_email().map(str::to_owned),
             agency_name: config.auth_claim_agency_name.clone(),
         }
     }
@@ -51,14 +53,16 @@ impl ClaimNames {
         })
     }
 
-    /// What else they say. Names in parts, and whether an address was checked, are where OpenID Connect has them.
+    /// What else they say. Names in parts are where OpenID Connect has them.
     fn profile(&self, claims: &Map<String, Value>) -> Profile {
         Profile {
             name: text(claims, &self.name),
             names: text(claims, "given_name").zip(text(claims, "family_name")),
             email: text(claims, &self.email),
-            email_verified: claims
-                .get("email_verified")
+            email_verified: self
+                .email_verified
+                .as_ref()
+                .and_then(|claim| find(claims, claim))
                 .map(|verified| *verified == Value::Bool(true) || verified == "true"),
             agency_name: self
                 .agency_name
@@ -86,14 +90,18 @@ pub(super) fn agency(id: &str) -> Result<PlatformId, ApiError> {
     })
 }
 
-/// A claim as text, by its name or else by a path of names; numbers count, as some issuers have numeric ids.
-fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
-    let found = claims.get(name).or_else(|| {
+/// A claim, by its name or else by a path of names.
+fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    claims.get(name).or_else(|| {
         let mut parts = name.split('.');
         let first = claims.get(parts.next()?)?;
         parts.try_fold(first, |value, part| value.get(part))
-    })?;
-    match found {
+    })
+}
+
+/// A claim as text; numbers count, as some issuers have numeric ids.
+fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    match find(claims, name)? {
         Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
