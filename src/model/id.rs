@@ -13,8 +13,9 @@ pub const AGENT_PREFIX: &str = "athos_agent_";
 /// How Athos's ids of agencies begin.
 pub const AGENCY_PREFIX: &str = "athos_agency_";
 
-/// One of a company's own ids, for a rep or an agency: 1 to 200 characters, not blank, no control characters, and not
-/// what could be an id of Athos's: whoever could call themselves that would be somebody else.
+/// One of a company's own ids, for a rep or an agency. It is taken exactly or refused, never changed: whoever changes ids
+/// makes one of two. So it has 1 to 200 characters, no white space at its ends (Athos trims ids), none that cannot be seen,
+/// and is not what could be an id of Athos's: whoever could call themselves that would be somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String, min_length = 1, max_length = 200, example = "rep_8842")]
@@ -29,26 +30,43 @@ pub enum BadId {
     /// More than [`MAX_ID_CHARS`] characters.
     #[error("must be at most {MAX_ID_CHARS} characters long")]
     TooLong,
+    /// A space before or behind it, of whatever kind.
+    #[error("must not begin or end with white space")]
+    Padded,
     /// A line break, a tab, a NUL and their like.
     #[error("must not contain control characters")]
     Control,
+    /// A character without a shape, such as a zero-width space or a mark of the direction of text.
+    #[error("must not contain invisible characters")]
+    Invisible,
     /// An id that Athos gives, where ours belongs.
     #[error("must not begin with athos_agent_ or athos_agency_: such ids are Athos's own")]
     Athos,
 }
 
 impl PlatformId {
-    /// Checks `id` and trims white space around it.
+    /// Takes `id` as it is.
     ///
     /// # Errors
     /// One [`BadId`] per cause.
     pub fn new(id: &str) -> Result<Self, BadId> {
+        let id = Self::on_record(id)?;
+        if id.0.chars().any(is_invisible) {
+            return Err(BadId::Invisible);
+        }
+        Ok(id)
+    }
+
+    /// Takes an id that may be on record from before invisible characters were refused.
+    fn on_record(id: &str) -> Result<Self, BadId> {
         if id.chars().any(char::is_control) {
             return Err(BadId::Control);
         }
-        let id = id.trim();
-        if id.is_empty() {
+        if id.trim().is_empty() {
             return Err(BadId::Blank);
+        }
+        if id.trim() != id {
+            return Err(BadId::Padded);
         }
         if id.chars().nth(MAX_ID_CHARS).is_some() {
             return Err(BadId::TooLong);
@@ -72,6 +90,18 @@ impl fmt::Display for PlatformId {
     }
 }
 
+/// Characters that are shown as nothing, or that change how others are shown: Unicode's `Default_Ignorable_Code_Point`,
+/// and what separates lines and paragraphs. Two ids that differ in them look the same, and systems drop them at will.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 /// Athos's id of a registered rep.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentId(String);
@@ -82,7 +112,7 @@ impl AgentId {
     pub fn new(id: &str) -> Option<Self> {
         let is_sound = id.starts_with(AGENT_PREFIX)
             && id.chars().nth(MAX_ID_CHARS).is_none()
-            && !id.contains(|c: char| c.is_control() || c.is_whitespace());
+            && !id.contains(|c: char| c.is_control() || c.is_whitespace() || is_invisible(c));
         is_sound.then(|| Self(id.to_owned()))
     }
 
@@ -103,14 +133,15 @@ pub enum RepId {
 }
 
 impl RepId {
-    /// Takes an id of either kind: how it begins tells them apart.
+    /// Takes an id of either kind, to erase whose it is: how it begins tells them apart. Invisible characters may be in it:
+    /// that ids must not have them any more is no reason to keep somebody's data.
     ///
     /// # Errors
     /// One [`BadId`] per cause.
     pub fn new(id: &str) -> Result<Self, BadId> {
         match AgentId::new(id) {
             Some(id) => Ok(Self::Athos(id)),
-            None => PlatformId::new(id).map(Self::Ours),
+            None => PlatformId::on_record(id).map(Self::Ours),
         }
     }
 
@@ -160,8 +191,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_trimmed_and_bounded_and_free_of_control_characters() {
-        assert_eq!(PlatformId::new(" rep 1 ").unwrap().as_str(), "rep 1");
+    fn ids_are_taken_exactly_or_refused() {
+        // Case, inner spaces, and how letters are composed tell people apart.
+        for id in [
+            "rep 1",
+            "Rep 1",
+            "rep  1",
+            "rep\u{a0}1",
+            "é",
+            "e\u{301}",
+            "0042",
+            "ﬁ",
+        ] {
+            assert_eq!(PlatformId::new(id).unwrap().as_str(), id);
+            assert_eq!(RepId::new(id).unwrap().as_str(), id);
+        }
+        for space in [
+            ' ', '\u{a0}', '\u{1680}', '\u{2003}', '\u{202f}', '\u{3000}',
+        ] {
+            for padded in [format!("{space}rep_1"), format!("rep_1{space}")] {
+                assert_eq!(PlatformId::new(&padded).unwrap_err(), BadId::Padded);
+                assert_eq!(RepId::new(&padded).unwrap_err(), BadId::Padded);
+            }
+            assert_eq!(
+                PlatformId::new(&space.to_string()).unwrap_err(),
+                BadId::Blank
+            );
+        }
+        for hidden in [
+            '\u{200b}',
+            '\u{200d}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2060}',
+            '\u{feff}',
+            '\u{ad}',
+            '\u{e0041}',
+        ] {
+            for id in [
+                format!("{hidden}rep_1"),
+                format!("rep{hidden}_1"),
+                format!("rep_1{hidden}"),
+            ] {
+                assert_eq!(PlatformId::new(&id).unwrap_err(), BadId::Invisible);
+                assert_eq!(RepId::new(&id).unwrap().as_str(), id);
+            }
+        }
+        for control in ['\0', '\t', '\r', '\u{7f}', '\u{85}', '\u{9b}'] {
+            let id = format!("rep_1{control}");
+            assert_eq!(PlatformId::new(&id).unwrap_err(), BadId::Control);
+        }
+        for separator in ['\u{2028}', '\u{2029}'] {
+            assert!(PlatformId::new(&format!("rep_1{separator}")).is_err());
+            assert!(PlatformId::new(&format!("rep{separator}1")).is_err());
+        }
         assert_eq!(PlatformId::new("").unwrap_err(), BadId::Blank);
         assert_eq!(PlatformId::new(" \u{a0}").unwrap_err(), BadId::Blank);
         assert_eq!(PlatformId::new("a\nb").unwrap_err(), BadId::Control);
@@ -175,7 +258,7 @@ mod tests {
 
     #[test]
     fn an_id_of_athoss_is_no_id_of_ours_and_the_other_way_round() {
-        for id in ["athos_agent_1", " athos_agency_1", "athos_agent_"] {
+        for id in ["athos_agent_1", "athos_agency_1", "athos_agent_"] {
             assert_eq!(PlatformId::new(id).unwrap_err(), BadId::Athos);
         }
         assert!(PlatformId::new("athos_fan").is_ok());
@@ -185,6 +268,7 @@ mod tests {
             "athos_agency_1",
             "athos_agent_1\n",
             " athos_agent_1",
+            "athos_agent_\u{200b}1",
         ] {
             assert_eq!(AgentId::new(id), None, "{id:?}");
         }

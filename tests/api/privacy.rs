@@ -446,6 +446,8 @@ async fn admins_and_other_backends_may_erase_and_nobody_else_and_no_page_of_anot
     );
     for bad in [
         "/athos/reps/%20",
+        "/athos/reps/rep_1%20",
+        "/athos/reps/%C2%A0rep_1",
         "/athos/reps/a%0Ab",
         "/athos/reps/rep_1?dry=1",
     ] {

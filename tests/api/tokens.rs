@@ -79,9 +79,7 @@ async fn not_even_an_admin_mints_for_another() {
 async fn a_service_names_the_rep_once_and_properly() {
     let app = TestApp::start().await;
     let ask = async |body: Value| app.post("/athos/token", &app.secrets.service, &body).await;
-    ask(json!({ "externalUserId": " rep 1 " }))
-        .await
-        .expect(200);
+    ask(json!({ "externalUserId": "rep 1" })).await.expect(200);
     ask(json!({ "platformAgentId": "rep_2", "externalAgencyId": null }))
         .await
         .expect(200);
@@ -101,6 +99,16 @@ async fn a_service_names_the_rep_once_and_properly() {
         (json!({ "externalUserId": null }), "externalUserId"),
         (json!({ "externalUserId": "" }), "blank"),
         (json!({ "externalUserId": " \u{a0}" }), "blank"),
+        (json!({ "externalUserId": "rep_1 " }), "white space"),
+        (json!({ "externalUserId": "\u{2003}rep_1" }), "white space"),
+        (json!({ "externalUserId": "rep_\u{200b}1" }), "invisible"),
+        (json!({ "externalUserId": "\u{feff}rep_1" }), "invisible"),
+        (
+            json!({ "externalUserId": "r", "externalAgencyId": "a\u{a0}" }),
+            "white space",
+        ),
+        (json!({ "agentId": " athos_agent_1" }), "agentId"),
+        (json!({ "externalUserId": 1e20 }), "JSON"),
         (json!({ "externalUserId": long }), "200"),
         (json!({ "externalUserId": "rep\u{0}1" }), "control"),
         (json!({ "externalUserId": "rep\n1" }), "control"),

@@ -38,12 +38,12 @@ impl ClaimNames {
         claims: &Map<String, Value>,
         expires_at: Timestamp,
     ) -> Result<User, ApiError> {
-        let id = text(claims, &self.user).ok_or(ApiError::InvalidCredentials(
+        let id = id(claims, &self.user)?.ok_or(ApiError::InvalidCredentials(
             "the token does not say who the user is",
         ))?;
         Ok(User {
             rep: rep(&id)?,
-            agency: text(claims, &self.agency)
+            agency: self::id(claims, &self.agency)?
                 .as_deref()
                 .map(agency)
                 .transpose()?,
@@ -76,7 +76,8 @@ impl ClaimNames {
 pub(super) fn rep(id: &str) -> Result<PlatformId, ApiError> {
     PlatformId::new(id).map_err(|_| {
         ApiError::InvalidCredentials(
-            "the credentials name a user id that is blank, too long, has control characters, or begins like Athos's own",
+            "the credentials name a user id that is blank, too long, begins or ends with white space, has control or invisible \
+             characters, or begins like Athos's own",
         )
     })
 }
@@ -85,7 +86,8 @@ pub(super) fn rep(id: &str) -> Result<PlatformId, ApiError> {
 pub(super) fn agency(id: &str) -> Result<PlatformId, ApiError> {
     PlatformId::new(id).map_err(|_| {
         ApiError::InvalidCredentials(
-            "the credentials name an agency id that is blank, too long, has control characters, or begins like Athos's own",
+            "the credentials name an agency id that is blank, too long, begins or ends with white space, has control or invisible \
+             characters, or begins like Athos's own",
         )
     })
 }
@@ -99,13 +101,25 @@ fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
     })
 }
 
-/// A claim as text; numbers count, as some issuers have numeric ids.
-fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
-    match find(claims, name)? {
-        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+/// A claim as an id, exactly. Numbers count, as some issuers have numeric ids, but only whole ones that were read without
+/// a loss: what became a float may stand for several people.
+fn id(claims: &Map<String, Value>, name: &str) -> Result<Option<String>, ApiError> {
+    match find(claims, name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.trim().is_empty())),
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => {
+            Ok(Some(number.to_string()))
+        }
+        Some(_) => Err(ApiError::InvalidCredentials(
+            "the token has an id that is neither text nor a whole number of at most 64 bits",
+        )),
     }
+}
+
+/// A claim as text for people.
+fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    let text = find(claims, name)?.as_str()?;
+    (!text.trim().is_empty()).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -119,11 +133,47 @@ mod tests {
         });
         let claims = claims.as_object().unwrap();
         assert_eq!(text(claims, "sub").as_deref(), Some("rep_1"));
-        assert_eq!(text(claims, "n").as_deref(), Some("42"));
+        assert_eq!(text(claims, "n"), None);
         assert_eq!(text(claims, "app.user.id").as_deref(), Some("deep"));
         assert_eq!(text(claims, "https://x.y/role").as_deref(), Some("admin"));
         assert_eq!(text(claims, "blank"), None);
         assert_eq!(text(claims, "app.user"), None);
         assert_eq!(text(claims, "no.such"), None);
+    }
+
+    #[test]
+    fn an_id_is_text_or_a_number_that_is_told_exactly_and_anything_else_is_refused() {
+        let read = |json: &str| {
+            let claims: Value = serde_json::from_str(&format!("{{\"id\":{json}}}")).unwrap();
+            id(claims.as_object().unwrap(), "id").map_err(|_| ())
+        };
+        for (json, expected) in [
+            ("\"rep 1 \"", "rep 1 "),
+            ("42", "42"),
+            ("-7", "-7"),
+            // Two that a float takes for one.
+            ("9007199254740992", "9007199254740992"),
+            ("9007199254740993", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            assert_eq!(read(json), Ok(Some(expected.to_owned())), "{json}");
+        }
+        for nothing in ["null", "\"\"", "\" \""] {
+            assert_eq!(read(nothing), Ok(None), "{nothing}");
+        }
+        for lossy in [
+            "18446744073709551616",
+            "123456789012345678901",
+            "-9223372036854775809",
+            "1e20",
+            "42.0",
+            "1.5",
+            "-0",
+            "true",
+            "[\"rep_1\"]",
+            "{\"id\":1}",
+        ] {
+            assert_eq!(read(lossy), Err(()), "{lossy}");
+        }
     }
 }
