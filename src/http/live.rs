@@ -16,11 +16,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
+use super::auth::{Caller, Standing};
 use super::error::{ApiError, ErrorEnvelope};
 use super::places::Place;
 use super::state::AppState;
-use crate::model::{CallStatus, Scope, Timestamp, plain};
+use crate::model::{CallStatus, Scope, plain};
 use crate::store::CallChange;
 
 /// Proxies close connections that are silent for longer than about half a minute.
@@ -53,7 +53,7 @@ struct CallChanged {
 /// Watch calls change
 ///
 /// Server-sent events named `call`; `Last-Event-ID` resumes where a stream broke off. The stream ends when the
-/// caller's credentials expire.
+/// caller's credentials expire or are withdrawn, and after an hour at the latest: connect again.
 #[utoipa::path(
     get, path = "/athos/live", tag = "athos",
     params(("Last-Event-ID" = Option<i64>, Header, description = "resume after this event")),
@@ -66,10 +66,10 @@ struct CallChanged {
 )]
 async fn stream_changes(
     State(state): State<AppState>,
-    caller: Caller,
+    standing: Standing,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    let person = match &caller {
+    let person = match &standing.caller {
         Caller::User(user) => Some(&user.rep),
         Caller::Service => None,
     };
@@ -81,8 +81,8 @@ async fn stream_changes(
         .get(LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok()?.parse().ok());
     let watcher = Watcher {
-        scope: caller.scope(),
-        expires_at: caller.expires_at(),
+        scope: standing.caller.scope(),
+        standing,
         // A revision from the future is from another database.
         rev: resumed.unwrap_or(latest).min(latest),
         wakeups,
@@ -111,8 +111,8 @@ async fn stream_changes(
 /// One client's place in the history of changes.
 struct Watcher {
     state: AppState,
+    standing: Standing,
     scope: Scope,
-    expires_at: Option<Timestamp>,
     rev: i64,
     wakeups: watch::Receiver<u64>,
     unsent: VecDeque<CallChange>,
@@ -124,7 +124,7 @@ impl Watcher {
     async fn next(&mut self) -> Option<Event> {
         loop {
             // Before each event, not only before each query: credentials may end in between.
-            if self.state.shutdown.is_cancelled() || self.is_expired() {
+            if self.state.shutdown.is_cancelled() || !self.standing.is_good().await {
                 return None;
             }
             if let Some(change) = self.unsent.pop_front() {
@@ -154,14 +154,10 @@ impl Watcher {
         }
     }
 
-    fn is_expired(&self) -> bool {
-        self.expires_at
-            .is_some_and(|at| at <= self.state.clock.now())
-    }
-
     async fn wait(&mut self) {
         tokio::select! {
             _ = self.wakeups.changed() => {}
+            () = self.standing.replaced() => {}
             () = self.state.shutdown.cancelled() => {}
             () = tokio::time::sleep(POLL) => {}
         }

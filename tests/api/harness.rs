@@ -233,6 +233,11 @@ impl TestApp {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
+        self.live_with(request).await
+    }
+
+    /// The same, with credentials of another kind.
+    pub(crate) async fn live_with(&self, request: RequestBuilder) -> Live {
         let response = request.send().await.unwrap();
         Live::new(response, Arc::clone(&self.evidence)).await
     }

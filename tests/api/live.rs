@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use athos_backend::config::Config;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Event, TestApp};
+use crate::harness::{Event, Live, Setup, TestApp, unique};
 
 async fn unscored(app: &TestApp, call: &str, rep: &str, agency: &str) {
     let event = Event::unscored(call, rep, agency);
@@ -92,6 +93,123 @@ async fn a_stream_ends_with_the_credentials_it_was_opened_with() {
     app.clock.advance(Duration::from_secs(3600));
     unscored(&app, "call_2", "rep_1", "agency_1").await;
     assert_eq!(live.next().await, None);
+}
+
+/// A stream that ended says nothing of what came after its end.
+async fn says_nothing_more(app: &TestApp, streams: &mut [Live], call: &str) {
+    unscored(app, call, "rep_1", "agency_1").await;
+    for (nth, stream) in streams.iter_mut().enumerate() {
+        assert_eq!(stream.next().await, None, "stream {nth}");
+    }
+}
+
+async fn reload(app: &TestApp, change: impl FnOnce(&mut Config)) {
+    let mut config = app.config.clone();
+    change(&mut config);
+    app.service().reload(&config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_credentials_are_withdrawn_and_others_go_on() {
+    let (other, proxy) = (unique("svc"), unique("proxy"));
+    let app = Setup::new()
+        .flag("service-tokens", &other)
+        .flag("auth-cookie", "session")
+        .flag("auth-proxy-user-header", "X-User")
+        .flag("auth-proxy-role-header", "X-Role")
+        .flag("auth-proxy-secret", &proxy)
+        .start()
+        .await;
+    let by_cookie = async || {
+        let request = app.request(Method::GET, "/athos/live");
+        let cookie = format!("session={}", app.admin());
+        app.live_with(request.header("cookie", cookie)).await
+    };
+    let by_proxy = async || {
+        let request = app.request(Method::GET, "/athos/live");
+        let request = request.header("x-user", "rep_9").header("x-role", "admin");
+        app.live_with(request.header("x-auth-proxy-secret", &proxy))
+            .await
+    };
+    let mut service = [app.live(&app.secrets.service, None).await];
+    let mut others = [app.live(&other, None).await];
+    let mut jwts = [app.live(&app.admin(), None).await, by_cookie().await];
+    let mut proxied = [by_proxy().await];
+
+    // The same again: nothing ends.
+    reload(&app, |_| ()).await;
+    unscored(&app, "call_1", "rep_1", "agency_1").await;
+    for stream in service
+        .iter_mut()
+        .chain(&mut others)
+        .chain(&mut jwts)
+        .chain(&mut proxied)
+    {
+        while stream.next().await.unwrap().data["status"] != "unscored" {}
+    }
+
+    reload(&app, |config| {
+        config.service_tokens = vec![other.clone().into()]
+    })
+    .await;
+    says_nothing_more(&app, &mut service, "call_2").await;
+    for stream in others.iter_mut().chain(&mut jwts).chain(&mut proxied) {
+        while stream.next().await.unwrap().data["status"] != "unscored" {}
+    }
+    reload(&app, |config| {
+        config.auth_jwt_secret = Some(unique("jwt").into())
+    })
+    .await;
+    says_nothing_more(&app, &mut jwts, "call_3").await;
+    for stream in &mut proxied {
+        while stream.next().await.unwrap().data["status"] != "unscored" {}
+    }
+    reload(&app, |config| {
+        config.auth_proxy_secret = Some(unique("proxy").into())
+    })
+    .await;
+    says_nothing_more(&app, &mut proxied, "call_4").await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_other_rules_make_its_caller_somebody_else() {
+    let app = TestApp::start().await;
+    type Change = fn(&mut Config);
+    let changes: [Change; 5] = [
+        |config| config.auth_issuer = Some("https://idp.example.com/".to_owned()),
+        |config| config.auth_audience = Some("another".to_owned()),
+        |config| config.auth_claim_role = "groups".to_owned(),
+        |config| config.auth_claim_agency = "org".to_owned(),
+        |config| config.auth_claim_user = "agency_id".to_owned(),
+    ];
+    for (nth, change) in changes.into_iter().enumerate() {
+        let mut streams = [app.live(&app.manager("agency_1"), None).await];
+        reload(&app, change).await;
+        says_nothing_more(&app, &mut streams, &format!("call_{nth}")).await;
+        reload(&app, |_| ()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_an_end_of_its_own_ends_after_an_hour() {
+    let app = TestApp::start().await;
+    let mut claims = app.claims("an_admin", "agency_1", "admin");
+    claims["exp"] = json!(app.now().as_secs() + 86_400);
+    let mut streams = [
+        app.live(&app.secrets.service, None).await,
+        app.live(&app.jwt(&claims), None).await,
+    ];
+    app.clock.advance(Duration::from_secs(49 * 60));
+    unscored(&app, "call_1", "rep_1", "agency_1").await;
+    for stream in &mut streams {
+        while stream.next().await.unwrap().data["status"] != "unscored" {}
+    }
+    app.clock.advance(Duration::from_secs(11 * 60));
+    says_nothing_more(&app, &mut streams, "call_2").await;
+    // Nor does a clock that was set back give it more time.
+    let mut streams = [app.live(&app.secrets.service, None).await];
+    app.clock.set(crate::harness::start_time());
+    says_nothing_more(&app, &mut streams, "call_3").await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod jwks;
 mod jwt;
 mod proxy;
 mod service_tokens;
+mod standing;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -26,9 +27,10 @@ pub use jwks::published_keys;
 use jwt::JwtVerifier;
 use proxy::TrustedProxy;
 use service_tokens::ServiceTokens;
+pub(super) use standing::Standing;
 
 /// Who asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
     /// A person, signed in.
     User(User),
@@ -37,7 +39,7 @@ pub(super) enum Caller {
 }
 
 /// A person, signed in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct User {
     /// Who they are.
     pub rep: PlatformId,
