@@ -15,7 +15,7 @@ pub(crate) const EC: &str = include_str!("../fixtures/keys/ec.private.pem");
 const EC_PUBLIC: &str = include_str!("../fixtures/keys/ec.public.pem");
 pub(crate) const ED: &str = include_str!("../fixtures/keys/ed25519.private.pem");
 const ED_PUBLIC: &str = include_str!("../fixtures/keys/ed25519.public.pem");
-const OTHER_RSA: &str = include_str!("../fixtures/keys/rsa-other.private.pem");
+pub(crate) const OTHER_RSA: &str = include_str!("../fixtures/keys/rsa-other.private.pem");
 
 async fn me(app: &TestApp, token: &str) -> Answer {
     app.keep_secret(token);
@@ -129,6 +129,19 @@ async fn claims_that_do_not_hold_are_refused() {
         ("sub", json!("rep\n1"), 401, "INVALID_TOKEN"),
         ("sub", json!("r".repeat(201)), 401, "INVALID_TOKEN"),
         ("sub", json!("r".repeat(200)), 200, ""),
+        ("sub", json!("rep_1 "), 401, "INVALID_TOKEN"),
+        ("sub", json!("\u{a0}rep_1"), 401, "INVALID_TOKEN"),
+        ("sub", json!("rep_1\u{2003}"), 401, "INVALID_TOKEN"),
+        ("sub", json!("rep_1\u{feff}"), 401, "INVALID_TOKEN"),
+        ("sub", json!("rep\u{200b}_1"), 401, "INVALID_TOKEN"),
+        ("sub", json!("rep\u{202e}_1"), 401, "INVALID_TOKEN"),
+        ("sub", json!(1e20), 401, "INVALID_TOKEN"),
+        ("sub", json!(1.0), 401, "INVALID_TOKEN"),
+        ("sub", json!(true), 401, "INVALID_TOKEN"),
+        ("agency_id", json!("agency_1\u{3000}"), 401, "INVALID_TOKEN"),
+        ("agency_id", json!(1e20), 401, "INVALID_TOKEN"),
+        ("agency_id", json!(["agency_1"]), 401, "INVALID_TOKEN"),
+        ("agency_id", json!(""), 200, ""),
         ("agency_id", json!("a\u{0}b"), 401, "INVALID_TOKEN"),
         ("agency_id", Value::Null, 200, ""),
     ];
@@ -144,6 +157,165 @@ async fn claims_that_do_not_hold_are_refused() {
         if *status == 401 {
             assert_eq!(answer.code(), *code, "{claim}={value}");
         }
+    }
+}
+
+#[tokio::test]
+async fn claims_of_odd_shapes_are_refused_and_none_is_overlooked() {
+    let app = Setup::new()
+        .flag("auth-issuer", "https://idp.example.com/")
+        .flag("auth-audience", "athos-backend")
+        .start()
+        .await;
+    let now = app.now().as_secs();
+    let ask = async |claims: &str| {
+        let (claims, at) = (claims.replace("LATER", &(now + 600).to_string()), now - 60);
+        let claims = claims.replace("EARLIER", &at.to_string());
+        let header = r#"{"alg":"HS256","typ":"JWT"}"#;
+        me(&app, &app.raw_jwt(header, &claims)).await
+    };
+    let parties = r#""iss":"https://idp.example.com/","aud":"athos-backend""#;
+    let good = format!(r#"{{"sub":"rep_1","exp":LATER,{parties}}}"#);
+    ask(&good).await.expect(200);
+    for more in [
+        r#","nbf":null"#,
+        r#","nbf":EARLIER"#,
+        r#","nbf":EARLIER.5"#,
+        // When it was made is not ours to judge.
+        r#","iat":LATER"#,
+        r#","iat":"today""#,
+    ] {
+        let claims = good.replace('}', &format!("{more}}}"));
+        let answer = ask(&claims).await;
+        assert_eq!(answer.status, 200, "{more}: {}", answer.text());
+    }
+    for more in [
+        r#","nbf":"LATER""#,
+        r#","nbf":"EARLIER""#,
+        r#","nbf":true"#,
+        r#","nbf":[EARLIER]"#,
+        r#","nbf":{}"#,
+        r#","nbf":LATER"#,
+        r#","nbf":1e300"#,
+        // Said twice: what others have checked may be the other one.
+        r#","nbf":LATER,"nbf":EARLIER"#,
+        r#","sub":"rep_2""#,
+        r#","sub":"rep_1""#,
+        r#","\u0073ub":"rep_2""#,
+        r#","exp":LATER"#,
+        r#","aud":"another""#,
+        r#","app":{"id":1,"id":2}"#,
+    ] {
+        let claims = good.replace('}', &format!("{more}}}"));
+        let claims = claims.replace(r#"{"id":1,"id":2}}"#, r#"{"id":1,"id":2}"#);
+        let claims = if more.contains("app") {
+            format!("{claims}}}")
+        } else {
+            claims
+        };
+        let refused = ask(&claims).await;
+        assert_eq!(refused.status, 401, "{more}: {}", refused.text());
+        assert_eq!(refused.code(), "INVALID_TOKEN", "{more}");
+    }
+    for (exp, code) in [
+        (r#""LATER""#, "INVALID_TOKEN"),
+        ("true", "INVALID_TOKEN"),
+        ("null", "INVALID_TOKEN"),
+        ("[LATER]", "INVALID_TOKEN"),
+        ("LATER000", "INVALID_TOKEN"),
+        ("1e300", "INVALID_TOKEN"),
+        ("253402300800", "INVALID_TOKEN"),
+        ("-1", "TOKEN_EXPIRED"),
+        ("-1e300", "TOKEN_EXPIRED"),
+        ("0", "TOKEN_EXPIRED"),
+    ] {
+        let claims = good.replace(r#""exp":LATER"#, &format!(r#""exp":{exp}"#));
+        assert_eq!(ask(&claims).await.expect(401).code(), code, "{exp}");
+    }
+    for exp in ["LATER.75", "253402300799"] {
+        let claims = good.replace(r#""exp":LATER"#, &format!(r#""exp":{exp}"#));
+        assert_eq!(ask(&claims).await.status, 200, "{exp}");
+    }
+    for odd in [
+        r#""aud":7"#,
+        r#""aud":{"athos-backend":true}"#,
+        r#""aud":[]"#,
+        r#""aud":[["athos-backend"]]"#,
+        r#""aud":["athos-backend",7]"#,
+        r#""aud":"athos-backend ""#,
+        r#""aud":"athos-backend,another""#,
+    ] {
+        let claims = good.replace(r#""aud":"athos-backend""#, odd);
+        assert_eq!(
+            ask(&claims).await.expect(401).code(),
+            "INVALID_TOKEN",
+            "{odd}"
+        );
+    }
+    let several = good.replace("https://idp.example.com/\"", "https://idp.example.com/\"]");
+    let several = several.replace("\"iss\":", "\"iss\":[");
+    ask(&several).await.refused(401, "INVALID_TOKEN");
+}
+
+#[tokio::test]
+async fn a_header_that_asks_for_more_than_a_signature_is_refused() {
+    let app = TestApp::start().await;
+    let claims = app.claims("rep_1", "agency_1", "rep").to_string();
+    for header in [
+        r#"{"alg":"HS256"}"#,
+        r#"{"alg":"HS256","typ":"at+jwt","x":{"y":1}}"#,
+    ] {
+        me(&app, &app.raw_jwt(header, &claims)).await.expect(200);
+    }
+    for header in [
+        r#"{"alg":"HS256","crit":["urn:example:revoked"],"urn:example:revoked":true}"#,
+        r#"{"alg":"HS256","crit":["exp"]}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","crit":["b64"],"b64":true}"#,
+        r#"{"alg":"HS256","b64":false}"#,
+        r#"{"alg":"HS256","cty":"JWT"}"#,
+        r#"{"alg":"HS256","typ":"logout+jwt"}"#,
+        r#"{"alg":"HS256","alg":"none"}"#,
+        r#"{"alg":"none","alg":"HS256"}"#,
+        r#"{"alg":["HS256","none"]}"#,
+        r#"{"typ":"JWT"}"#,
+    ] {
+        let refused = me(&app, &app.raw_jwt(header, &claims)).await;
+        assert_eq!(refused.status, 401, "{header}");
+        assert_eq!(refused.code(), "INVALID_TOKEN");
+    }
+}
+
+#[tokio::test]
+async fn people_whose_ids_are_alike_stay_apart() {
+    let app = TestApp::start().await;
+    let who = async |sub: &Value| {
+        let mut claims = app.claims("x", "agency_1", "rep");
+        claims["sub"] = sub.clone();
+        let known = me(&app, &app.jwt(&claims)).await.expect(200).json();
+        known["rep"].as_str().unwrap().to_owned()
+    };
+    let alike = [
+        json!(9_007_199_254_740_992_u64),
+        json!(9_007_199_254_740_993_u64),
+        json!(u64::MAX),
+        json!(u64::MAX - 1),
+        json!("Rep_1"),
+        json!("rep_1"),
+        json!("rep 1"),
+        json!("rep\u{a0}1"),
+        json!("rep_\u{e9}"),
+        json!("rep_e\u{301}"),
+        json!("007"),
+        json!(7),
+    ];
+    let mut known = Vec::new();
+    for sub in &alike {
+        known.push(who(sub).await);
+    }
+    for (known, sub) in known.iter().zip(&alike) {
+        let exactly = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
+        assert_eq!(*known, exactly);
     }
 }
 

@@ -1,16 +1,16 @@
 //! Published keys (JWKS): cached, and fetched again when they are old or when a token names a key we have not seen,
-//! but never more often than the limit, whatever tokens callers make up.
+//! but never more often than the limit, whatever tokens callers make up. A caller whose key is known never waits for the
+//! issuer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::watch;
 use url::Url;
 
-use super::jwt::VerifyingKey;
+use super::jwk::{PublishedKey, read_set};
+use super::jws::Token;
 use crate::athos::http_client;
 use crate::clock::Clock;
 use crate::http::error::ApiError;
@@ -18,10 +18,17 @@ use crate::model::Timestamp;
 
 /// How long the issuer may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Keys older than this are fetched again; while that fails, the old ones stay.
+/// How long a caller waits for that, whose key is not known.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Keys older than this are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(10 * 60);
+/// While they cannot be fetched, the old ones are good for so long: an issuer that is down shuts nobody out, and keys that
+/// were withdrawn are not believed for ever.
+const LONGEST_USE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two fetches lies at least this much.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
+/// The same, as long as no keys are known: until then, nobody can sign in.
+const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 /// Largest document that is read, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -29,14 +36,51 @@ pub(super) struct JwksCache {
     url: Url,
     http: reqwest::Client,
     clock: Clock,
-    keys: RwLock<Option<Arc<Fetched>>>,
-    /// When the last fetch began; held while one runs, so that there is one at a time.
-    last_fetch: Mutex<Option<Timestamp>>,
+    known: RwLock<Option<Arc<Known>>>,
+    fetching: Mutex<Fetching>,
 }
 
-struct Fetched {
-    set: JwkSet,
+struct Known {
+    keys: Vec<PublishedKey>,
     at: Timestamp,
+}
+
+#[derive(Default)]
+struct Fetching {
+    /// When the last one began.
+    last: Option<Timestamp>,
+    /// Closed when the one under way ends.
+    under_way: Option<watch::Receiver<()>>,
+}
+
+/// What the known keys say of a token.
+#[derive(PartialEq, Eq)]
+enum Finding {
+    Signed,
+    /// The key that it names did not sign it.
+    Forged,
+    /// No key of its name is known, or none at all that signed it; the issuer may have a new one.
+    Unknown,
+}
+
+impl Known {
+    /// Tries each key that has the token's name, or where either has no name.
+    fn judge(&self, token: &Token<'_>) -> Finding {
+        let mut is_named = false;
+        for published in &self.keys {
+            let named = token.kid.is_some() && published.kid == token.kid;
+            let may_be = named || token.kid.is_none() || published.kid.is_none();
+            if may_be && token.is_signed_by(&published.key) {
+                return Finding::Signed;
+            }
+            is_named |= named;
+        }
+        if is_named {
+            Finding::Forged
+        } else {
+            Finding::Unknown
+        }
+    }
 }
 
 impl JwksCache {
@@ -45,8 +89,8 @@ impl JwksCache {
             url: url.clone(),
             http: http_client(url, DEADLINE).context("cannot make a client for AUTH_JWKS_URL")?,
             clock: clock.clone(),
-            keys: RwLock::new(None),
-            last_fetch: Mutex::new(None),
+            known: RwLock::default(),
+            fetching: Mutex::default(),
         })
     }
 
@@ -54,30 +98,39 @@ impl JwksCache {
         self.url == *url
     }
 
-    /// The key named `kid`; without a name, the only key there is.
+    /// Whether a published key signed the token.
     ///
     /// # Errors
     /// When no keys could be fetched yet: then nobody can tell a good token from a bad one.
-    pub(super) async fn key(
-        self: &Arc<Self>,
-        kid: Option<&str>,
-    ) -> Result<Option<VerifyingKey>, ApiError> {
-        if let Some(fetched) = self.cached().await
-            && !self.is_older(fetched.at, MAX_AGE)
-            && let Some(key) = find(&fetched.set, kid)
-        {
-            return Ok(Some(key));
+    pub(super) async fn vouch_for(self: &Arc<Self>, token: &Token<'_>) -> Result<bool, ApiError> {
+        self.refresh_if_old();
+        match self.known().map(|known| known.judge(token)) {
+            Some(Finding::Signed) => return Ok(true),
+            Some(Finding::Forged) => return Ok(false),
+            Some(Finding::Unknown) | None => {}
         }
-        let cache = Arc::clone(self);
-        // A task of its own: a caller who goes away must not cut short what others wait for.
-        let refreshed = tokio::spawn(async move { cache.refresh().await }).await;
-        refreshed.map_err(|error| ApiError::Internal(error.into()))?;
-        let fetched = self.cached().await.ok_or(ApiError::NoVerifyingKeys)?;
-        Ok(find(&fetched.set, kid))
+        if let Some(mut under_way) = self.refresh() {
+            // It closes; nothing is ever sent.
+            let _ = tokio::time::timeout(PATIENCE, under_way.changed()).await;
+        }
+        let known = self.known().ok_or(ApiError::NoVerifyingKeys)?;
+        Ok(known.judge(token) == Finding::Signed)
     }
 
-    async fn cached(&self) -> Option<Arc<Fetched>> {
-        self.keys.read().await.clone()
+    /// Begins a fetch when keys are old, or when there are none.
+    pub(super) fn refresh_if_old(self: &Arc<Self>) {
+        let is_fresh = |known: Arc<Known>| !self.is_older(known.at, MAX_AGE);
+        if !self.known().is_some_and(is_fresh) {
+            self.refresh();
+        }
+    }
+
+    /// The keys, unless they are too old to be believed.
+    fn known(&self) -> Option<Arc<Known>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = known.clone();
+        // A clock that was set back makes nothing unbelievable.
+        known.filter(|known| self.clock.now().since(known.at) < LONGEST_USE)
     }
 
     /// A clock that was set back makes everything old: better one fetch too many.
@@ -86,17 +139,52 @@ impl JwksCache {
         now < at || now.since(at) >= age
     }
 
-    async fn refresh(&self) {
-        let mut last_fetch = self.last_fetch.lock().await;
-        if last_fetch.is_some_and(|last| !self.is_older(last, MIN_INTERVAL)) {
-            return;
+    /// The fetch under way, which is begun unless the last was moments ago. It goes on when whoever waits for it goes away.
+    fn refresh(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = &fetching.under_way
+            && under_way.has_changed().is_ok()
+        {
+            return Some(under_way.clone());
+        }
+        let interval = match self.known() {
+            Some(_) => MIN_INTERVAL,
+            None => FIRST_INTERVAL,
+        };
+        if fetching
+            .last
+            .is_some_and(|last| !self.is_older(last, interval))
+        {
+            return None;
         }
         let at = self.clock.now();
-        *last_fetch = Some(at);
+        let (ends, under_way) = watch::channel(());
+        *fetching = Fetching {
+            last: Some(at),
+            under_way: Some(under_way.clone()),
+        };
+        let cache = Arc::clone(self);
+        tokio::spawn(async move {
+            let _ends = ends;
+            cache.fetch_known(at).await;
+        });
+        Some(under_way)
+    }
+
+    /// What the issuer says counts, also when it is that there are no keys. What cannot be read says nothing.
+    async fn fetch_known(&self, at: Timestamp) {
         match self.fetch().await {
-            Ok(set) => {
-                tracing::info!(keys = set.keys.len(), "fetched the JWKS");
-                *self.keys.write().await = Some(Arc::new(Fetched { set, at }));
+            Ok((keys, unusable)) => {
+                if keys.is_empty() {
+                    tracing::warn!(
+                        unusable,
+                        "AUTH_JWKS_URL has no key that a token can be verified with"
+                    );
+                } else {
+                    tracing::info!(keys = keys.len(), unusable, "fetched the JWKS");
+                }
+                let known = Arc::new(Known { keys, at });
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
             }
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "cannot fetch AUTH_JWKS_URL")
@@ -104,7 +192,8 @@ impl JwksCache {
         }
     }
 
-    async fn fetch(&self) -> anyhow::Result<JwkSet> {
+    /// The keys that can verify, and how many others there are.
+    async fn fetch(&self) -> anyhow::Result<(Vec<PublishedKey>, usize)> {
         let mut response = self
             .http
             .get(self.url.clone())
@@ -119,7 +208,7 @@ impl JwksCache {
             );
             body.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&body).context("it is not a JWKS")
+        read_set(&body).context("it is not a JWKS")
     }
 }
 
@@ -128,30 +217,5 @@ impl JwksCache {
 /// # Errors
 /// When they cannot be fetched, or are no JWKS.
 pub async fn published_keys(url: &Url, clock: &Clock) -> anyhow::Result<usize> {
-    let set = JwksCache::new(url, clock)?.fetch().await?;
-    Ok(set.keys.iter().filter_map(verifying_key).count())
-}
-
-fn find(set: &JwkSet, kid: Option<&str>) -> Option<VerifyingKey> {
-    let jwk = match (kid, set.keys.as_slice()) {
-        (Some(kid), _) => set.find(kid)?,
-        (None, [only]) => only,
-        (None, _) => return None,
-    };
-    verifying_key(jwk)
-}
-
-fn verifying_key(jwk: &Jwk) -> Option<VerifyingKey> {
-    let signs = matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
-    if !signs {
-        return None;
-    }
-    let only = match jwk.common.key_algorithm {
-        Some(algorithm) => Some(algorithm.to_string().parse().ok()?),
-        None => None,
-    };
-    VerifyingKey::asymmetric(DecodingKey::from_jwk(jwk).ok()?, only)
+    Ok(JwksCache::new(url, clock)?.fetch().await?.0.len())
 }

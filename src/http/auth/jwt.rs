@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use super::User;
 use super::claims::ClaimNames;
 use super::jwks::JwksCache;
+use super::jws::Token;
 use crate::clock::Clock;
 use crate::config::{Config, Misconfigured};
 use crate::http::error::ApiError;
@@ -17,8 +18,8 @@ use crate::model::Timestamp;
 
 /// How far the issuer's clock may be from ours, in seconds.
 const LEEWAY_SECS: i64 = 30;
-/// Longest token that is looked at, in bytes; headers are not much longer.
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The end of the year 9999. What lies beyond is no time, but milliseconds or a mistake that would never expire.
+const LATEST_SECS: i64 = 253_402_300_799;
 
 const BAD_TOKEN: ApiError = ApiError::InvalidCredentials("the token is not valid here");
 
@@ -36,32 +37,20 @@ enum Keys {
 }
 
 /// A key, and the algorithms it may be used with.
-#[derive(Clone)]
 pub(super) struct VerifyingKey {
     key: DecodingKey,
     algorithms: Vec<Algorithm>,
 }
 
 impl VerifyingKey {
-    /// A key that is good for every algorithm of its family. Published keys are never symmetric: whoever can read
-    /// such a key can sign with it.
-    pub(super) fn asymmetric(key: DecodingKey, only: Option<Algorithm>) -> Option<Self> {
-        use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
-        let family: &[Algorithm] = match key.family() {
-            AlgorithmFamily::Rsa => &[RS256, RS384, RS512, PS256, PS384, PS512],
-            AlgorithmFamily::Ec => &[ES256, ES384],
-            AlgorithmFamily::Ed => &[EdDSA],
-            _ => return None,
-        };
-        let algorithms = match only {
-            Some(only) if family.contains(&only) => vec![only],
-            Some(_) => return None,
-            None => family.to_vec(),
-        };
-        Some(Self { key, algorithms })
+    /// A key for these algorithms and no others.
+    pub(super) fn new(key: DecodingKey, algorithms: Vec<Algorithm>) -> Self {
+        Self { key, algorithms }
     }
 
+    /// A key in PEM is good for every algorithm of its family.
     fn from_pem(pem: &str) -> Option<Self> {
+        use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
         // Environment files have no line breaks.
         let pem = pem.replace("\\n", "\n");
         let pem = pem.trim().as_bytes();
@@ -69,7 +58,20 @@ impl VerifyingKey {
             .or_else(|_| DecodingKey::from_ec_pem(pem))
             .or_else(|_| DecodingKey::from_ed_pem(pem))
             .ok()?;
-        Self::asymmetric(key, None)
+        let algorithms = match key.family() {
+            AlgorithmFamily::Rsa => vec![RS256, RS384, RS512, PS256, PS384, PS512],
+            AlgorithmFamily::Ec => vec![ES256, ES384],
+            AlgorithmFamily::Ed => vec![EdDSA],
+            _ => return None,
+        };
+        Some(Self::new(key, algorithms))
+    }
+
+    /// Whether `signature` is this key's over `message`, by an algorithm that the key is for.
+    pub(super) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+            && jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, algorithm)
+                .unwrap_or(false)
     }
 }
 
@@ -81,10 +83,8 @@ impl JwtVerifier {
         before: Option<&Self>,
     ) -> anyhow::Result<Option<Self>> {
         let keys = if let Some(secret) = &config.auth_jwt_secret {
-            Keys::Fixed(VerifyingKey {
-                key: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
-                algorithms: vec![Algorithm::HS256],
-            })
+            let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
+            Keys::Fixed(VerifyingKey::new(key, vec![Algorithm::HS256]))
         } else if let Some(pem) = &config.auth_jwt_public_key {
             Keys::Fixed(VerifyingKey::from_pem(pem).ok_or_else(|| {
                 Misconfigured(
@@ -109,60 +109,85 @@ impl JwtVerifier {
         }))
     }
 
+    /// Has published keys fetched, if it is time, for whoever comes next.
+    pub(super) fn refresh_keys(&self) {
+        if let Keys::Published(jwks) = &self.keys {
+            jwks.refresh_if_old();
+        }
+    }
+
     /// The user a token speaks for.
     pub(super) async fn verify(&self, token: &str) -> Result<User, ApiError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(BAD_TOKEN);
-        }
-        let claims = match &self.keys {
-            Keys::Fixed(key) => self.decode(token, key)?,
-            Keys::Published(jwks) => {
-                let header = jsonwebtoken::decode_header(token).map_err(|_| BAD_TOKEN)?;
-                let key = jwks.key(header.kid.as_deref()).await?.ok_or(BAD_TOKEN)?;
-                self.decode(token, &key)?
-            }
+        let token = Token::read(token).map_err(refused)?;
+        let is_signed = match &self.keys {
+            Keys::Fixed(key) => token.is_signed_by(key),
+            Keys::Published(jwks) => jwks.vouch_for(&token).await?,
         };
+        if !is_signed {
+            return Err(refused("no key of ours signed it"));
+        }
+        let claims = token.claims();
+        let claims =
+            claims.ok_or_else(|| refused("it is not a JSON object that says each thing once"))?;
+        self.check_parties(&claims).map_err(refused)?;
         let expires_at = self.check_times(&claims)?;
         self.claims.user(&claims, expires_at)
     }
 
-    fn decode(&self, token: &str, key: &VerifyingKey) -> Result<Map<String, Value>, ApiError> {
-        let mut validation = Validation::new(key.algorithms[0]);
-        validation.algorithms.clone_from(&key.algorithms);
-        // Times are ours to judge: the library would ask the system's clock.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
-        validation.validate_aud = self.audience.is_some();
+    /// Whether it is from the right issuer, and for us.
+    fn check_parties(&self, claims: &Map<String, Value>) -> Result<(), &'static str> {
+        let is =
+            |claim: Option<&Value>, wanted: &str| claim.and_then(Value::as_str) == Some(wanted);
+        if let Some(issuer) = &self.issuer
+            && !is(claims.get("iss"), issuer)
+        {
+            return Err("it is of another issuer than AUTH_ISSUER");
+        }
         if let Some(audience) = &self.audience {
-            validation.set_audience(&[audience]);
-            validation.required_spec_claims.insert("aud".to_owned());
+            let all = match claims.get("aud") {
+                Some(Value::Array(several)) => several.as_slice(),
+                one => one.map(std::slice::from_ref).unwrap_or_default(),
+            };
+            if !all.iter().all(Value::is_string) || !all.iter().any(|one| is(Some(one), audience)) {
+                return Err("it is for another audience than AUTH_AUDIENCE");
+            }
         }
-        if let Some(issuer) = &self.issuer {
-            validation.set_issuer(&[issuer]);
-            validation.required_spec_claims.insert("iss".to_owned());
-        }
-        jsonwebtoken::decode(token, &key.key, &validation)
-            .map(|data| data.claims)
-            .map_err(|error| {
-                tracing::debug!(reason = ?error.kind(), "a token was refused");
-                BAD_TOKEN
-            })
+        Ok(())
     }
 
+    /// When it expires. A time that cannot be read is none that can be kept, so the token is refused. `iat` is not judged:
+    /// when our clock is behind, it would shut out everyone, and what may not be used yet says so in `nbf`.
     fn check_times(&self, claims: &Map<String, Value>) -> Result<Timestamp, ApiError> {
-        // NumericDate may have a fraction (RFC 7519).
-        #[expect(clippy::cast_possible_truncation, reason = "a cast saturates")]
-        let seconds = |name: &str| claims.get(name)?.as_f64().map(|at| at as i64);
         let now = self.clock.now().as_secs();
-        let expires = seconds("exp").ok_or(ApiError::InvalidCredentials(
+        let expires = seconds(claims, "exp")?.ok_or(ApiError::InvalidCredentials(
             "the token does not say when it expires",
         ))?;
         if expires.saturating_add(LEEWAY_SECS) <= now {
             return Err(ApiError::ExpiredCredentials);
         }
-        if seconds("nbf").is_some_and(|from| from.saturating_sub(LEEWAY_SECS) > now) {
+        if seconds(claims, "nbf")?.is_some_and(|from| from.saturating_sub(LEEWAY_SECS) > now) {
             return Err(ApiError::InvalidCredentials("the token is not valid yet"));
         }
         Ok(Timestamp::from_millis(expires.saturating_mul(1000)))
     }
+}
+
+/// A time in seconds, as RFC 7519 has them: a number, perhaps with a fraction.
+fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, ApiError> {
+    let Some(claim) = claims.get(name).filter(|claim| !claim.is_null()) else {
+        return Ok(None);
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "a cast saturates")]
+    let seconds = claim.as_f64().map(|at| at as i64);
+    match seconds {
+        Some(at) if at <= LATEST_SECS => Ok(Some(at)),
+        _ => Err(ApiError::InvalidCredentials(
+            "the token has a time that is no number of seconds since 1970",
+        )),
+    }
+}
+
+fn refused(why: &'static str) -> ApiError {
+    tracing::debug!(why, "a token was refused");
+    BAD_TOKEN
 }

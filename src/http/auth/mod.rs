@@ -3,11 +3,14 @@
 
 mod claims;
 mod cross_site;
+mod jwk;
 mod jwks;
+mod jws;
 mod jwt;
 mod proxy;
 mod service_tokens;
 mod standing;
+mod strict_json;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -152,6 +155,13 @@ impl Authenticator {
             proxies: Proxies::new(&config.trusted_proxies),
             same_site: SameSite::new(&config.cors_origins, config.public_url.as_ref()),
         })
+    }
+
+    /// Has published keys fetched, if it is time, for whoever comes next.
+    pub fn refresh_keys(&self) {
+        if let Some(jwt) = &self.jwt {
+            jwt.refresh_keys();
+        }
     }
 
     async fn authenticate(&self, request: &Parts) -> Result<Caller, ApiError> {

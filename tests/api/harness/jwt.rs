@@ -1,5 +1,8 @@
 //! Callers' JWTs, signed as their issuer would, or as somebody who would like to be the issuer.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -35,6 +38,17 @@ impl TestApp {
     pub(crate) fn jwt(&self, claims: &Value) -> String {
         let key = EncodingKey::from_secret(self.secrets.jwt.as_bytes());
         let token = jwt(Algorithm::HS256, &key, None, claims);
+        self.keep_secret(&token);
+        token
+    }
+
+    /// A token signed with the shared secret, of whatever texts.
+    pub(crate) fn raw_jwt(&self, header: &str, claims: &str) -> String {
+        let key = EncodingKey::from_secret(self.secrets.jwt.as_bytes());
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{header}.{claims}");
+        let signature = sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        let token = format!("{message}.{signature}");
         self.keep_secret(&token);
         token
     }
