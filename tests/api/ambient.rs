@@ -2,6 +2,7 @@
 //! count only where no page of another site can make use of them.
 
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use serde_json::json;
 
 use crate::harness::{Setup, TestApp, unique};
@@ -80,6 +81,165 @@ async fn a_cookie_counts_only_on_requests_of_our_own_pages() {
     app.send(bearer.header("origin", "https://evil.example"))
         .await
         .expect(200);
+}
+
+/// `Authorization` headers that are not for this service.
+const FOREIGN: [&str; 13] = [
+    "Basic cmVwXzE6cHc=",
+    "Negotiate YIIabc==",
+    "Digest username=\"rep_1\"",
+    "",
+    "Bearer",
+    "Bearer ",
+    "Bearer undefined",
+    "bearer null",
+    "Bearer [object Object]",
+    "Bearer NaN",
+    "Bearer undefined.undefined.undefined",
+    "undefined",
+    "Token 0123456789abcdef0123456789abcdef",
+];
+
+#[tokio::test]
+async fn credentials_of_others_do_not_shut_off_ours() {
+    let secret = unique("proxy");
+    let app = Setup::new()
+        .flag("auth-cookie", "session")
+        .flag("auth-proxy-user-header", "X-User")
+        .flag("auth-proxy-secret", &secret)
+        .start()
+        .await;
+    let cookie = format!("session={}", app.rep("rep_c", "agency_1"));
+    let ask = |method: Method, path: &str, foreign: &str| {
+        app.request(method, path).header("authorization", foreign)
+    };
+    for foreign in FOREIGN {
+        let by_cookie = ask(Method::GET, "/athos/me", foreign).header("cookie", &cookie);
+        let known = app.send(by_cookie).await;
+        assert_eq!(known.status, 200, "{foreign}: {}", known.text());
+        assert_eq!(known.json()["rep"], "rep_c");
+        let by_proxy = ask(Method::GET, "/athos/me", foreign).header("x-user", "rep_p");
+        let by_proxy = by_proxy.header("x-auth-proxy-secret", &secret);
+        assert_eq!(app.send(by_proxy).await.expect(200).json()["rep"], "rep_p");
+        // A bearer of ours beside it counts.
+        let both = ask(Method::GET, "/athos/me", foreign).bearer_auth(app.rep("rep_b", "agency_1"));
+        let both = app.send(both.header("cookie", &cookie)).await.expect(200);
+        assert_eq!(both.json()["rep"], "rep_b");
+        // The cookie is ambient all the same.
+        let elsewhere = ask(Method::POST, "/athos/token", foreign).header("cookie", &cookie);
+        let elsewhere = elsewhere.header("origin", "https://evil.example");
+        app.send(elsewhere).await.refused(403, "CROSS_SITE_REQUEST");
+        // By itself it is nobody.
+        let alone = app.send(ask(Method::GET, "/athos/me", foreign)).await;
+        alone.refused(401, "INVALID_TOKEN");
+    }
+}
+
+#[tokio::test]
+async fn a_bearer_that_is_meant_for_us_and_wrong_does_not_give_way_to_another_identity() {
+    let secret = unique("proxy");
+    let app = Setup::new()
+        .flag("auth-cookie", "session")
+        .flag("auth-proxy-user-header", "X-User")
+        .flag("auth-proxy-secret", &secret)
+        .start()
+        .await;
+    let mut expired = app.claims("rep_b", "agency_1", "rep");
+    expired["exp"] = json!(app.now().as_secs() - 60);
+    let good = app.rep("rep_b", "agency_1");
+    let (message, _) = good.rsplit_once('.').unwrap();
+    let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJyZXBfYiJ9.";
+    for (bearer, code) in [
+        (app.jwt(&expired), "TOKEN_EXPIRED"),
+        (format!("{message}.AAAA"), "INVALID_TOKEN"),
+        (format!("{message}."), "INVALID_TOKEN"),
+        (none.to_owned(), "INVALID_TOKEN"),
+        (unique("svc"), "INVALID_TOKEN"),
+        (format!("{}x", app.secrets.service), "INVALID_TOKEN"),
+    ] {
+        let request = app.request(Method::GET, "/athos/me").bearer_auth(&bearer);
+        let request = request.header("cookie", format!("session={}", app.rep("rep_c", "a")));
+        let request = request
+            .header("x-user", "rep_p")
+            .header("x-auth-proxy-secret", &secret);
+        app.send(request).await.refused(401, code);
+    }
+    // Nor does one of two bearers, whichever comes first.
+    for other in [good.clone(), app.secrets.service.clone(), app.jwt(&expired)] {
+        let two = app.request(Method::GET, "/athos/me").bearer_auth(&good);
+        app.send(two.bearer_auth(other))
+            .await
+            .refused(401, "INVALID_TOKEN");
+    }
+}
+
+#[tokio::test]
+async fn where_no_jwt_is_known_a_proxys_users_may_carry_one_of_their_own() {
+    let secret = unique("proxy");
+    let app = Setup::new()
+        .without_jwt_secret()
+        .flag("auth-proxy-user-header", "X-User")
+        .flag("auth-proxy-secret", &secret)
+        .start()
+        .await;
+    let request = app
+        .request(Method::GET, "/athos/me")
+        .header("x-user", "rep_p");
+    let request = request.header("x-auth-proxy-secret", &secret);
+    let request = request.bearer_auth(app.rep("rep_b", "agency_1"));
+    assert_eq!(app.send(request).await.expect(200).json()["rep"], "rep_p");
+}
+
+#[tokio::test]
+async fn of_cookies_the_first_that_is_good_counts_whatever_is_beside_it() {
+    let app = Setup::new().flag("auth-cookie", "session").start().await;
+    let mut expired = app.claims("rep_0", "agency_1", "rep");
+    expired["exp"] = json!(app.now().as_secs() - 60);
+    let (good, other) = (app.rep("rep_1", "agency_1"), app.rep("rep_2", "agency_1"));
+    let (old, none) = (app.jwt(&expired), String::new());
+    let ask = async |lines: &[&str]| {
+        let mut request = app.request(Method::GET, "/athos/me");
+        for line in lines {
+            let value = HeaderValue::from_bytes(&latin_1(line)).unwrap();
+            request = request.header("cookie", value);
+        }
+        app.send(request).await
+    };
+    for lines in [
+        vec![format!("session={good}")],
+        vec![format!("name=caf\u{e9}; session={good}; x=\u{ff}")],
+        vec![format!("session={old}; session={good}")],
+        vec![format!("session={good}; session={old}")],
+        vec![format!(
+            "session=undefined; session=\u{e9}; session={good}; session={other}"
+        )],
+        vec![format!("session={old}"), format!("a=b; session={good}")],
+        vec![format!("session=\"{good}\"")],
+        vec![format!("a=b;session = {good} ;c")],
+        vec![format!("session; =; session=; ;; session={good}")],
+        vec![format!("Session={other}; sessions={other}; session={good}")],
+    ] {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let known = ask(&lines).await;
+        assert_eq!(known.status, 200, "{lines:?}: {}", known.text());
+        assert_eq!(known.json()["rep"], "rep_1", "{lines:?}");
+    }
+    for (lines, code) in [
+        (format!("session={old}; session=undefined"), "TOKEN_EXPIRED"),
+        (format!("session=undefined; session={old}"), "TOKEN_EXPIRED"),
+        (format!("session={good}x"), "INVALID_TOKEN"),
+        (format!("session=\"{good}"), "INVALID_TOKEN"),
+        (format!("session={none}; SESSION={good}"), "UNAUTHENTICATED"),
+    ] {
+        ask(&[&lines]).await.refused(401, code);
+    }
+}
+
+/// The bytes that some servers write where others would have UTF-8.
+fn latin_1(text: &str) -> Vec<u8> {
+    text.chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap())
+        .collect()
 }
 
 #[tokio::test]

@@ -13,9 +13,9 @@ mod standing;
 mod strict_json;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 
 use super::error::ApiError;
@@ -27,6 +27,7 @@ use crate::mint::Profile;
 use crate::model::{PlatformId, Scope, Timestamp};
 use cross_site::SameSite;
 pub use jwks::published_keys;
+use jws::Token;
 use jwt::JwtVerifier;
 use proxy::TrustedProxy;
 use service_tokens::ServiceTokens;
@@ -164,64 +165,123 @@ impl Authenticator {
         }
     }
 
+    /// Tries what is ours, ignores what is not, and refuses only what is meant for us and wrong: what stands in front of
+    /// this service, or beside it in the browser, sends credentials of its own.
     async fn authenticate(&self, request: &Parts) -> Result<Caller, ApiError> {
         let headers = &request.headers;
-        if let Some(header) = headers.get(AUTHORIZATION) {
-            let token =
-                header
-                    .to_str()
-                    .ok()
-                    .and_then(bearer)
-                    .ok_or(ApiError::InvalidCredentials(
-                        "the Authorization header is not `Bearer <token>`",
-                    ))?;
-            if self.service_tokens.contain(token) {
-                return Ok(Caller::Service);
-            }
-            let jwt = self.jwt.as_ref().ok_or(ApiError::InvalidCredentials(
-                "the bearer token is not one this service knows",
-            ))?;
-            return jwt.verify(token).await.map(Caller::User);
+        match self.bearer(headers)? {
+            Some(Bearer::Service) => return Ok(Caller::Service),
+            Some(Bearer::Jwt(jwt, token)) => return jwt.verify(token).await.map(Caller::User),
+            None => {}
         }
         // From here on the browser, not the page, decides that credentials are sent.
-        let ambient = if let Some(proxy) = &self.proxy
-            && let Some(user) = proxy.user(headers)?
-        {
-            if self.proxies.are_named() && !self.proxies.sent(&request.extensions) {
-                return Err(ApiError::InvalidCredentials(
-                    "headers name a user, but the request does not come from one of TRUSTED_PROXIES",
-                ));
-            }
-            user
-        } else if let (Some(jwt), Some(name)) = (&self.jwt, &self.cookie)
-            && let Some(token) = cookie(headers, name)
-        {
-            jwt.verify(token).await?
-        } else {
-            return Err(ApiError::Unauthenticated);
+        let ambient = match self.proxied(request)? {
+            Some(user) => Some(user),
+            None => self.cookie_user(headers).await?,
+        };
+        let Some(user) = ambient else {
+            return Err(match headers.contains_key(AUTHORIZATION) {
+                true => ApiError::InvalidCredentials(
+                    "the Authorization header has no bearer token that this service knows",
+                ),
+                false => ApiError::Unauthenticated,
+            });
         };
         if !request.method.is_safe() && !self.same_site.allows(headers) {
             return Err(ApiError::CrossSite);
         }
-        Ok(Caller::User(ambient))
+        Ok(Caller::User(user))
+    }
+
+    /// The bearer token that is meant for this service. A wrong one is refused, and does not give way to a cookie or a
+    /// proxy's word: whoever sends it means to be somebody else than those say.
+    fn bearer<'r>(&'r self, headers: &'r HeaderMap) -> Result<Option<Bearer<'r>>, ApiError> {
+        let mut found = None;
+        for token in headers.get_all(AUTHORIZATION).iter().filter_map(bearer) {
+            let ours = if self.service_tokens.contain(token) {
+                Bearer::Service
+            } else if Token::is_meant(token) {
+                match &self.jwt {
+                    Some(jwt) => Bearer::Jwt(jwt, token),
+                    None => continue,
+                }
+            } else if self.service_tokens.may_contain(token) {
+                return Err(ApiError::InvalidCredentials(
+                    "the bearer token is not one this service knows",
+                ));
+            } else {
+                continue;
+            };
+            if found.replace(ours).is_some() {
+                return Err(ApiError::InvalidCredentials(
+                    "two Authorization headers have a bearer token each",
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The user whom the proxy names.
+    fn proxied(&self, request: &Parts) -> Result<Option<User>, ApiError> {
+        let user = match &self.proxy {
+            Some(proxy) => proxy.user(&request.headers)?,
+            None => None,
+        };
+        if user.is_some() && self.proxies.are_named() && !self.proxies.sent(&request.extensions) {
+            return Err(ApiError::InvalidCredentials(
+                "headers name a user, but the request does not come from one of TRUSTED_PROXIES",
+            ));
+        }
+        Ok(user)
+    }
+
+    /// The user of the first good cookie. There may be several of one name, for other paths or domains, and which of them
+    /// comes first is not ours to say.
+    async fn cookie_user(&self, headers: &HeaderMap) -> Result<Option<User>, ApiError> {
+        let (Some(jwt), Some(name)) = (&self.jwt, &self.cookie) else {
+            return Ok(None);
+        };
+        let mut refused = None;
+        for token in cookies(headers, name) {
+            match jwt.verify(token).await {
+                Ok(user) => return Ok(Some(user)),
+                // That one is bad says less than that another was good once, or may be.
+                Err(ApiError::InvalidCredentials(_)) if refused.is_some() => {}
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(None), Err)
     }
 }
 
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
+/// A bearer token that is meant for this service.
+enum Bearer<'r> {
+    /// One of SERVICE_TOKENS.
+    Service,
+    /// A JWT, good or bad, and what verifies it.
+    Jwt(&'r JwtVerifier, &'r str),
+}
+
+/// The token of an `Authorization` header, if that is `Bearer <token>`.
+fn bearer(header: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = header.to_str().ok()?.trim().split_once([' ', '\t'])?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|header| header.to_str().ok())
-        .flat_map(|header| header.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, value)| *key == name && !value.is_empty())
-        .map(|(_, value)| value)
+/// The values of the cookies of this name, without the quotes that some put around them. Other cookies may have any bytes.
+fn cookies<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h str> {
+    let pairs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = pairs.flat_map(|header| header.split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+        let bare = value
+            .strip_prefix(b"\"")
+            .and_then(|value| value.strip_suffix(b"\""));
+        let value = std::str::from_utf8(bare.unwrap_or(value)).ok()?;
+        (key == name.as_bytes() && !value.is_empty()).then_some(value)
+    })
 }
 
 impl FromRequestParts<AppState> for Caller {

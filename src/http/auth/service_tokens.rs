@@ -4,6 +4,9 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+/// What is shorter is no token that anybody made; half of what `serve` warns below.
+const SHORTEST_BYTES: usize = 16;
+
 /// The tokens, as digests: what is compared has one length, and what could leak is not the token.
 pub(super) struct ServiceTokens(Vec<[u8; 32]>);
 
@@ -25,6 +28,14 @@ impl ServiceTokens {
             .iter()
             .fold(none, |found, known| found | known.ct_eq(&token));
         found.into()
+    }
+
+    /// Whether a token that is none of these may be meant as one: a former one, or one with a mistake. A word such as
+    /// `undefined` is not, which scripts send that have no token.
+    pub(super) fn may_contain(&self, token: &str) -> bool {
+        let is_word =
+            token.len() < SHORTEST_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic());
+        !self.0.is_empty() && !is_word
     }
 }
 
