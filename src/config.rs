@@ -114,7 +114,7 @@ pub struct Config {
     #[arg(long, env, value_name = "CLAIM", default_value = "agency_id")]
     pub auth_claim_agency: String,
 
-    /// Claim with the role: `rep`, `manager` or `admin`; anything else counts as `rep`
+    /// Claim with the role: `rep`, `manager` or `admin`, or a list, of which the highest counts; anything else is `rep`
     #[arg(long, env, value_name = "CLAIM", default_value = "role")]
     pub auth_claim_role: String,
 
@@ -143,7 +143,7 @@ pub struct Config {
     #[arg(long, env, value_name = "HEADER")]
     pub auth_proxy_agency_header: Option<HeaderName>,
 
-    /// Header in which it names the role
+    /// Header in which it names the role, or several with commas between them
     #[arg(long, env, value_name = "HEADER")]
     pub auth_proxy_role_header: Option<HeaderName>,
 

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Setup, TestApp, jwt};
+use crate::log::Mark;
 
 pub(crate) const RSA: &str = include_str!("../fixtures/keys/rsa.private.pem");
 const RSA_PUBLIC: &str = include_str!("../fixtures/keys/rsa.public.pem");
@@ -336,6 +337,35 @@ async fn configured_claims_say_who_the_rep_is() {
         (&known["rep"], &known["agency"], &known["role"]),
         (&json!("rep_1"), &json!("77"), &json!("manager"))
     );
+}
+
+#[tokio::test]
+async fn of_a_list_of_roles_the_highest_counts_and_one_that_is_not_understood_is_told_once() {
+    let log = Mark::here();
+    let app = Setup::new().flag("auth-claim-role", "groups").start().await;
+    let role = async |role: Value| {
+        let mut claims = app.claims("rep_1", "agency_1", "rep");
+        claims["groups"] = role;
+        let known = me(&app, &app.jwt(&claims)).await.expect(200).json();
+        known["role"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(role(json!(["rep", "manager"])).await, "manager");
+    assert_eq!(role(json!(["offline_access", "admin"])).await, "admin");
+    for unknown in [
+        json!({ "admin": true }),
+        json!(["sales"]),
+        json!("superuser"),
+    ] {
+        assert_eq!(role(unknown).await, "rep");
+    }
+    // Other tests of this process may have their own.
+    let log = log.since();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("AUTH_CLAIM_ROLE=groups"))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("neither text nor a list"), "{told:?}");
 }
 
 #[tokio::test]

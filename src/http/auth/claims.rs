@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Role, User};
+use super::User;
+use super::role::RoleReader;
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::mint::Profile;
@@ -13,6 +14,7 @@ pub(super) struct ClaimNames {
     user: String,
     agency: String,
     role: String,
+    roles: RoleReader,
     name: String,
     email: String,
     email_verified: Option<String>,
@@ -25,6 +27,7 @@ impl ClaimNames {
             user: config.auth_claim_user.clone(),
             agency: config.auth_claim_agency.clone(),
             role: config.auth_claim_role.clone(),
+            roles: RoleReader::new("AUTH_CLAIM_ROLE", &config.auth_claim_role),
             name: config.auth_claim_name.clone(),
             email: config.auth_claim_email.clone(),
             email_verified: config.claim_of_checked_email().map(str::to_owned),
@@ -47,7 +50,7 @@ impl ClaimNames {
                 .as_deref()
                 .map(agency)
                 .transpose()?,
-            role: Role::from_word(text(claims, &self.role).as_deref()),
+            role: self.roles.of_claim(find(claims, &self.role)),
             profile: self.profile(claims),
             expires_at: Some(expires_at),
         })

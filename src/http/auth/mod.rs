@@ -8,6 +8,7 @@ mod jwks;
 mod jws;
 mod jwt;
 mod proxy;
+mod role;
 mod service_tokens;
 mod standing;
 mod strict_json;
@@ -16,7 +17,6 @@ use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
 
 use super::error::ApiError;
 use super::peer::Proxies;
@@ -30,6 +30,7 @@ pub use jwks::published_keys;
 use jws::Token;
 use jwt::JwtVerifier;
 use proxy::TrustedProxy;
+pub(super) use role::Role;
 use service_tokens::ServiceTokens;
 pub(super) use standing::Standing;
 
@@ -55,39 +56,6 @@ pub(super) struct User {
     pub profile: Profile,
     /// When the credentials end, if they do.
     pub expires_at: Option<Timestamp>,
-}
-
-/// What a person may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    /// Their own calls.
-    Rep,
-    /// Their agency's calls.
-    Manager,
-    /// All calls.
-    Admin,
-}
-
-impl Role {
-    /// Least authority: a word we do not know is a rep.
-    fn from_word(word: Option<&str>) -> Self {
-        match word {
-            Some("admin") => Self::Admin,
-            Some("manager") => Self::Manager,
-            _ => Self::Rep,
-        }
-    }
-
-    /// The word on the wire.
-    #[must_use]
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Rep => "rep",
-            Self::Manager => "manager",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 impl Caller {

@@ -4,9 +4,10 @@
 use axum::http::{HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::User;
 use super::claims::{agency, rep};
+use super::role::RoleReader;
 use super::service_tokens::ServiceTokens;
-use super::{Role, User};
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::mint::Profile;
@@ -18,6 +19,7 @@ pub(super) struct TrustedProxy {
     user: HeaderName,
     agency: Option<HeaderName>,
     role: Option<HeaderName>,
+    roles: RoleReader,
     secret: ServiceTokens,
 }
 
@@ -32,6 +34,13 @@ impl TrustedProxy {
             user: config.auth_proxy_user_header.clone()?,
             agency: config.auth_proxy_agency_header.clone(),
             role: config.auth_proxy_role_header.clone(),
+            roles: RoleReader::new(
+                "AUTH_PROXY_ROLE_HEADER",
+                config
+                    .auth_proxy_role_header
+                    .as_ref()
+                    .map_or("", HeaderName::as_str),
+            ),
             secret: ServiceTokens::new(std::slice::from_ref(secret)),
         })
     }
@@ -55,7 +64,7 @@ impl TrustedProxy {
         Ok(Some(User {
             rep: rep(user)?,
             agency: optional(&self.agency)?.map(agency).transpose()?,
-            role: Role::from_word(optional(&self.role)?),
+            role: self.roles.of_header(optional(&self.role)?),
             profile: Profile::default(),
             expires_at: None,
         }))
