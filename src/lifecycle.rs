@@ -234,7 +234,8 @@ impl Service {
     }
 
     /// Puts the credentials of another configuration in force: Athos's keys and secrets, and the ways to know callers. What
-    /// is under way goes on with those it began with. Every other setting stays as it was at the start.
+    /// is under way goes on with those it began with, but streams, whose callers are judged again. Every other setting
+    /// stays as it was at the start.
     ///
     /// # Errors
     /// When the configuration does not work; then nothing has changed.

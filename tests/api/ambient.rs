@@ -84,7 +84,7 @@ async fn a_cookie_counts_only_on_requests_of_our_own_pages() {
 }
 
 /// `Authorization` headers that are not for this service.
-const FOREIGN: [&str; 13] = [
+const FOREIGN: [&str; 15] = [
     "Basic cmVwXzE6cHc=",
     "Negotiate YIIabc==",
     "Digest username=\"rep_1\"",
@@ -96,6 +96,8 @@ const FOREIGN: [&str; 13] = [
     "Bearer [object Object]",
     "Bearer NaN",
     "Bearer undefined.undefined.undefined",
+    "Bearer {{access_token_1}}",
+    "Bearer YOUR_ACCESS_TOKEN",
     "undefined",
     "Token 0123456789abcdef0123456789abcdef",
 ];

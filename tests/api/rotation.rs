@@ -180,7 +180,8 @@ async fn a_reload_ends_no_request_and_judges_the_next_by_what_is_new() {
     app.keep_secret(&new_token);
     app.faults(json!({ "slow": { "ms": 700, "on": ["session"] } }))
         .await;
-    let mut live = app.live(&old_token, None).await;
+    let mut live = app.live(&app.admin(), None).await;
+    let mut withdrawn = app.live(&old_token, None).await;
     let reload = async {
         while app.asked("session").await == 0 {
             tokio::task::yield_now().await;
@@ -217,8 +218,9 @@ async fn a_reload_ends_no_request_and_judges_the_next_by_what_is_new() {
         .await
         .receipt("accepted");
     assert_eq!(app.step().await.unscored, 1);
-    // The stream was open all the time.
+    // The stream was open all the time; that of the token that is gone has ended.
     assert_eq!(live.next().await.unwrap().data["id"], "call_1");
+    assert_eq!(withdrawn.next().await, None);
 }
 
 #[tokio::test]

@@ -30,12 +30,14 @@ impl ServiceTokens {
         found.into()
     }
 
-    /// Whether a token that is none of these may be meant as one: a former one, or one with a mistake. A word such as
-    /// `undefined` is not, which scripts send that have no token.
+    /// Whether a token that is none of these may be meant as one: a former one, or one with a mistake. Words that scripts
+    /// send which have no token (`undefined`, `YOUR_ACCESS_TOKEN`, `{{token}}`) are not: nobody makes a secret of words.
     pub(super) fn may_contain(&self, token: &str) -> bool {
-        let is_word =
-            token.len() < SHORTEST_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic());
-        !self.0.is_empty() && !is_word
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        let is_random = token.len() >= SHORTEST_BYTES
+            && token.bytes().all(is_plain)
+            && token.bytes().any(|byte| byte.is_ascii_digit());
+        !self.0.is_empty() && is_random
     }
 }
 
