@@ -170,7 +170,7 @@ mod tests {
     fn what_is_meant_to_be_a_token_is_told_from_what_is_not() {
         for meant in [
             "eyJhbGciOiJSUzI1NiJ9.e30.AAAA",
-            "eyJ.x.",
+            "eyJh.x.",
             "eyJhb!.b.c",
             "eyJh.b.c.d.e",
         ] {
