@@ -392,3 +392,37 @@ async fn without_proxies_of_ours_nobody_says_who_the_client_is() {
     assert!(log.since().contains("client=127.0.0.1"));
     assert!(!log.since().contains(claimed));
 }
+
+#[tokio::test]
+async fn a_service_that_stops_waits_for_nobody_who_has_not_asked() {
+    let patience = Duration::from_secs(3600);
+    let patient = Setup::new().deadlines(Deadlines {
+        idle: patience,
+        head: patience,
+        body: patience,
+        stalled: patience,
+    });
+    let mut app = patient.start().await;
+    let post = "POST /athos/webhook HTTP/1.1\r\nHost: x\r\nX-Athos-Signature: t=1,v1=00\r\n";
+    let mut clients = Vec::new();
+    for begun in [
+        String::new(),
+        "GET /athos/me HTTP/1.1\r\nHost:".to_owned(),
+        format!("{post}Content-Length: 9\r\n\r\n{{"),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"),
+        // A second request after one that was answered.
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP".to_owned(),
+    ] {
+        let mut client = Client::connect(&app).await;
+        client.send(&begun).await;
+        clients.push(client);
+    }
+    let mut live = app.live(&app.secrets.service, None).await;
+    // Far less than the time that open requests may take.
+    let stopped = tokio::time::timeout(Duration::from_secs(8), app.stop());
+    stopped.await.expect("nobody holds up the end");
+    assert_eq!(live.next().await, None);
+    for mut client in clients {
+        client.read_to_end().await;
+    }
+}

@@ -61,6 +61,11 @@ impl WaitsFor {
     }
 }
 
+/// How long the end waits for heads that are here, and not read yet.
+const UNREAD_GRACE: Duration = Duration::from_millis(100);
+/// How long the end waits for the rest of a request, and for an answer to be taken.
+const BODY_GRACE: Duration = Duration::from_secs(1);
+
 /// One connection's state. Times are milliseconds since it was accepted, so that 0 can mean "not".
 pub(super) struct Connection {
     accepted_at: Instant,
@@ -158,6 +163,17 @@ impl Connection {
         Instant::now().checked_sub(waited)
     }
 
+    /// What the client keeps us waiting for though the server has been ending for that long: whoever has not asked yet is
+    /// not waited for, and who has begun to ask, or does not take the answer, is for a moment.
+    pub(super) fn holds_up_the_end(&self, ending_for: Duration) -> bool {
+        let grace = match self.waits() {
+            Some((WaitsFor::Request | WaitsFor::Head, _)) => UNREAD_GRACE,
+            Some((WaitsFor::Body | WaitsFor::Reader, _)) => BODY_GRACE,
+            None => return false,
+        };
+        ending_for >= grace
+    }
+
     /// What it has waited for longer than it should. Bodies have their deadline where they are read: there, the client
     /// is told.
     pub(super) fn overdue(&self, deadlines: &Deadlines) -> Option<WaitsFor> {
@@ -215,6 +231,23 @@ mod tests {
         assert_eq!(waits(), Some(WaitsFor::Request));
         let _working = connection.take_up_request(false);
         assert_eq!(waits(), None);
+    }
+
+    #[test]
+    fn the_end_waits_for_our_own_work_and_a_moment_for_who_has_begun_to_ask() {
+        let connection = Arc::new(Connection::new());
+        assert!(!connection.holds_up_the_end(Duration::ZERO));
+        assert!(connection.holds_up_the_end(UNREAD_GRACE));
+        connection.has_read();
+        assert!(connection.holds_up_the_end(UNREAD_GRACE));
+        let _working = connection.take_up_request(true);
+        assert!(!connection.holds_up_the_end(UNREAD_GRACE));
+        assert!(connection.holds_up_the_end(BODY_GRACE));
+        connection.has_body();
+        assert!(!connection.holds_up_the_end(Duration::MAX));
+        connection.is_blocked();
+        assert!(!connection.holds_up_the_end(UNREAD_GRACE));
+        assert!(connection.holds_up_the_end(BODY_GRACE));
     }
 
     #[test]

@@ -34,6 +34,8 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_HEADERS: usize = 100;
 /// How often connections are looked at.
 const TICK: Duration = Duration::from_millis(500);
+/// The same at the end.
+const ENDING_TICK: Duration = Duration::from_millis(50);
 /// How long to leave a listener alone that cannot accept: without file descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer may be silent before TCP asks whether it is still there.
@@ -54,8 +56,8 @@ pub struct Limits {
     pub deadlines: Deadlines,
 }
 
-/// Serves `router` at `listener` until `shutdown`, then until the open requests are answered. Dropped, it closes every
-/// connection.
+/// Serves `router` at `listener` until `shutdown`, then until the open requests are answered; clients who have not sent
+/// theirs are not waited for. Dropped, it closes every connection.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -105,9 +107,11 @@ pub async fn serve(
         }
     }
     drop(listener);
+    let ending = Instant::now();
+    let mut ticks = tokio::time::interval(ENDING_TICK);
     while open.len() > 0 {
         tokio::select! {
-            _ = ticks.tick() => open.enforce(),
+            _ = ticks.tick() => open.release(ending.elapsed()),
             _ = open.ended() => {}
         }
     }
@@ -237,6 +241,19 @@ impl OpenConnections {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("athos_connections_open", "listener" => self.limits.listener)
             .set(self.len() as f64);
+    }
+
+    /// Closes those who would hold up the end.
+    fn release(&mut self, ending_for: Duration) {
+        let held_up_by: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, (connection, _))| connection.holds_up_the_end(ending_for))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in held_up_by {
+            self.close(id, "shutdown");
+        }
     }
 
     fn close(&mut self, id: Id, reason: &'static str) {
