@@ -30,9 +30,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any_service, get};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
@@ -123,9 +123,11 @@ pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Rou
             REQUEST_DEADLINE,
         ))
         .layer(CatchPanicLayer::custom(told_panic));
-    headers::protect(routes, config)
+    let routes = headers::protect(routes, config)
         .layer(from_fn_with_state(observer, observe::observe))
-        .with_state(state)
+        .with_state(state);
+    let again = any_service(routes.clone()).layer(map_request(webhook::forgive_slashes));
+    routes.fallback_service(again)
 }
 
 fn to_bytes(document: &utoipa::openapi::OpenApi) -> Bytes {

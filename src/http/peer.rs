@@ -60,10 +60,11 @@ fn peer(request: &Extensions) -> Option<IpAddr> {
         .map(|Peer(address)| address.to_canonical())
 }
 
-/// Some proxies add the port.
+/// Some proxies add the port, or brackets, or quotes as in `Forwarded`.
 fn read_address(hop: &str) -> Option<IpAddr> {
-    let hop = hop.trim();
-    let address = hop.parse().ok().or_else(|| {
+    let hop = hop.trim().trim_matches('"');
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
+    let address = bare.unwrap_or(hop).parse().ok().or_else(|| {
         let with_port: std::net::SocketAddr = hop.parse().ok()?;
         Some(with_port.ip())
     });
@@ -112,6 +113,13 @@ mod tests {
             client(ours, "fd00::1", &["[2001:db8::5]:4711"]),
             "2001:db8::5"
         );
+        for hop in ["[2001:db8::5]", "\"[2001:db8::5]:4711\"", " [2001:db8::5] "] {
+            assert_eq!(client(ours, "fd00::1", &[hop]), "2001:db8::5", "{hop}");
+        }
+        assert_eq!(
+            client(ours, "fd00::1", &["[::ffff:198.51.100.9]"]),
+            "198.51.100.9"
+        );
         assert_eq!(
             client(ours, "::ffff:10.0.0.1", &["198.51.100.9:80"]),
             "198.51.100.9"
@@ -135,6 +143,8 @@ mod tests {
         assert_eq!(client(ours, "10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client(ours, "10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(client(ours, "10.0.0.1", &["1.1.1.1, _hidden"]), "10.0.0.1");
-        assert_eq!(client(ours, "10.0.0.1", &[""]), "10.0.0.1");
+        for hop in ["", "[", "[]", "[198.51.100.9", "2001:db8::5]", "[[::1]]"] {
+            assert_eq!(client(ours, "10.0.0.1", &[hop]), "10.0.0.1", "{hop}");
+        }
     }
 }

@@ -289,3 +289,48 @@ async fn an_acknowledged_event_is_in_the_file_before_the_answer() {
     app.work().await;
     app.clock.advance(Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn a_slash_too_many_in_the_webhooks_path_loses_nothing_and_no_other_path_is_forgiven() {
+    let mut app = TestApp::start().await;
+    let paths = [
+        "/athos/webhook/",
+        "//athos/webhook",
+        "/athos//webhook",
+        "//athos///webhook//?x=1",
+    ];
+    for (n, path) in paths.iter().enumerate() {
+        let event = Event::unscored(&format!("call_{n}"), "rep_1", "agency_1");
+        let request = app.event(&format!("wh_{n}"), &event).request(&app);
+        let (client, mut request) = request.build_split();
+        *request.as_mut().unwrap().url_mut() = app.url(path).parse().unwrap();
+        let request = reqwest::RequestBuilder::from_parts(client, request.unwrap());
+        app.send(request).await.receipt("accepted");
+    }
+    app.leaves(Left {
+        waiting: 4,
+        dead: 0,
+    });
+    let metrics = app.metrics().await;
+    assert!(metrics.contains(r#"route="/athos/webhook",method="POST",status="200""#));
+    assert!(!metrics.contains(r#"route="//"#));
+    let unsigned = app.request(Method::POST, "/athos/webhook/");
+    app.send(unsigned).await.refused(401, "MISSING_SIGNATURE");
+    let wrong_method = app.request(Method::GET, "/athos//webhook");
+    app.send(wrong_method)
+        .await
+        .refused(405, "METHOD_NOT_ALLOWED");
+    for path in [
+        "/athos/calls/",
+        "//athos/calls",
+        "/athos//token",
+        "/athos/webhook/x",
+        "/athos/%2Fwebhook",
+        "/x/athos/webhook",
+        "/athoswebhook",
+    ] {
+        app.get(path, &app.secrets.service)
+            .await
+            .refused(404, "NOT_FOUND");
+    }
+}
