@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::credentials::{Credentials, Replaced};
 use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Places,
-    Shared,
+    ReadLimit, RecordingLimit, Shared,
 };
 use crate::in_force::InForce;
 use crate::mint::Minter;
@@ -147,6 +147,8 @@ impl Service {
             credentials: Arc::clone(&credentials),
             authenticator: Arc::clone(&authenticator),
             mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
+            recording_limit: RecordingLimit::of_recordings(),
+            reads: Arc::new(ReadLimit::default()),
             log_limit: LogLimit::default(),
             // The other half of the connections is for requests, which end.
             streams: Places::new((connections / 2).max(1)),

@@ -142,6 +142,15 @@ fn describe() {
         Unit::Seconds,
         "When each secret and API key was last used, in unix seconds; 0 is never"
     );
+    describe_gauge!(
+        "athos_database_wal_bytes",
+        Unit::Bytes,
+        "Size of the database's write-ahead log"
+    );
+    describe_counter!(
+        "athos_database_reads_timed_out_total",
+        "Reads of the database that were ended because they took too long, or found no connection in time"
+    );
     describe_gauge!("athos_queue_waiting", "Events pending or leased");
     describe_gauge!(
         "athos_queue_oldest_age_seconds",

@@ -89,6 +89,7 @@ const WORDS = {
   UPSTREAM_TIMEOUT: { title: "Athos did not answer in time", text: "Nothing was started. Try again in a moment.", step: "wait" },
   UPSTREAM_UNREACHABLE: { title: "Athos can't be reached right now", text: "Nothing was started. Try again in a moment.", step: "wait" },
   UPSTREAM_INVALID_RESPONSE: { title: "Athos gave an answer that makes no sense", text: "Nothing was started. Try again in a moment.", step: "wait" },
+  READ_TIMED_OUT: { title: "That took too long", text: "Try again in a moment.", step: "wait" },
   STORE_UNAVAILABLE: { title: "The service is busy", text: "Try again in a moment.", step: "wait" },
   INTERNAL_ERROR: { title: "Something went wrong on the other side", text: "Start again.", step: "restart", support: true },
   BACKEND_UNREACHABLE: { title: "The service can't be reached", text: "Check your network, then try again.", step: "restart" },

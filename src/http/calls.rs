@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::query::{parse_limit, parse_time};
+use super::read_limit::Reader;
 use super::state::AppState;
 use crate::athos::types;
 use crate::model::{CallRow, CallStatus, Timestamp, Turn};
@@ -92,19 +92,21 @@ struct CallView {
         (status = 200, body = CallList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
+        (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
     ),
     security(("bearer" = [])),
 )]
 async fn list_calls(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let filter = CallFilter {
-        scope: caller.scope(),
+        scope: reader.scope(),
         from: parse_time("from", query.from.as_deref())?,
         to: parse_time("to", query.to.as_deref())?,
         rep: query.rep,
@@ -131,17 +133,19 @@ async fn list_calls(
         (status = 200, body = CallView),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 404, body = ErrorEnvelope, description = "CALL_NOT_FOUND: not there, or not yours"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
+        (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
     ),
     security(("bearer" = [])),
 )]
 async fn show_call(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     Path(call_id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let call = state
         .store
-        .find_call(&caller.scope(), &call_id)
+        .find_call(&reader.scope(), &call_id)
         .await?
         .ok_or(ApiError::CallNotFound)?;
     let content = call

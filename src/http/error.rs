@@ -80,12 +80,17 @@ pub enum ApiError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Too many session tokens for one rep.
-    #[error("too many session tokens for this rep; wait a little")]
+    /// Too much of something for one caller.
+    #[error("too many {of}; wait a little")]
     RateLimited {
-        /// When there will be one again.
+        /// Of what.
+        of: &'static str,
+        /// When there will be room again.
         retry_after: Duration,
     },
+    /// A read that would have kept others waiting.
+    #[error("reading this took too long; ask for less of it (from, to, rep), or try again")]
+    ReadTimedOut,
     /// Every place for a live stream is taken.
     #[error("too many live streams are open; try again, or ask for the list")]
     TooManyStreams,
@@ -94,7 +99,7 @@ pub enum ApiError {
     BadSignature(Verdict),
     /// The store could not do it; nothing was changed.
     #[error("the store is not available; try again")]
-    StoreUnavailable(#[from] StoreError),
+    StoreUnavailable(#[source] StoreError),
     /// Athos did not do it.
     #[error(transparent)]
     Upstream(#[from] athos::Error),
@@ -190,6 +195,7 @@ impl ApiError {
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             Self::TooManyStreams => (StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_STREAMS"),
             Self::BadSignature(verdict) => (StatusCode::UNAUTHORIZED, signature_code(verdict)),
+            Self::ReadTimedOut => (StatusCode::SERVICE_UNAVAILABLE, "READ_TIMED_OUT"),
             Self::StoreUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             Self::Upstream(error) => upstream(error),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
@@ -198,10 +204,11 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::StoreUnavailable(_) | Self::NoVerifyingKeys | Self::TooManyStreams => {
-                Some(Duration::from_secs(5))
-            }
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::StoreUnavailable(_)
+            | Self::ReadTimedOut
+            | Self::NoVerifyingKeys
+            | Self::TooManyStreams => Some(Duration::from_secs(5)),
             Self::Upstream(athos::Error::Refused(refusal)) => match upstream_status(refusal) {
                 StatusCode::SERVICE_UNAVAILABLE => {
                     Some(refusal.retry_after.unwrap_or(Duration::from_secs(5)))
@@ -240,6 +247,15 @@ impl ApiError {
     }
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::ReadTimedOut => Self::ReadTimedOut,
+            error => Self::StoreUnavailable(error),
+        }
+    }
+}
+
 impl From<QueryRejection> for ApiError {
     fn from(why: QueryRejection) -> Self {
         Self::InvalidRequest(format!("the query string: {why}"))
@@ -250,7 +266,7 @@ impl From<MintError> for ApiError {
     fn from(error: MintError) -> Self {
         match error {
             MintError::Athos(error) => Self::Upstream(error),
-            MintError::Store(error) => Self::StoreUnavailable(error),
+            MintError::Store(error) => error.into(),
             MintError::NoSuchId(_) => Self::InvalidRequest(error.to_string()),
             MintError::NotOnRoster { advice, refusal } => Self::NotOnRoster {
                 advice,

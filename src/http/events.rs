@@ -15,6 +15,7 @@ use super::auth::{Caller, Role};
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::query::{parse_limit, parse_time};
+use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::{EventState, Timestamp};
 use crate::store::{Actor, EventFilter, EventRow, Replay, StoredEvent};
@@ -107,15 +108,16 @@ impl Replayed {
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn list_events(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     query: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    operator(caller)?;
+    operator(&reader)?;
     let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let filter = EventFilter {
@@ -146,15 +148,16 @@ async fn list_events(
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
         (status = 404, body = ErrorEnvelope, description = "EVENT_NOT_FOUND"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn show_event(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
-    operator(caller)?;
+    operator(&reader)?;
     let event = find(&state, &id).await?;
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(event)))
 }
@@ -171,15 +174,16 @@ async fn show_event(
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
         (status = 404, body = ErrorEnvelope, description = "EVENT_NOT_FOUND"),
         (status = 409, body = ErrorEnvelope, description = "EVENT_WAITING: it is pending or being processed already"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn replay_event(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let actor = operator(caller)?;
+    let actor = operator(&reader)?;
     let event = find(&state, &id).await?;
     let ids = replay(&state, Replay::One(event.row.id), actor).await?;
     if ids.is_empty() {
@@ -202,15 +206,16 @@ async fn replay_event(
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn replay_events(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     body: RawBody,
 ) -> Result<impl IntoResponse, ApiError> {
-    let actor = operator(caller)?;
+    let actor = operator(&reader)?;
     let asked: ReplayRequest = body.json()?;
     if matches!(asked.state, EventState::Pending | EventState::Processing) {
         return Err(ApiError::InvalidRequest(
@@ -231,10 +236,10 @@ async fn replay_events(
 }
 
 /// The caller as one who may look into the inbox and act on it: it has the calls of all reps.
-pub(super) fn operator(caller: Caller) -> Result<Actor, ApiError> {
+pub(super) fn operator(caller: &Caller) -> Result<Actor, ApiError> {
     match caller {
         Caller::Service => Ok(Actor::Service),
-        Caller::User(user) if user.role == Role::Admin => Ok(Actor::User(user.rep)),
+        Caller::User(user) if user.role == Role::Admin => Ok(Actor::User(user.rep.clone())),
         Caller::User(_) => Err(ApiError::AdminOnly),
     }
 }

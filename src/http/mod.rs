@@ -18,6 +18,7 @@ mod places;
 mod progress;
 mod query;
 mod rate_limit;
+mod read_limit;
 mod recording;
 mod reps;
 mod server;
@@ -50,7 +51,8 @@ pub use observe::REQUEST_ID;
 use pages::Page;
 pub use pages::sdk_warning;
 pub use places::Places;
-pub use rate_limit::{LogLimit, MintLimit};
+pub use rate_limit::{LogLimit, MintLimit, RecordingLimit};
+pub use read_limit::ReadLimit;
 pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
 

@@ -13,10 +13,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::events::operator;
 use super::query::{parse_limit, parse_time};
+use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::Timestamp;
 use crate::store::{MINT_MAY_TAKE, Mint, MintFilter, Run};
@@ -90,14 +90,15 @@ struct MintList {
         (status = 200, body = Overview),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn show_overview(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
 ) -> Result<impl IntoResponse, ApiError> {
-    operator(caller)?;
+    operator(&reader)?;
     let now = state.clock.now();
     let since = now.minus(LATELY);
     let depth = state.store.queue_depth().await?;
@@ -128,15 +129,16 @@ async fn show_overview(
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn list_mints(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     query: Result<Query<MintQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    operator(caller)?;
+    operator(&reader)?;
     let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let without_call = query.without_call.unwrap_or(false);

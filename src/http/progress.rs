@@ -11,9 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::query::parse_time;
+use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::{Source, Timestamp, plain};
 use crate::store::{Progress, ProgressFilter, ScorePoint};
@@ -134,17 +134,19 @@ impl From<ScorePoint> for Point {
         (status = 200, body = ProgressList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
+        (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
     ),
     security(("bearer" = [])),
 )]
 async fn show_progress(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     query: Result<Query<ProgressQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(query) = query?;
     let filter = ProgressFilter {
-        scope: caller.scope(),
+        scope: reader.scope(),
         from: parse_time("from", query.from.as_deref())?,
         to: parse_time("to", query.to.as_deref())?,
         rep: query.rep,

@@ -1,4 +1,5 @@
-//! Limits on how often something happens: session tokens for each rep, and lines in the log for each client.
+//! Limits on how often something happens: session tokens for each rep, recordings for each caller, and lines in the log
+//! for each client.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,21 +10,38 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::model::RepId;
+use crate::model::{PlatformId, RepId};
 
 /// Refusals of one client that are logged in a minute.
 const LINES_PER_CLIENT: NonZeroU32 = NonZeroU32::new(30).unwrap();
 /// Refusals of all clients that are logged in a minute: addresses are cheap.
 const LINES: NonZeroU32 = NonZeroU32::new(600).unwrap();
 
+/// Recordings that a caller may ask for in a minute. Each is a request to Athos, which may have a limit of its own: session
+/// tokens need it more.
+const RECORDINGS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
 /// Counts session tokens by rep.
-pub struct MintLimit {
-    limiter: DefaultKeyedRateLimiter<RepId>,
+pub type MintLimit = Limit<RepId>;
+/// Counts recordings by person; other backends are one caller.
+pub type RecordingLimit = Limit<Option<PlatformId>>;
+
+/// Counts something by whoever asks for it.
+pub struct Limit<K: Clone + Hash + Eq> {
+    limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
 }
 
-impl MintLimit {
-    /// Lets through `per_minute` for each rep, all at once or spread.
+impl RecordingLimit {
+    /// As many as a person listens to.
+    #[must_use]
+    pub fn of_recordings() -> Self {
+        Self::per_minute(RECORDINGS_PER_MINUTE)
+    }
+}
+
+impl<K: Clone + Hash + Eq> Limit<K> {
+    /// Lets through `per_minute` for each, all at once or spread.
     #[must_use]
     pub fn per_minute(per_minute: NonZeroU32) -> Self {
         Self {
@@ -36,13 +54,13 @@ impl MintLimit {
     ///
     /// # Errors
     /// The wait.
-    pub fn count(&self, rep: &RepId) -> Result<(), Duration> {
+    pub fn count(&self, key: &K) -> Result<(), Duration> {
         self.limiter
-            .check_key(rep)
+            .check_key(key)
             .map_err(|refused| refused.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets reps whose minute is over.
+    /// Forgets those whose minute is over.
     pub fn forget_idle(&self) {
         forget_idle(&self.limiter);
     }

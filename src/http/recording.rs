@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
+use super::auth::ActingCaller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::state::AppState;
 use crate::athos::Class;
@@ -27,7 +27,9 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     responses(
         (status = 302, description = "To the recording"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 403, body = ErrorEnvelope, description = "CROSS_SITE_REQUEST: another site's page asks with the caller's cookie"),
         (status = 404, body = ErrorEnvelope, description = "CALL_NOT_FOUND: not there, or not yours; RECORDING_NOT_AVAILABLE"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: 20 in a minute for each caller"),
         (status = 502, body = ErrorEnvelope, description = "Athos refused, in its own words"),
         (status = 504, body = ErrorEnvelope, description = "UPSTREAM_TIMEOUT"),
     ),
@@ -35,7 +37,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 )]
 async fn play_recording(
     State(state): State<AppState>,
-    caller: Caller,
+    ActingCaller(caller): ActingCaller,
     Path(call_id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let call = state
@@ -43,6 +45,11 @@ async fn play_recording(
         .find_call(&caller.scope(), &call_id)
         .await?
         .ok_or(ApiError::CallNotFound)?;
+    let counted = state.recording_limit.count(&caller.person().cloned());
+    counted.map_err(|retry_after| ApiError::RateLimited {
+        of: "recordings",
+        retry_after,
+    })?;
     let link = match state.athos.recording(&call.row.id).await {
         Ok(link) => link.ok_or(ApiError::RecordingNotAvailable)?,
         Err(error) if error.class() == Class::NotFound => {

@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::events::operator;
+use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::RepId;
 use crate::store::ErasedRows;
@@ -63,16 +63,17 @@ struct Erased {
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
     security(("bearer" = [])),
 )]
 async fn erase_rep(
     State(state): State<AppState>,
-    caller: Caller,
+    reader: Reader,
     Path(rep): Path<String>,
     query: Result<Query<EraseQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let actor = operator(caller)?;
+    let actor = operator(&reader)?;
     let Query(query) = query?;
     let rep =
         RepId::new(&rep).map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;

@@ -8,7 +8,8 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::Authenticator;
 use super::places::Places;
-use super::rate_limit::{LogLimit, MintLimit};
+use super::rate_limit::{LogLimit, MintLimit, RecordingLimit};
+use super::read_limit::ReadLimit;
 use super::server::Deadlines;
 use crate::athos;
 use crate::clock::Clock;
@@ -39,6 +40,10 @@ pub struct Shared {
     pub minter: Minter,
     /// Session tokens a rep may ask for.
     pub mint_limit: MintLimit,
+    /// Recordings a caller may ask for.
+    pub recording_limit: RecordingLimit,
+    /// Reads of the store, by caller.
+    pub reads: Arc<ReadLimit>,
     /// Refusals that are logged.
     pub log_limit: LogLimit,
     /// Places for live streams.

@@ -101,7 +101,10 @@ async fn mint_token(
     state
         .mint_limit
         .count(&rep.id)
-        .map_err(|retry_after| ApiError::RateLimited { retry_after })?;
+        .map_err(|retry_after| ApiError::RateLimited {
+            of: "session tokens for this rep",
+            retry_after,
+        })?;
 
     let id = state.clock.new_id().to_string();
     let record = state.store.record_mint(NewMint {

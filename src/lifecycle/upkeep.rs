@@ -50,6 +50,7 @@ pub(super) async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         // Histograms hold every sample until somebody scrapes, or this runs.
         metrics.run_upkeep();
         state.mint_limit.forget_idle();
+        state.recording_limit.forget_idle();
         state.authenticator.get().refresh_keys();
         state.worker.record_drift().await;
         if let Err(error) = state.credentials.note().await {

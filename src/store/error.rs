@@ -15,6 +15,8 @@ pub(super) enum Cause {
     Io,
     /// The file is not, or no longer, what SQLite wrote.
     Damage,
+    /// It ran longer than it may.
+    Interrupted,
     /// Something about this statement.
     Other,
 }
@@ -27,6 +29,7 @@ impl Cause {
         match code.map(|code| code & 0xff) {
             Some(5 | 6) => Self::Busy,
             Some(8) => Self::ReadOnly,
+            Some(9) => Self::Interrupted,
             Some(10 | 14) => Self::Io,
             Some(11 | 26) => Self::Damage,
             Some(13) => Self::Full,
@@ -53,6 +56,9 @@ pub enum StoreError {
     /// It took longer than whoever asked could wait; it may still happen.
     #[error("the database did not answer in time")]
     TimedOut,
+    /// A read took longer than reads may, or waited too long for its turn.
+    #[error("the read took too long")]
+    ReadTimedOut,
 }
 
 impl StoreError {
@@ -80,7 +86,9 @@ impl StoreError {
             Cause::Full => "the disk is full",
             Cause::Io => "the disk fails, or the database file is gone",
             Cause::Damage => "the database is damaged: stop, and restore a backup",
-            Cause::Other => "the database does not answer as it should; the log says more",
+            Cause::Interrupted | Cause::Other => {
+                "the database does not answer as it should; the log says more"
+            }
         }
     }
 }
@@ -89,6 +97,8 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match Cause::of(&error) {
             Cause::Damage => Self::Damaged(Arc::new(error)),
+            Cause::Interrupted => Self::ReadTimedOut,
+            _ if matches!(error, sqlx::Error::PoolTimedOut) => Self::ReadTimedOut,
             _ => Self::Refused(Arc::new(error)),
         }
     }

@@ -67,6 +67,27 @@ async fn a_cookie_counts_only_on_requests_of_our_own_pages() {
             "{headers:?}"
         );
     }
+    // A recording is asked for at Athos, and any page can embed one.
+    let embedded = async |headers: Headers<'_>| {
+        let path = "/athos/calls/call_1/recording";
+        let mut request = app.request(Method::GET, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        app.send(request.header("cookie", format!("session={token}")))
+            .await
+    };
+    for headers in refused {
+        let answer = embedded(headers).await;
+        answer.refused(403, "CROSS_SITE_REQUEST");
+    }
+    let media_of_a_trusted_page: Headers<'_> = &[
+        ("sec-fetch-site", "cross-site"),
+        ("referer", "https://app.example.com/"),
+    ];
+    for headers in allowed.iter().chain([&media_of_a_trusted_page]) {
+        embedded(headers).await.refused(404, "CALL_NOT_FOUND");
+    }
     // Reading changes nothing, and CORS keeps the answer from the other page.
     let read = app
         .request(Method::GET, "/athos/me")

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Event, Setup, TestApp};
@@ -323,4 +324,48 @@ async fn an_unscored_call_says_why() {
         listed(&app, &app.rep("rep_1", "x"), "?status=unscored").await,
         ["call_1"]
     );
+}
+
+/// Many scored calls of one agency, straight into the database.
+async fn history(app: &TestApp, agency: &str, calls: i64) {
+    let mut db = app.db().await;
+    sqlx::query(
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT ?2) \
+         INSERT INTO calls (id, status, source, rep, agency, drill_key, overall_score, sort_at, rev) \
+         SELECT ?1 || x, 'scored', 'roleplay', 'rep_' || x % 500, ?1, 'drill_' || x % 7, x % 100, x, x FROM n",
+    )
+    .bind(agency)
+    .bind(calls)
+    .execute(&mut db)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_manager_who_reads_much_at_once_is_held_back_and_nobody_else_is() {
+    let app = TestApp::start().await;
+    history(&app, "agency_1", 30_000).await;
+    let manager = app.manager("agency_1");
+    let flood = join_all((0..128).map(|_| app.get("/athos/progress", &manager)));
+    let others = async {
+        let rep = app.rep("rep_x", "agency_2");
+        for n in 0..20 {
+            let ready = app.get("/readyz", &app.secrets.service).await.expect(200);
+            assert_eq!(ready.json()["status"], "ready");
+            app.get("/athos/calls", &rep).await.expect(200);
+            app.get("/athos/progress", &rep).await.expect(200);
+            let event = Event::unscored(&format!("call_{n}"), "rep_x", "agency_2");
+            let hook = app.event(&format!("wh_{n}"), &event);
+            hook.send(&app).await.receipt("accepted");
+            assert_eq!(app.work().await.unscored, 1);
+        }
+    };
+    let (flood, ()) = tokio::join!(flood, others);
+    let (served, refused): (Vec<_>, Vec<_>) =
+        flood.into_iter().partition(|answer| answer.status == 200);
+    assert!(served.len() >= 2, "{}", served.len());
+    for answer in refused {
+        let answer = answer.refused(429, "RATE_LIMITED");
+        assert_eq!(answer.header("retry-after"), "2");
+    }
 }

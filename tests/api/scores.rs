@@ -211,6 +211,32 @@ async fn a_recording_is_asked_for_anew_each_time_and_only_for_those_who_may_hear
 }
 
 #[tokio::test]
+async fn whoever_asks_for_recordings_without_end_is_held_back_and_others_are_not() {
+    let mut detail: Value = serde_json::from_str(ROSTER).unwrap();
+    detail["id"] = json!("call_1");
+    let (server, app) = fetched(&[detail]).await;
+    let before = server.received_requests().await.unwrap().len();
+    let mut played = 0;
+    let refused = loop {
+        let answer = recording(&app, "call_1").await;
+        if answer.status != 302 {
+            break answer;
+        }
+        played += 1;
+        // A place comes back every three seconds.
+        assert!(played < 100, "there is no limit");
+    };
+    assert!(played >= 20, "{played}");
+    let refused = refused.refused(429, "RATE_LIMITED");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    let asked = server.received_requests().await.unwrap().len() - before;
+    assert_eq!(asked, played, "a refusal asks nothing of Athos");
+    let path = "/athos/calls/call_1/recording";
+    app.get(path, &app.admin()).await.expect(302);
+    app.get(path, &app.secrets.service).await.expect(302);
+}
+
+#[tokio::test]
 async fn nobody_is_sent_to_a_link_that_is_not_https_but_on_a_plain_vendor_itself() {
     let mut detail: Value = serde_json::from_str(ROSTER).unwrap();
     detail["id"] = json!("call_1");

@@ -1,8 +1,8 @@
 //! Keeps other sites' pages from acting with a rep's cookie: a browser says where a request comes from, in
-//! `Sec-Fetch-Site` and `Origin`, and pages cannot forge either.
+//! `Sec-Fetch-Site`, `Origin` and `Referer`, and pages cannot forge any of them.
 
 use axum::http::HeaderMap;
-use axum::http::header::{HOST, ORIGIN};
+use axum::http::header::{HOST, ORIGIN, REFERER};
 use url::Url;
 
 /// Which origins' pages may act with ambient credentials.
@@ -24,9 +24,12 @@ impl SameSite {
     pub(super) fn allows(&self, headers: &HeaderMap) -> bool {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let origin = text(ORIGIN.as_str());
-        if let Some(origin) = origin
-            && self.trusted.iter().any(|trusted| trusted == origin)
-        {
+        // Media elements send no `Origin`; what they send in `Referer` a page can leave out, and not make up.
+        let page = origin.map(str::to_owned).or_else(|| {
+            let referer = Url::parse(text(REFERER.as_str())?).ok()?;
+            Some(referer.origin().ascii_serialization())
+        });
+        if page.is_some_and(|page| self.trusted.contains(&page)) {
             return true;
         }
         match (text("sec-fetch-site"), origin) {
@@ -64,6 +67,25 @@ mod tests {
         assert!(allows(&[
             ("sec-fetch-site", "cross-site"),
             ("origin", "https://app.example.com")
+        ]));
+        let media = ("sec-fetch-site", "cross-site");
+        assert!(allows(&[
+            media,
+            ("referer", "https://app.example.com/calls")
+        ]));
+        assert!(!allows(&[media, ("referer", "https://evil.example/")]));
+        assert!(!allows(&[
+            media,
+            ("referer", "https://app.example.com.evil.example/"),
+        ]));
+        assert!(!allows(&[
+            media,
+            ("referer", "https://app.example.com@evil.example/"),
+        ]));
+        assert!(!allows(&[
+            media,
+            ("origin", "null"),
+            ("referer", "https://app.example.com/"),
         ]));
         assert!(allows(&[("origin", "https://practice.example.com")]));
         assert!(allows(&[

@@ -72,6 +72,15 @@ impl Caller {
         }
     }
 
+    /// Which person it is; other backends are none.
+    #[must_use]
+    pub(super) fn person(&self) -> Option<&PlatformId> {
+        match self {
+            Self::Service => None,
+            Self::User(user) => Some(&user.rep),
+        }
+    }
+
     /// When the credentials end, if they do.
     #[must_use]
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
@@ -135,7 +144,9 @@ impl Authenticator {
 
     /// Tries what is ours, ignores what is not, and refuses only what is meant for us and wrong: what stands in front of
     /// this service, or beside it in the browser, sends credentials of its own.
-    async fn authenticate(&self, request: &Parts) -> Result<Caller, ApiError> {
+    ///
+    /// `acts`: whether the request costs something, so that other sites' pages may not make it.
+    async fn authenticate(&self, request: &Parts, acts: bool) -> Result<Caller, ApiError> {
         let headers = &request.headers;
         match self.bearer(headers)? {
             Some(Bearer::Service) => return Ok(Caller::Service),
@@ -155,7 +166,7 @@ impl Authenticator {
                 false => ApiError::Unauthenticated,
             });
         };
-        if !request.method.is_safe() && !self.same_site.allows(headers) {
+        if acts && !self.same_site.allows(headers) {
             return Err(ApiError::CrossSite);
         }
         Ok(Caller::User(user))
@@ -256,6 +267,19 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        state.authenticator.get().authenticate(parts).await
+        let acts = !parts.method.is_safe();
+        state.authenticator.get().authenticate(parts, acts).await
+    }
+}
+
+/// A caller who has us act though the method is safe: other sites' pages may not, as with methods that are not.
+pub(super) struct ActingCaller(pub(super) Caller);
+
+impl FromRequestParts<AppState> for ActingCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let caller = state.authenticator.get().authenticate(parts, true).await?;
+        Ok(Self(caller))
     }
 }

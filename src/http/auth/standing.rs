@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// Up to so much less than the longest, so that those who came together do not come back together.
 const LONGEST_JITTER: Duration = Duration::from_secs(10 * 60);
 
-/// A caller, and what they showed.
+/// A caller, and what they showed. Other sites' pages may not hold one: it takes a place.
 pub(in crate::http) struct Standing {
     /// Who it is.
     pub(in crate::http) caller: Caller,
@@ -47,7 +47,7 @@ impl Standing {
         }
         self.judged_at = now;
         let authenticator = Arc::clone(&self.in_force.borrow_and_update());
-        let again = authenticator.authenticate(&self.request).await;
+        let again = authenticator.authenticate(&self.request, true).await;
         let is_good = again.is_ok_and(|caller| caller == self.caller);
         if !is_good {
             tracing::info!(
@@ -72,7 +72,7 @@ impl FromRequestParts<AppState> for Standing {
         // Followed before the caller is judged: nothing is replaced in between unseen.
         let mut in_force = state.authenticator.follow();
         let authenticator = Arc::clone(&in_force.borrow_and_update());
-        let caller = authenticator.authenticate(parts).await?;
+        let caller = authenticator.authenticate(parts, true).await?;
         let now = state.clock.now();
         let longest = now.plus(LONGEST.saturating_sub(LONGEST_JITTER.mul_f64(rand::random())));
         Ok(Self {

@@ -3,10 +3,11 @@
 
 use std::str::FromStr;
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::identities::{self, push_named, push_ours};
+use super::readers::ReadPool;
 use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
@@ -167,7 +168,7 @@ const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_
                    ended_at, duration_sec, scored_at, overall_score, compliance_percent";
 
 pub(super) async fn list(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     filter: &CallFilter,
     limit: u32,
     after: Option<PageKey>,
@@ -248,7 +249,7 @@ fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
 }
 
 pub(super) async fn find(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     scope: &Scope,
     id: &str,
 ) -> StoreResult<Option<StoredCall>> {
@@ -276,7 +277,7 @@ pub(super) async fn find(
 }
 
 /// The call an event is about, without what was said in it.
-pub(super) async fn of_event(readers: &SqlitePool, id: &str) -> StoreResult<Option<EventCall>> {
+pub(super) async fn of_event(readers: &ReadPool, id: &str) -> StoreResult<Option<EventCall>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(", reason, reason_message FROM calls WHERE id = ")
         .push_bind(id);
@@ -295,7 +296,7 @@ pub(super) async fn of_event(readers: &SqlitePool, id: &str) -> StoreResult<Opti
 const FAR_BACK: i64 = 1000;
 
 pub(super) async fn changes_since(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     scope: &Scope,
     rev: i64,
     limit: u32,
@@ -335,7 +336,7 @@ pub(super) async fn changes_since(
     Ok(Changes { changes, up_to })
 }
 
-pub(super) async fn latest_rev(readers: &SqlitePool) -> StoreResult<i64> {
+pub(super) async fn latest_rev(readers: &ReadPool) -> StoreResult<i64> {
     let rev = sqlx::query_scalar("SELECT rev FROM latest_rev")
         .fetch_one(readers)
         .await?;

@@ -1,10 +1,10 @@
 //! What was learnt of Athos's contract, in SQL: the last generation it was found to speak.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};
 
 use super::calls::word;
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::athos::contract::LearntContract;
 use crate::model::Timestamp;
@@ -32,7 +32,7 @@ impl Operation for Learn {
     }
 }
 
-pub(super) async fn learnt(readers: &SqlitePool) -> StoreResult<Option<LearntContract>> {
+pub(super) async fn learnt(readers: &ReadPool) -> StoreResult<Option<LearntContract>> {
     let row = sqlx::query("SELECT generation, learnt_at, learnt_from FROM learnt_contract")
         .fetch_optional(readers)
         .await?;

@@ -1,9 +1,10 @@
 //! What became of each secret and key, by fingerprint. The secrets themselves are never here.
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{Credential, Timestamp};
 use crate::store::{StoreError, StoreResult};
@@ -41,7 +42,7 @@ impl Operation for Note {
 }
 
 /// All that were ever noted.
-pub(super) async fn list(readers: &SqlitePool) -> StoreResult<Vec<Credential>> {
+pub(super) async fn list(readers: &ReadPool) -> StoreResult<Vec<Credential>> {
     let rows = sqlx::query(
         "SELECT kind, fingerprint, first_seen_at, last_used_at, last_refused_at, last_code FROM credentials \
          ORDER BY kind, first_seen_at",

@@ -1,10 +1,10 @@
 //! What Athos sends that no document mentions, in SQL: counted by name.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePool;
 use sqlx::{Row, SqliteConnection};
 
 use super::calls::word;
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{Drift, SeenDrift, Timestamp};
 use crate::store::StoreResult;
@@ -58,7 +58,7 @@ impl Note {
     }
 }
 
-pub(super) async fn list(readers: &SqlitePool) -> StoreResult<Vec<SeenDrift>> {
+pub(super) async fn list(readers: &ReadPool) -> StoreResult<Vec<SeenDrift>> {
     let rows = sqlx::query(
         "SELECT kind, place, name, count, first_seen_at, last_seen_at FROM drift \
          ORDER BY first_seen_at DESC, kind, place, name",

@@ -9,6 +9,7 @@ use anyhow::Context;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
+use super::readers::ReadPool;
 use super::{MIGRATIONS, contract, credentials, drift, inbox, reconcile};
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, SeenDrift, Timestamp};
@@ -102,7 +103,7 @@ pub async fn examine(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let schema = schema(&reader).await?;
     let integrity = integrity(&mut *reader.acquire().await?, limit).await?;
     let contents = if schema == Schema::Current {
-        Some(contents(&reader).await?)
+        Some(contents(&ReadPool::of_its_own(reader.clone(), limit)).await?)
     } else {
         None
     };
@@ -160,7 +161,7 @@ async fn integrity(connection: &mut SqliteConnection, limit: Duration) -> StoreR
     })
 }
 
-async fn contents(reader: &SqlitePool) -> StoreResult<Contents> {
+async fn contents(reader: &ReadPool) -> StoreResult<Contents> {
     let last_webhook_at: Option<i64> = sqlx::query_scalar(
         "SELECT received_at FROM events WHERE origin = 'webhook' ORDER BY id DESC LIMIT 1",
     )

@@ -4,9 +4,9 @@
 
 use async_trait::async_trait;
 use sqlx::query_builder::Separated;
-use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
 use crate::store::{IdentityKind, Pairing, StoreResult};
@@ -171,7 +171,7 @@ async fn find(
 }
 
 /// What Athos calls a rep of ours; of several ids, the one that was learnt last.
-pub(super) async fn of_rep(readers: &SqlitePool, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
     let row = sqlx::query(
         "SELECT athos_id, on_record FROM identities WHERE kind = 'rep' AND our_id = ? \
          ORDER BY learnt_at DESC, athos_id LIMIT 1",
@@ -267,7 +267,7 @@ mod tests {
         let agent = store.find_agent(&rep).await.unwrap().unwrap();
         assert_eq!(agent.athos_id, "athos_agent_1");
         let mints: i64 = sqlx::query_scalar("SELECT count(*) FROM mints WHERE rep = 'rep_1'")
-            .fetch_one(&store.readers)
+            .fetch_one(&store.readers.work)
             .await
             .unwrap();
         assert_eq!(mints, 1);

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::privacy::erase;
 use super::privacy::erased::{self, Incoming};
+use super::readers::ReadPool;
 use super::writer::Operation;
 use super::{calls, inspect, transaction};
 use crate::model::{EventState, Timestamp};
@@ -409,7 +410,7 @@ impl Operation for ShortenWaits {
 
 /// Whether a claim would find anything.
 pub(super) async fn is_any_due(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     which: Claimable,
     now: Timestamp,
 ) -> StoreResult<bool> {
@@ -426,7 +427,7 @@ pub(super) async fn is_any_due(
     Ok(found)
 }
 
-pub(super) async fn next_due(readers: &SqlitePool) -> StoreResult<Option<Timestamp>> {
+pub(super) async fn next_due(readers: &ReadPool) -> StoreResult<Option<Timestamp>> {
     let due: Option<i64> = sqlx::query_scalar(
         "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL",
     )
@@ -435,7 +436,7 @@ pub(super) async fn next_due(readers: &SqlitePool) -> StoreResult<Option<Timesta
     Ok(due.map(Timestamp::from_millis))
 }
 
-pub(super) async fn queue_depth(readers: &SqlitePool) -> StoreResult<QueueDepth> {
+pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
     let row = sqlx::query(
         "SELECT waiting, (SELECT received_at FROM events WHERE id = oldest) AS oldest_received_at, \
                 (SELECT count(*) FROM events WHERE state = 'dead') AS dead \

@@ -1,11 +1,12 @@
 //! The inbox as operators see it, in SQL: lists, one event with its history, replays.
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::calls::{self, word};
 use super::mints;
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{EventState, Timestamp};
 use crate::store::{
@@ -23,7 +24,7 @@ const MINTS: u32 = 5;
 const SIBLINGS: u32 = 20;
 
 pub(super) async fn list(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     filter: &EventFilter,
     limit: u32,
     after: Option<i64>,
@@ -86,7 +87,7 @@ fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Optio
     }
 }
 
-pub(super) async fn find(readers: &SqlitePool, id: i64) -> StoreResult<Option<StoredEvent>> {
+pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<StoredEvent>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(", signed_at, secret, body FROM events WHERE id = ")
         .push_bind(id);
@@ -127,7 +128,7 @@ pub(super) async fn find(readers: &SqlitePool, id: i64) -> StoreResult<Option<St
 }
 
 /// The latest other events about a call.
-async fn siblings(readers: &SqlitePool, call: &str, id: i64) -> StoreResult<Vec<EventRow>> {
+async fn siblings(readers: &ReadPool, call: &str, id: i64) -> StoreResult<Vec<EventRow>> {
     let about = EventFilter {
         call: Some(call.to_owned()),
         ..EventFilter::default()
@@ -243,7 +244,7 @@ fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
     }
 }
 
-pub(super) async fn would_replay(readers: &SqlitePool, replay: Replay) -> StoreResult<Vec<i64>> {
+pub(super) async fn would_replay(readers: &ReadPool, replay: Replay) -> StoreResult<Vec<i64>> {
     let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM events WHERE ");
     push_replayable(&mut sql, replay);
     sql.push(" ORDER BY id");

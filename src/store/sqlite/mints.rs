@@ -1,10 +1,11 @@
 //! The record of session tokens asked for. The tokens themselves are never here.
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::identities::push_named;
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{AgentId, PlatformId, Timestamp};
 use crate::store::{IdentityKind, Mint, MintFilter, MintOutcome, MintPage, NewMint, StoreResult};
@@ -69,7 +70,7 @@ const BEGAN: &str = "(calls.rep = mints.rep \
 const WITHOUT_CALL: &str = "outcome = 'minted' AND NOT EXISTS (SELECT 1 FROM calls WHERE ";
 
 pub(super) async fn without_call(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     since: Timestamp,
     until: Timestamp,
 ) -> StoreResult<u64> {
@@ -92,7 +93,7 @@ fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Optio
 }
 
 pub(super) async fn list(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     filter: &MintFilter,
     limit: u32,
     after: Option<&str>,
@@ -127,11 +128,7 @@ pub(super) async fn list(
 }
 
 /// The tokens that may have begun a call, newest first.
-pub(super) async fn of_call(
-    readers: &SqlitePool,
-    call: &str,
-    limit: u32,
-) -> StoreResult<Vec<Mint>> {
+pub(super) async fn of_call(readers: &ReadPool, call: &str, limit: u32) -> StoreResult<Vec<Mint>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT mints.id, requested_at, coalesce(mints.rep, mints.athos_rep) AS rep, mints.agency, caller, outcome, answered_at, \
          expires_at, athos_request_id, true AS has_call FROM calls JOIN mints ON ",

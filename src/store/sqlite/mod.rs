@@ -13,33 +13,37 @@ mod mints;
 mod open;
 mod privacy;
 mod progress;
+mod readers;
 mod reconcile;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod wal;
 mod writer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::AbortHandle;
 
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
     NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
-    RunEnd, Settled, Settlement, Store, StoreResult, StoredCall, StoredEvent, Strip,
+    RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall, StoredEvent, Strip,
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::person::Person;
 use privacy::{erase, purge};
+use readers::ReadPools;
+use wal::Wal;
 use writer::Writer;
 
 pub use backup::{Backup, Step, back_up};
@@ -48,8 +52,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long to wait for another process's lock. Well under the vendor's deadline of 10 s.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
-/// Enough for a page's parallel requests; each keeps a page cache of 2 MB at most.
-const READERS: u32 = 4;
 /// The log is copied into the database when it has this many pages, and used again from its start: 8 MB. Longer logs
 /// copy a page that changed often only once; shorter ones start faster after a crash.
 const CHECKPOINT_PAGES: &str = "2000";
@@ -59,9 +61,10 @@ const WRITER_CACHE_KIB: &str = "-16384";
 /// The store in one SQLite file.
 pub struct SqliteStore {
     writer: Writer,
-    readers: SqlitePool,
-    /// How to open one more connection.
-    options: SqliteConnectOptions,
+    readers: ReadPools,
+    wal: Arc<Wal>,
+    /// Keeps the write-ahead log short.
+    keeper: AbortHandle,
     /// One erasure at a time.
     erasing: Mutex<()>,
 }
@@ -89,21 +92,23 @@ impl SqliteStore {
         let writing = options
             .clone()
             .pragma("cache_size", WRITER_CACHE_KIB)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", wal::LOG_AT_REST_BYTES.to_string());
         let explain = |error| open::explain(error, &file);
         let mut connection = open::connect(&writing).await.map_err(explain)?;
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
         open::migrate(&mut connection, &file).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .test_before_acquire(false)
-            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+        let readers = ReadPools::open(&options.pragma("query_only", "ON"));
+        let writer = Writer::start(connection);
+        let wal = Arc::new(Wal::new(&file, writer.truncations(), readers.gates.clone()));
+        let kept = Arc::clone(&wal);
+        let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
         Ok(Self {
-            writer: Writer::start(connection),
+            writer,
             readers,
-            options,
+            wal,
+            keeper,
             erasing: Mutex::new(()),
         })
     }
@@ -118,9 +123,14 @@ impl SqliteStore {
         Self::open(url).await
     }
 
-    /// Remembers damage that a reader came upon: it does not mend by itself.
+    /// Remembers damage that a reader came upon: it does not mend by itself. Counts what took too long.
     fn noting<T>(&self, read: StoreResult<T>) -> StoreResult<T> {
-        read.inspect_err(|error| self.writer.note(error))
+        read.inspect_err(|error| {
+            self.writer.note(error);
+            if matches!(error, StoreError::ReadTimedOut) {
+                metrics::counter!("athos_database_reads_timed_out_total").increment(1);
+            }
+        })
     }
 }
 
@@ -138,7 +148,7 @@ impl Store for SqliteStore {
         lease: Duration,
     ) -> StoreResult<Vec<ClaimedEvent>> {
         // Every arrival wakes the worker; one that finds nothing to do must not get in the way of the next arrival.
-        if !inbox::is_any_due(&self.readers, which, now).await? {
+        if !inbox::is_any_due(&self.readers.work, which, now).await? {
             return Ok(Vec::new());
         }
         self.writer
@@ -182,7 +192,7 @@ impl Store for SqliteStore {
     }
 
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
-        self.noting(inbox::next_due(&self.readers).await)
+        self.noting(inbox::next_due(&self.readers.work).await)
     }
 
     fn arrivals(&self) -> &Notify {
@@ -207,7 +217,7 @@ impl Store for SqliteStore {
     }
 
     async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
-        self.noting(identities::of_rep(&self.readers, rep).await)
+        self.noting(identities::of_rep(&self.readers.work, rep).await)
     }
 
     async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
@@ -215,11 +225,11 @@ impl Store for SqliteStore {
     }
 
     async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>> {
-        self.noting(contract::learnt(&self.readers).await)
+        self.noting(contract::learnt(&self.readers.work).await)
     }
 
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
-        self.noting(mints::without_call(&self.readers, since, until).await)
+        self.noting(mints::without_call(&self.readers.scans, since, until).await)
     }
 
     async fn list_mints(
@@ -228,11 +238,11 @@ impl Store for SqliteStore {
         limit: u32,
         after: Option<&str>,
     ) -> StoreResult<MintPage> {
-        self.noting(mints::list(&self.readers, filter, limit, after).await)
+        self.noting(mints::list(&self.readers.requests, filter, limit, after).await)
     }
 
     async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
-        self.noting(reconcile::would_bring_in(&self.readers, listed).await)
+        self.noting(reconcile::would_bring_in(&self.readers.background, listed).await)
     }
 
     async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>> {
@@ -252,11 +262,11 @@ impl Store for SqliteStore {
     }
 
     async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
-        self.noting(reconcile::reconciled_until(&self.readers, source).await)
+        self.noting(reconcile::reconciled_until(&self.readers.work, source).await)
     }
 
     async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>> {
-        self.noting(reconcile::latest_runs(&self.readers, limit).await)
+        self.noting(reconcile::latest_runs(&self.readers.requests, limit).await)
     }
 
     async fn list_calls(
@@ -265,11 +275,11 @@ impl Store for SqliteStore {
         limit: u32,
         after: Option<PageKey>,
     ) -> StoreResult<CallPage> {
-        self.noting(calls::list(&self.readers, filter, limit, after).await)
+        self.noting(calls::list(&self.readers.requests, filter, limit, after).await)
     }
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
-        self.noting(calls::find(&self.readers, scope, id).await)
+        self.noting(calls::find(&self.readers.requests, scope, id).await)
     }
 
     async fn progress(
@@ -278,15 +288,15 @@ impl Store for SqliteStore {
         limit: u32,
         points: u32,
     ) -> StoreResult<Vec<Progress>> {
-        self.noting(progress::of_reps(&self.readers, filter, limit, points).await)
+        self.noting(progress::of_reps(&self.readers.scans, filter, limit, points).await)
     }
 
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {
-        self.noting(calls::changes_since(&self.readers, scope, rev, limit).await)
+        self.noting(calls::changes_since(&self.readers.streams, scope, rev, limit).await)
     }
 
     async fn latest_rev(&self) -> StoreResult<i64> {
-        self.noting(calls::latest_rev(&self.readers).await)
+        self.noting(calls::latest_rev(&self.readers.streams).await)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -299,15 +309,15 @@ impl Store for SqliteStore {
         limit: u32,
         after: Option<i64>,
     ) -> StoreResult<EventPage> {
-        self.noting(inspect::list(&self.readers, filter, limit, after).await)
+        self.noting(inspect::list(&self.readers.requests, filter, limit, after).await)
     }
 
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>> {
-        self.noting(inspect::find(&self.readers, id).await)
+        self.noting(inspect::find(&self.readers.requests, id).await)
     }
 
     async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>> {
-        self.noting(inspect::would_replay(&self.readers, replay).await)
+        self.noting(inspect::would_replay(&self.readers.background, replay).await)
     }
 
     async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>> {
@@ -328,7 +338,7 @@ impl Store for SqliteStore {
     }
 
     async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>> {
-        drift::list(&self.readers).await
+        drift::list(&self.readers.requests).await
     }
 
     async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
@@ -336,30 +346,30 @@ impl Store for SqliteStore {
     }
 
     async fn credentials(&self) -> StoreResult<Vec<Credential>> {
-        self.noting(credentials::list(&self.readers).await)
+        self.noting(credentials::list(&self.readers.work).await)
     }
 
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
-            person: Person::find(&self.readers, rep.as_str()).await?,
+            person: Person::find(&self.readers.background, rep.as_str()).await?,
             actor,
             now,
         };
         let id = self.writer.write(begin).await?;
-        erase::carry_out(&self.readers, &self.writer, id).await
+        erase::carry_out(&self.readers.background, &self.writer, id).await
     }
 
     async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
-        self.noting(erase::would_erase(&self.readers, rep.as_str(), now).await)
+        self.noting(erase::would_erase(&self.readers.background, rep.as_str(), now).await)
     }
 
     async fn resume_erasures(&self) -> StoreResult<usize> {
         let _turn = self.erasing.lock().await;
-        let ids = erase::unfinished(&self.readers).await?;
+        let ids = erase::unfinished(&self.readers.background).await?;
         for id in &ids {
-            erase::carry_out(&self.readers, &self.writer, *id).await?;
+            erase::carry_out(&self.readers.background, &self.writer, *id).await?;
         }
         Ok(ids.len())
     }
@@ -370,11 +380,11 @@ impl Store for SqliteStore {
         strip: Strip,
         now: Timestamp,
     ) -> StoreResult<u64> {
-        purge::words(&self.readers, &self.writer, before, strip, now).await
+        purge::words(&self.readers.background, &self.writer, before, strip, now).await
     }
 
     async fn purge_bodies(&self, before: Timestamp) -> StoreResult<u64> {
-        purge::bodies(&self.readers, &self.writer, before).await
+        purge::bodies(&self.readers.background, &self.writer, before).await
     }
 
     async fn purge_records(&self, before: Timestamp) -> StoreResult<u64> {
@@ -382,28 +392,35 @@ impl Store for SqliteStore {
     }
 
     async fn empty_log(&self) -> StoreResult<bool> {
-        privacy::empty_log(&self.options).await
+        self.wal.empty().await
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
-        self.noting(inbox::queue_depth(&self.readers).await)
+        self.noting(inbox::queue_depth(&self.readers.work).await)
     }
 
     async fn check(&self) -> StoreResult<()> {
         self.writer.check().await?;
         let read = sqlx::query("SELECT id FROM events LIMIT 1")
-            .execute(&self.readers)
+            .execute(&self.readers.work)
             .await;
         self.noting(read.map(drop).map_err(Into::into))
     }
 
     async fn close(&self) {
+        self.keeper.abort();
         self.writer.close().await;
         self.readers.close().await;
     }
 
     async fn failed(&self) {
         self.writer.ended().await;
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.keeper.abort();
     }
 }
 

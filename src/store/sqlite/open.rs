@@ -193,7 +193,7 @@ pub(super) fn explain(error: sqlx::Error, file: &Path) -> anyhow::Error {
             "the database {name} cannot be opened: check that it is a file on a local disk, and that this user may write \
              to it and its folder"
         ),
-        Cause::Other => format!("cannot open the database {name}"),
+        Cause::Interrupted | Cause::Other => format!("cannot open the database {name}"),
     };
     anyhow::Error::new(error).context(told)
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::calls::push_filter;
+use super::readers::ReadPool;
 use crate::model::Timestamp;
 use crate::store::{Progress, ProgressFilter, ScorePoint, StoreResult};
 
@@ -15,7 +15,7 @@ type Pair = (Option<String>, Option<String>);
 const HEADLINE: &str = "nullif(overall_score, 0)";
 
 pub(super) async fn of_reps(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     filter: &ProgressFilter,
     limit: u32,
     points: u32,

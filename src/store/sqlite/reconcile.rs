@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::inbox;
+use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{CallStatus, Source, Timestamp};
 use crate::store::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd, StoreResult};
@@ -102,10 +103,10 @@ fn repairs(missing: &[(&ListedCall, RepairCause)]) -> Vec<Repair> {
 }
 
 pub(super) async fn would_bring_in(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     listed: &[ListedCall],
 ) -> StoreResult<Vec<Repair>> {
-    let mut connection = readers.acquire().await?;
+    let mut connection = readers.begin().await?;
     Ok(repairs(&find_missing(&mut connection, listed).await?))
 }
 
@@ -186,7 +187,7 @@ impl Operation for Finish {
 /// The end of the last run of a source that was completed. Before there is one, that of the first that was tried: what happened
 /// since then has never been looked at. The latest by number, not by time: a clock may have been wrong.
 pub(super) async fn reconciled_until(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     source: Source,
 ) -> StoreResult<Option<Timestamp>> {
     let until: Option<i64> = sqlx::query_scalar(
@@ -202,7 +203,7 @@ pub(super) async fn reconciled_until(
     Ok(until.map(Timestamp::from_millis))
 }
 
-pub(super) async fn latest_runs(readers: &SqlitePool, limit: u32) -> StoreResult<Vec<Run>> {
+pub(super) async fn latest_runs(readers: &ReadPool, limit: u32) -> StoreResult<Vec<Run>> {
     let rows = sqlx::query(
         "SELECT source, started_at, finished_at, seen, repaired, error FROM reconcile_runs \
          ORDER BY id DESC LIMIT ?",

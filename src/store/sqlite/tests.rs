@@ -68,7 +68,7 @@ async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
         "state = 'processing', next_attempt_at = NULL",
     ] {
         let file = folder.path().join("athos.db");
-        let mut db = SqliteConnectOptions::new()
+        let mut db = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(file)
             .connect()
             .await
@@ -186,4 +186,153 @@ async fn what_another_process_erased_does_not_come_in_here() {
     }
     serving.close().await;
     erasing.close().await;
+}
+
+/// It never ends by itself.
+const ENDLESS: &str =
+    "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+
+#[tokio::test]
+async fn callers_who_hold_every_connection_of_theirs_keep_neither_worker_nor_readiness_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let pools = &store.readers;
+    let theirs = [
+        &pools.requests,
+        &pools.streams,
+        &pools.scans,
+        &pools.background,
+    ];
+    let mut held = Vec::new();
+    for pool in theirs {
+        held.extend(pool.occupy().await);
+    }
+    store.accept_event(event(1)).await.unwrap();
+    store.check().await.unwrap();
+    store.queue_depth().await.unwrap();
+    let now = Timestamp::from_millis(2);
+    store.next_due().await.unwrap();
+    let claimed = store.claim_due(Claimable::All, now, 10, Duration::from_secs(1));
+    claimed.await.unwrap();
+    store.credentials().await.unwrap();
+    store.learnt_contract().await.unwrap();
+    let rep = PlatformId::new("rep_1").unwrap();
+    store.find_agent(&rep).await.unwrap();
+    let until = store.reconciled_until(Source::Roleplay).await.unwrap();
+    assert_eq!(until, None);
+    drop(held);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_or_that_nobody_waits_for_ends_and_leaves_its_connection_usable()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let pool = |deadline| {
+        let file = folder.path().join("athos.db");
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = pool.connect_lazy_with(sqlx::sqlite::SqliteConnectOptions::new().filename(file));
+        readers::ReadPool::of_its_own(pool, deadline)
+    };
+    let one = async |pool: &readers::ReadPool| -> i64 {
+        sqlx::query_scalar("SELECT 1")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    };
+    let hurried = pool(Duration::from_millis(5));
+    let ended = sqlx::query(ENDLESS).fetch_all(&hurried).await.unwrap_err();
+    assert!(matches!(StoreError::from(ended), StoreError::ReadTimedOut));
+    assert_eq!(one(&hurried).await, 1);
+
+    let patient = pool(Duration::MAX);
+    let abandoned = sqlx::query(ENDLESS).fetch_optional(&patient);
+    let abandoned = tokio::time::timeout(Duration::from_millis(50), abandoned).await;
+    assert!(abandoned.is_err());
+    assert_eq!(one(&patient).await, 1);
+    store.close().await;
+}
+
+/// Events that fill this much of the log.
+async fn fill_log(store: &SqliteStore, first: usize, bytes: u64) {
+    const BODY: usize = 64 << 10;
+    let count = usize::try_from(bytes).unwrap() / BODY + 1;
+    let big = |number| NewEvent {
+        body: vec![b'x'; BODY],
+        ..event(first + number)
+    };
+    let accepted = futures_util::future::join_all((0..count).map(|n| store.accept_event(big(n))));
+    assert!(accepted.await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn a_log_that_overlapping_readers_let_grow_is_emptied_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.keeper.abort();
+    let read = async |reading: &mut SqliteConnection| {
+        for sql in ["BEGIN", "SELECT count(*) FROM events"] {
+            sqlx::query(sql).execute(&mut *reading).await.unwrap();
+        }
+    };
+    let mut number = 0;
+    for pool in [&store.readers.scans, &store.readers.requests] {
+        let mut earlier = pool.begin().await.unwrap();
+        read(&mut earlier).await;
+        fill_log(&store, number, wal::MAX_LOG_BYTES).await;
+        number += 10_000;
+        assert!(store.wal.bytes() > wal::MAX_LOG_BYTES);
+        // SQLite alone would let the later one read the log before the earlier one has ended.
+        let mut tending = Box::pin(store.wal.tend());
+        while store.readers.gates.is_open_to(pool) {
+            let still = futures_util::FutureExt::now_or_never(&mut tending);
+            assert!(still.is_none(), "the log is not emptied under a reader");
+            tokio::task::yield_now().await;
+        }
+        let later = async {
+            let mut later = pool.begin().await.unwrap();
+            let bytes = store.wal.bytes();
+            read(&mut later).await;
+            sqlx::query("ROLLBACK").execute(&mut *later).await.unwrap();
+            bytes
+        };
+        let earlier = async {
+            sqlx::query("ROLLBACK")
+                .execute(&mut *earlier)
+                .await
+                .unwrap();
+            drop(earlier);
+        };
+        let ((), bytes, ()) = tokio::join!(tending, later, earlier);
+        assert_eq!((bytes, store.wal.bytes()), (0, 0));
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_long_for_no_reason_is_emptied_and_a_short_one_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.keeper.abort();
+    fill_log(&store, 0, 1 << 20).await;
+    store.wal.tend().await;
+    let short = store.wal.bytes();
+    assert!(short > 1 << 20);
+    let mut reading = store.readers.work.begin().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut *reading).await.unwrap();
+    let sql = "SELECT count(*) FROM events";
+    sqlx::query(sql).execute(&mut *reading).await.unwrap();
+    fill_log(&store, 10_000, wal::LOG_AT_REST_BYTES).await;
+    // A reader goes on: nobody waits for it.
+    store.wal.tend().await;
+    assert!(store.wal.bytes() > wal::LOG_AT_REST_BYTES);
+    sqlx::query("ROLLBACK")
+        .execute(&mut *reading)
+        .await
+        .unwrap();
+    drop(reading);
+    store.wal.tend().await;
+    assert_eq!(store.wal.bytes(), 0);
+    store.close().await;
 }

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{inbox, transaction};
+use super::{BUSY_TIMEOUT, inbox, transaction};
 use crate::store::{Accepted, NewEvent, StoreError, StoreResult, WRITE_DEADLINE};
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
@@ -66,6 +66,24 @@ impl<O: Operation> Queued for Waiting<O> {
     }
 }
 
+/// How long to wait for readers, and who wants to know.
+type Truncation = (Duration, oneshot::Sender<StoreResult<bool>>);
+
+/// Has the writer empty the write-ahead log between two batches.
+#[derive(Clone)]
+pub(super) struct Truncations(mpsc::Sender<Truncation>);
+
+impl Truncations {
+    /// Copies the log into the database and cuts it to nothing; `false` when readers of it do not end within `wait`. Nothing
+    /// is written meanwhile.
+    pub(super) async fn ask(&self, wait: Duration) -> StoreResult<bool> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.0.send((wait, reply)).await;
+        asked.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
 type AcceptReply = oneshot::Sender<StoreResult<Accepted>>;
 
 #[expect(
@@ -82,6 +100,7 @@ pub(super) struct Writer {
     /// Emptied by `close`, which ends the task once the queue is drained.
     queue: Mutex<Option<mpsc::Sender<Command>>>,
     task: Mutex<Option<JoinHandle<()>>>,
+    truncations: Truncations,
     shared: Arc<Shared>,
 }
 
@@ -122,6 +141,7 @@ impl Shared {
 impl Writer {
     pub(super) fn start(connection: SqliteConnection) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
+        let (truncations, truncate) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             arrivals: Notify::new(),
             changes: watch::Sender::new(0),
@@ -129,10 +149,11 @@ impl Writer {
             trouble: Mutex::new(None),
             erased: AtomicBool::new(false),
         });
-        let task = tokio::spawn(run(connection, commands, Arc::clone(&shared)));
+        let task = tokio::spawn(run(connection, commands, truncate, Arc::clone(&shared)));
         Self {
             queue: Mutex::new(Some(queue)),
             task: Mutex::new(Some(task)),
+            truncations: Truncations(truncations),
             shared,
         }
     }
@@ -163,6 +184,10 @@ impl Writer {
             answer.await.map_err(|_| StoreError::Closed)?
         });
         answered.await.unwrap_or(Err(StoreError::TimedOut))
+    }
+
+    pub(super) fn truncations(&self) -> Truncations {
+        self.truncations.clone()
     }
 
     pub(super) fn arrivals(&self) -> &Notify {
@@ -209,7 +234,7 @@ impl Writer {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -264,12 +289,23 @@ impl Batch {
 async fn run(
     mut connection: SqliteConnection,
     mut commands: mpsc::Receiver<Command>,
+    mut truncate: mpsc::Receiver<Truncation>,
     shared: Arc<Shared>,
 ) {
     let _ends = shared.ended.clone().drop_guard();
     let batch_size = metrics::histogram!("athos_commit_batch_size");
     let sync_seconds = metrics::histogram!("athos_commit_sync_seconds");
-    while let Some(first) = commands.recv().await {
+    loop {
+        let first = tokio::select! {
+            Some((wait, reply)) = truncate.recv() => {
+                let _ = reply.send(truncate_log(&mut connection, wait).await);
+                continue;
+            }
+            command = commands.recv() => match command {
+                Some(first) => first,
+                None => break,
+            },
+        };
         let mut batch = Batch::default();
         batch.push(first);
         while !batch.is_full() {
@@ -291,6 +327,21 @@ async fn run(
         }
     }
     super::close(connection).await;
+}
+
+async fn truncate_log(connection: &mut SqliteConnection, wait: Duration) -> StoreResult<bool> {
+    wait_for_locks(connection, wait).await?;
+    let truncated = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut *connection)
+        .await;
+    wait_for_locks(connection, BUSY_TIMEOUT).await?;
+    Ok(truncated?.get::<i64, _>(0) == 0)
+}
+
+async fn wait_for_locks(connection: &mut SqliteConnection, wait: Duration) -> StoreResult<()> {
+    let set = format!("PRAGMA busy_timeout = {}", wait.as_millis());
+    sqlx::query(AssertSqlSafe(set)).execute(connection).await?;
+    Ok(())
 }
 
 /// Writes a batch and answers everyone in it, except when it fails and could succeed in parts: then it is returned.

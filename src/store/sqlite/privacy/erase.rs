@@ -2,9 +2,9 @@
 //! come back; then rows go batch by batch. Whoever finds one that has begun, after a crash or hours later, goes on.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::super::readers::ReadPool;
 use super::super::writer::{Operation, Writer};
 use super::person::{Page, Person, find_calls, to_json};
 use super::{erased, push_ids};
@@ -35,7 +35,7 @@ struct Erasure {
 }
 
 impl Erasure {
-    async fn load(readers: &SqlitePool, id: i64) -> StoreResult<Option<Self>> {
+    async fn load(readers: &ReadPool, id: i64) -> StoreResult<Option<Self>> {
         let row =
             sqlx::query("SELECT id, at, reps, athos_reps, event_id FROM erasures WHERE id = ?")
                 .bind(id)
@@ -298,7 +298,7 @@ impl Operation for Finish {
 }
 
 /// Erasures that have begun and are not finished.
-pub(in crate::store::sqlite) async fn unfinished(readers: &SqlitePool) -> StoreResult<Vec<i64>> {
+pub(in crate::store::sqlite) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<i64>> {
     let ids = sqlx::query_scalar("SELECT id FROM erasures ORDER BY id")
         .fetch_all(readers)
         .await?;
@@ -307,7 +307,7 @@ pub(in crate::store::sqlite) async fn unfinished(readers: &SqlitePool) -> StoreR
 
 /// Carries an erasure out, from wherever it stands; what it removed in all.
 pub(in crate::store::sqlite) async fn carry_out(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     writer: &Writer,
     id: i64,
 ) -> StoreResult<ErasedRows> {
@@ -354,7 +354,7 @@ pub(in crate::store::sqlite) async fn carry_out(
 
 /// How many rows an erasure would remove. Writes nothing.
 pub(in crate::store::sqlite) async fn would_erase(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     id: &str,
     now: Timestamp,
 ) -> StoreResult<ErasedRows> {
@@ -421,7 +421,7 @@ pub(in crate::store::sqlite) async fn would_erase(
     Ok(rows)
 }
 
-async fn count_rows(readers: &SqlitePool, sql: &'static str, ids: &[i64]) -> StoreResult<u64> {
+async fn count_rows(readers: &ReadPool, sql: &'static str, ids: &[i64]) -> StoreResult<u64> {
     let mut sql = QueryBuilder::<Sqlite>::new(sql);
     push_ids(&mut sql, ids);
     let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
+use super::super::readers::ReadPool;
 use super::erased::{self, Hash};
 use crate::athos::types;
 use crate::store::StoreResult;
@@ -20,10 +20,7 @@ pub(in crate::store::sqlite) struct Person {
 
 impl Person {
     /// Everyone's ids that belong to `id`, which is ours or Athos's.
-    pub(in crate::store::sqlite) async fn find(
-        readers: &SqlitePool,
-        id: &str,
-    ) -> StoreResult<Self> {
+    pub(in crate::store::sqlite) async fn find(readers: &ReadPool, id: &str) -> StoreResult<Self> {
         let mut reps: Vec<String> = sqlx::query_scalar(
             "SELECT DISTINCT rep FROM calls WHERE athos_rep = ?1 AND rep IS NOT NULL \
              UNION SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1",
@@ -57,7 +54,7 @@ pub(super) fn to_json(ids: &[String]) -> String {
 
 /// The calls of a person that began until then: our id decides whose a call is where there is one.
 pub(super) async fn find_calls(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     person: &Person,
     until: i64,
 ) -> StoreResult<Vec<(i64, String)>> {
@@ -86,7 +83,7 @@ struct Event {
 pub(super) struct Page(Vec<Event>);
 
 impl Page {
-    pub(super) async fn read(readers: &SqlitePool, after: i64) -> StoreResult<Self> {
+    pub(super) async fn read(readers: &ReadPool, after: i64) -> StoreResult<Self> {
         let rows = sqlx::query(
             "SELECT id, call_id, received_at, body FROM events WHERE id > ? ORDER BY id LIMIT ?",
         )
@@ -108,7 +105,7 @@ impl Page {
     }
 
     /// Of the calls that these events are about, those that were erased.
-    pub(super) async fn erased(&self, readers: &SqlitePool) -> StoreResult<HashSet<Hash>> {
+    pub(super) async fn erased(&self, readers: &ReadPool) -> StoreResult<HashSet<Hash>> {
         let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash FROM erased WHERE hash IN (");
         let mut list = sql.separated(", ");
         for id in self.0.iter().filter_map(|event| event.call_id.as_deref()) {

@@ -2,9 +2,9 @@
 //! scores, so that nothing comes in twice.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::super::readers::ReadPool;
 use super::super::writer::{Operation, Writer};
 use super::push_ids;
 use crate::model::Timestamp;
@@ -54,7 +54,7 @@ impl Operation for PurgeWords {
 
 /// Removes the words of some calls that ended before; `strip` says what is left of a detail.
 pub(in crate::store::sqlite) async fn words(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     writer: &Writer,
     before: Timestamp,
     strip: Strip,
@@ -110,7 +110,7 @@ impl Operation for PurgeBodies {
 
 /// Empties some events that are settled and came in before, and takes the errors from their attempts.
 pub(in crate::store::sqlite) async fn bodies(
-    readers: &SqlitePool,
+    readers: &ReadPool,
     writer: &Writer,
     before: Timestamp,
 ) -> StoreResult<u64> {

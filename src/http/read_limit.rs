@@ -1,0 +1,170 @@
+//! How much of the database's time one caller may have: a few reads at a time, a few more that wait, and a refusal beyond
+//! that, so that nobody's reads are in the way of other callers'.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::auth::Caller;
+use super::error::ApiError;
+use super::state::AppState;
+use crate::model::PlatformId;
+
+/// Reads of one caller that run at a time.
+const RUNNING_PER_CALLER: usize = 2;
+/// Reads of one person that run or wait: those of a few pages that load at the same time.
+const READS_PER_PERSON: usize = 32;
+/// The same for other backends, which ask for many people.
+const READS_OF_SERVICES: usize = 256;
+/// Longest that a read waits for its turn.
+const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
+/// What a caller is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Counts the reads of each caller.
+#[derive(Debug, Default)]
+pub struct ReadLimit {
+    callers: Mutex<HashMap<Option<PlatformId>, Reads>>,
+}
+
+/// One caller's reads.
+#[derive(Debug)]
+struct Reads {
+    count: usize,
+    running: Arc<Semaphore>,
+}
+
+impl ReadLimit {
+    /// Waits for the turn of one more read; `None` when there are too many. Other backends are one caller.
+    async fn turn(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<Turn> {
+        let (place, running) = self.enter(caller)?;
+        let running = timeout(TURN_MAY_TAKE, running.acquire_owned()).await.ok()?;
+        Some(Turn {
+            _running: running.ok()?,
+            _place: place,
+        })
+    }
+
+    fn enter(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<(Place, Arc<Semaphore>)> {
+        let most = match caller {
+            Some(_) => READS_PER_PERSON,
+            None => READS_OF_SERVICES,
+        };
+        let caller = caller.cloned();
+        let mut callers = self.callers();
+        let reads = callers.entry(caller.clone()).or_insert_with(|| Reads {
+            count: 0,
+            running: Arc::new(Semaphore::new(RUNNING_PER_CALLER)),
+        });
+        if reads.count >= most {
+            return None;
+        }
+        reads.count += 1;
+        let place = Place {
+            limit: Arc::clone(self),
+            caller,
+        };
+        Some((place, Arc::clone(&reads.running)))
+    }
+
+    fn callers(&self) -> MutexGuard<'_, HashMap<Option<PlatformId>, Reads>> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One read, running or waiting; dropped, it is over.
+#[derive(Debug)]
+struct Place {
+    limit: Arc<ReadLimit>,
+    caller: Option<PlatformId>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut callers = self.limit.callers();
+        if let Some(reads) = callers.get_mut(&self.caller) {
+            reads.count -= 1;
+            if reads.count == 0 {
+                callers.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// The turn of one read.
+#[derive(Debug)]
+struct Turn {
+    _running: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// A caller whose turn it is to read. Handlers that read for a caller take this instead of [`Caller`].
+pub(super) struct Reader {
+    caller: Caller,
+    _turn: Turn,
+}
+
+impl Deref for Reader {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl FromRequestParts<AppState> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let turn = state.reads.turn(caller.person()).await;
+        let turn = turn.ok_or(ApiError::RateLimited {
+            of: "reads at the same time",
+            retry_after: RETRY_AFTER,
+        })?;
+        Ok(Self {
+            caller,
+            _turn: turn,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn a_caller_runs_two_reads_some_wait_and_others_are_not_in_their_way() {
+        let limit = Arc::new(ReadLimit::default());
+        let [rep_1, rep_2] = ["rep_1", "rep_2"].map(|id| PlatformId::new(id).unwrap());
+        let turn = |who| limit.turn(who);
+        let mut running = Vec::new();
+        for _ in 0..RUNNING_PER_CALLER {
+            running.push(turn(Some(&rep_1)).now_or_never().flatten().unwrap());
+        }
+        let mut waiting: Vec<_> = (RUNNING_PER_CALLER..READS_PER_PERSON)
+            .map(|_| Box::pin(turn(Some(&rep_1))))
+            .collect();
+        for wait in &mut waiting {
+            assert!(wait.now_or_never().is_none(), "waits");
+        }
+        let one_more = turn(Some(&rep_1)).now_or_never().unwrap();
+        assert!(one_more.is_none(), "refused at once");
+        assert!(turn(Some(&rep_2)).now_or_never().flatten().is_some());
+        assert!(turn(None).now_or_never().flatten().is_some());
+
+        // Whoever has waited longest is next, and whoever goes away leaves room.
+        running.pop();
+        let next = waiting.remove(0).now_or_never().flatten().unwrap();
+        assert!((&mut waiting[0]).now_or_never().is_none());
+        drop((running, waiting, next));
+        assert!(limit.callers().is_empty());
+    }
+}

@@ -1,0 +1,99 @@
+//! The write-ahead log, kept short. SQLite uses it again from its start only in a moment in which nobody reads it; readers
+//! that overlap leave no such moment, so it is made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::readers::Gates;
+use super::writer::Truncations;
+use crate::store::{StoreError, StoreResult};
+
+/// Size up to which the log is left alone: twice what SQLite itself copies at a time.
+pub(super) const LOG_AT_REST_BYTES: u64 = 16 << 20;
+/// From this size on, reads wait until the log is emptied. Until then it is tried when it costs nobody anything.
+pub(super) const MAX_LOG_BYTES: u64 = 32 << 20;
+/// How often to look.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the writer waits for readers of the log. Those that begin meanwhile read the database itself.
+const READERS_MAY_TAKE: Duration = Duration::from_millis(200);
+/// How long whoever wants the log emptied waits for its turn.
+const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
+
+/// The log of one database.
+pub(super) struct Wal {
+    file: PathBuf,
+    truncations: Truncations,
+    gates: Gates,
+    /// Why it could not be emptied is logged once.
+    failing: Mutex<bool>,
+}
+
+impl Wal {
+    pub(super) fn new(database: &Path, truncations: Truncations, gates: Gates) -> Self {
+        Self {
+            file: PathBuf::from(format!("{}-wal", database.display())),
+            truncations,
+            gates,
+            failing: Mutex::new(false),
+        }
+    }
+
+    /// Looks at the log every second, until dropped.
+    pub(super) async fn keep_short(&self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.tend().await;
+        }
+    }
+
+    /// Empties the log if it is long.
+    pub(super) async fn tend(&self) {
+        let bytes = self.bytes();
+        let emptied = match bytes {
+            ..=LOG_AT_REST_BYTES => Ok(true),
+            ..=MAX_LOG_BYTES => self.truncations.ask(Duration::ZERO).await,
+            _ => self.empty().await,
+        };
+        self.note(emptied, bytes);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("athos_database_wal_bytes").set(self.bytes() as f64);
+    }
+
+    /// Copies the log into the database and cuts it to nothing. `false` when somebody reads an older state and goes on,
+    /// which then is another process, or a statement of the worker.
+    pub(super) async fn empty(&self) -> StoreResult<bool> {
+        // The long reads first: while they end, the short ones go on.
+        let Ok(_long) = timeout(TURN_MAY_TAKE, self.gates.long.write()).await else {
+            return Ok(false);
+        };
+        if self.truncations.ask(READERS_MAY_TAKE).await? {
+            return Ok(true);
+        }
+        let Ok(_short) = timeout(TURN_MAY_TAKE, self.gates.short.write()).await else {
+            return Ok(false);
+        };
+        self.truncations.ask(READERS_MAY_TAKE).await
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.file).map_or(0, |log| log.len())
+    }
+
+    fn note(&self, emptied: StoreResult<bool>, bytes: u64) {
+        let mut failing = super::writer::lock(&self.failing);
+        match emptied {
+            Err(StoreError::Closed) => {}
+            Err(error) if !*failing => {
+                tracing::warn!(%error, bytes, "failed to empty the database's write-ahead log");
+                *failing = true;
+            }
+            Err(_) => {}
+            Ok(_) => *failing = false,
+        }
+    }
+}
