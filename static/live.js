@@ -11,7 +11,7 @@ const connections = new WeakMap();
 
 /**
  * Calls `listener({id, status, rep, overallScore})` for each event and `listener(null)` each time the
- * stream (re)opens: the moment to look at what was missed. Returns `{isOpen(), close()}`.
+ * stream (re)opens or has skipped events: the moment to look at what was missed. Returns `{isOpen(), close()}`.
  */
 export function subscribe(api, listener) {
   const connection = connections.get(api) ?? new Connection(api);
@@ -48,7 +48,8 @@ class Connection {
         if ([401, 403, 404].includes(error?.status)) return;
       }
       this.open = false;
-      await pause(RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)], abort.signal);
+      // Jittered: after a restart of the service every page has lost its stream at the same moment.
+      await pause(RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)] * (0.5 + Math.random()), abort.signal);
     }
   }
 
@@ -79,6 +80,7 @@ class Connection {
 
   #hear({ type, id, data }) {
     if (id !== null) this.#lastEventId = id;
+    if (type === "reset") this.#tell(null);
     if (type !== "call") return;
     try {
       this.#tell(JSON.parse(data));

@@ -37,8 +37,17 @@ export function progressView(context, { rep }) {
   }
   load();
 
+  let opened = false;
   const live = subscribe(api, (event) => {
-    if (event?.rep !== rep || event.status === "processing") return;
+    if (event === null) {
+      if (opened) {
+        load();
+        list.reload();
+      }
+      opened = true;
+      return;
+    }
+    if (event.rep !== rep || event.status === "processing") return;
     const score = headline(event);
     say(score === null ? "A call has been processed." : `A new score has arrived: ${number(score)}.`);
     choice.look();

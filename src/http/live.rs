@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Caller, Standing};
+use super::auth::Standing;
 use super::error::{ApiError, ErrorEnvelope};
 use super::places::Place;
 use super::state::AppState;
@@ -25,12 +26,14 @@ use crate::store::CallChange;
 
 /// Proxies close connections that are silent for longer than about half a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a client waits before it reconnects.
-const RECONNECT: Duration = Duration::from_secs(2);
+/// How long a client waits before it reconnects: each another time, or all would come back at once after a restart.
+const RECONNECT_MS: RangeInclusive<u64> = 1000..=5000;
 /// How often to look although nothing woke us: another process may have written.
 const POLL: Duration = Duration::from_secs(10);
 /// Changes read at a time.
 const BATCH: u32 = 100;
+/// Changes, of anybody's calls, that are made up for. Who has missed more is told to ask for the list, which costs less.
+const MAX_MISSED_REVS: i64 = 10_000;
 
 /// Where a client that reconnects says what it has seen.
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -52,8 +55,10 @@ struct CallChanged {
 
 /// Watch calls change
 ///
-/// Server-sent events named `call`; `Last-Event-ID` resumes where a stream broke off. The stream ends when the
-/// caller's credentials expire or are withdrawn, and after an hour at the latest: connect again.
+/// Server-sent events named `call`; `Last-Event-ID` resumes where a stream broke off. An event named `reset` says that
+/// changes were missed: 10,000 or more changes of anybody's calls, or all, when the id is of another database. Ask for the
+/// list then; the stream goes on from there. It ends when the caller's credentials expire or are withdrawn, and after an
+/// hour at the latest: connect again.
 #[utoipa::path(
     get, path = "/athos/live", tag = "athos",
     params(("Last-Event-ID" = Option<i64>, Header, description = "resume after this event")),
@@ -69,11 +74,8 @@ async fn stream_changes(
     standing: Standing,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    let person = match &standing.caller {
-        Caller::User(user) => Some(&user.rep),
-        Caller::Service => None,
-    };
-    let place = state.streams.take(person).ok_or(ApiError::TooManyStreams)?;
+    let place = state.streams.take(standing.caller.person());
+    let place = place.ok_or(ApiError::TooManyStreams)?;
     // Subscribed before the revision is read: a change in between still wakes the stream.
     let wakeups = state.store.changes();
     let latest = state.store.latest_rev().await?;
@@ -83,14 +85,14 @@ async fn stream_changes(
     let watcher = Watcher {
         scope: standing.caller.scope(),
         standing,
-        // A revision from the future is from another database.
-        rev: resumed.unwrap_or(latest).min(latest),
+        rev: resumed.unwrap_or(latest),
         wakeups,
         unsent: VecDeque::new(),
         _place: place,
         state,
     };
-    let hello = stream::iter([Ok(Event::default().retry(RECONNECT).comment("connected"))]);
+    let reconnect = Duration::from_millis(rand::random_range(RECONNECT_MS));
+    let hello = stream::iter([Ok(Event::default().retry(reconnect).comment("connected"))]);
     let changes = stream::unfold(watcher, async |mut watcher| {
         let event = watcher.next().await?;
         Some((Ok::<_, Infallible>(event), watcher))
@@ -137,11 +139,15 @@ impl Watcher {
                 .changes_since(&self.scope, self.rev, BATCH)
                 .await
             {
+                Ok(found) if !is_near(self.rev, found.latest) => {
+                    self.rev = found.latest;
+                    return Some(reset(found.latest));
+                }
                 Ok(found) => {
                     // Changes of others need not be looked through again.
                     self.rev = found.up_to;
                     self.unsent = found.changes.into();
-                    if self.unsent.is_empty() {
+                    if self.unsent.is_empty() && found.up_to >= found.latest {
                         self.wait().await;
                     }
                 }
@@ -162,6 +168,19 @@ impl Watcher {
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// Whether what happened since can be told one by one. A revision from the future is from another database.
+fn is_near(rev: i64, latest: i64) -> bool {
+    (0..MAX_MISSED_REVS).contains(&latest.saturating_sub(rev))
+}
+
+/// Changes were missed.
+fn reset(latest: i64) -> Event {
+    Event::default()
+        .event("reset")
+        .id(latest.to_string())
+        .data("{}")
 }
 
 fn event(change: CallChange) -> Option<Event> {

@@ -129,4 +129,6 @@ pub struct Changes {
     pub changes: Vec<CallChange>,
     /// There are none for this reader up to here but these; go on from here.
     pub up_to: i64,
+    /// The latest change of any call: beyond `up_to`, there may be more.
+    pub latest: i64,
 }

@@ -168,7 +168,8 @@ pub trait Store: Send + Sync {
         points: u32,
     ) -> StoreResult<Vec<Progress>>;
 
-    /// Changes after `rev`, oldest first, that this reader may see.
+    /// Some of the changes after `rev`, oldest first, that this reader may see. One step on a way whose length is that of
+    /// the history since, not of the reader's own.
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes>;
 
     /// The latest change of any call; 0 before the first.

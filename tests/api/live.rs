@@ -69,9 +69,10 @@ async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
     assert_eq!(rest.next().await.unwrap(), seen[1]);
     assert_eq!(rest.next().await.unwrap(), seen[2]);
 
-    // A new client hears of what comes; so does one that remembers another database, or nonsense.
+    // A new client hears of what comes; one that remembers another database also that it must ask for the list.
     let mut fresh = app.live(&service, None).await;
     let mut other = app.live(&service, Some(1_000_000)).await;
+    assert_eq!(other.next().await.unwrap().event, "reset");
     unscored(&app, "call_4", "rep_1", "agency_1").await;
     for stream in [&mut fresh, &mut other, &mut rest] {
         assert_eq!(stream.next().await.unwrap().data["id"], "call_4");
@@ -82,6 +83,54 @@ async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
         let request = request.header("last-event-id", nonsense);
         assert_eq!(request.send().await.unwrap().status(), 200, "{nonsense}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_makes_up_for_what_was_missed_in_steps_and_says_so_when_it_was_too_much() {
+    let app = TestApp::start().await;
+    let mut db = app.db().await;
+    // Two changes of rep_1 with thousands of others' before, between and after.
+    sqlx::query(
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9000) \
+         INSERT INTO calls (id, status, source, rep, agency, sort_at, rev) \
+         SELECT 'call_' || x, 'unscored', 'roleplay', iif(x IN (3100, 6200), 'rep_1', 'rep_2'), \
+                'agency_1', x, x FROM n",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+    let rep = app.rep("rep_1", "agency_1");
+    let mut resumed = app.live(&rep, Some(0)).await;
+    let ids = [resumed.next().await.unwrap(), resumed.next().await.unwrap()].map(|it| it.id);
+    assert_eq!(ids, [3100, 6200]);
+    // More than a page at the same step.
+    let mut all = app.live(&app.secrets.service, Some(8000)).await;
+    for rev in 8001..=9000 {
+        assert_eq!(all.next().await.unwrap().id, rev);
+    }
+
+    sqlx::query("UPDATE calls SET rev = 10000 WHERE rev = 9000")
+        .execute(&mut db)
+        .await
+        .unwrap();
+    for token in [&rep, &app.manager("agency_1"), &app.secrets.service] {
+        let mut behind = app.live(token, Some(0)).await;
+        let reset = behind.next().await.unwrap();
+        assert_eq!((&*reset.event, reset.id), ("reset", 10_000));
+        unscored(&app, &format!("late_{}", token.len()), "rep_1", "agency_1").await;
+        assert_eq!(behind.next().await.unwrap().event, "call");
+    }
+}
+
+#[tokio::test]
+async fn streams_tell_their_clients_different_times_to_come_back() {
+    let app = TestApp::start().await;
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        told.insert(app.live(&app.secrets.service, None).await.retry_ms);
+    }
+    assert!(told.len() > 5, "{told:?}");
+    assert!(told.iter().all(|ms| (1000..=5000).contains(ms)), "{told:?}");
 }
 
 #[tokio::test]

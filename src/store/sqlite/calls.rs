@@ -292,8 +292,8 @@ pub(super) async fn of_event(readers: &ReadPool, id: &str) -> StoreResult<Option
     .transpose()
 }
 
-/// Further back than this, the index of the reader's own calls is the shorter way.
-const FAR_BACK: i64 = 1000;
+/// Changes, of whomever, that are looked through in one step.
+const STEP_REVS: i64 = 1000;
 
 pub(super) async fn changes_since(
     readers: &ReadPool,
@@ -303,15 +303,12 @@ pub(super) async fn changes_since(
 ) -> StoreResult<Changes> {
     // Read first: what changes in between is seen, or comes next time.
     let latest = latest_rev(readers).await?;
-    let index = match scope {
-        Scope::Rep(_) if latest.saturating_sub(rev) > FAR_BACK => "calls_by_rep",
-        Scope::Agency(_) if latest.saturating_sub(rev) > FAR_BACK => "calls_by_agency",
-        _ => "calls_by_rev",
-    };
+    let end = rev.saturating_add(STEP_REVS).min(latest);
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT rev, id, status, coalesce(rep, athos_rep) AS rep, overall_score FROM calls INDEXED BY ",
+        "SELECT rev, id, status, coalesce(rep, athos_rep) AS rep, overall_score \
+         FROM calls INDEXED BY calls_by_rev WHERE rev > ",
     );
-    sql.push(index).push(" WHERE rev > ").push_bind(rev);
+    sql.push_bind(rev).push(" AND rev <= ").push_bind(end);
     push_scope(&mut sql, scope);
     sql.push(" ORDER BY rev LIMIT ").push_bind(limit);
     let rows = sql.build().fetch_all(readers).await?;
@@ -327,13 +324,15 @@ pub(super) async fn changes_since(
             })
         })
         .collect::<StoreResult<_>>()?;
-    let last = changes.last().map_or(rev, |change| change.rev);
-    let up_to = if changes.len() < limit as usize {
-        last.max(latest)
-    } else {
-        last
+    let up_to = match changes.last() {
+        Some(last) if changes.len() == limit as usize => last.rev,
+        _ => end.max(rev),
     };
-    Ok(Changes { changes, up_to })
+    Ok(Changes {
+        changes,
+        up_to,
+        latest,
+    })
 }
 
 pub(super) async fn latest_rev(readers: &ReadPool) -> StoreResult<i64> {

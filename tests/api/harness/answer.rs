@@ -102,6 +102,8 @@ impl Answer {
 /// A stream of server-sent events.
 pub(crate) struct Live {
     pub(crate) headers: HeaderMap,
+    /// When the client is told to reconnect.
+    pub(crate) retry_ms: u64,
     response: Response,
     unread: String,
     evidence: Arc<Mutex<Evidence>>,
@@ -110,6 +112,8 @@ pub(crate) struct Live {
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
+    /// `call` or `reset`.
+    pub(crate) event: String,
     pub(crate) id: i64,
     pub(crate) data: Value,
 }
@@ -120,12 +124,15 @@ impl Live {
         assert_eq!(response.status(), 200);
         let mut live = Self {
             headers: response.headers().clone(),
+            retry_ms: 0,
             response,
             unread: String::new(),
             evidence,
         };
         let greeting = live.block().await.unwrap();
-        assert!(greeting.contains("retry:"), "{greeting}");
+        let mut lines = greeting.lines();
+        let retry = lines.find_map(|line| line.strip_prefix("retry:")).unwrap();
+        live.retry_ms = retry.trim().parse().unwrap();
         live
     }
 
@@ -141,8 +148,10 @@ impl Live {
             };
             // A comment keeps the connection alive and says nothing.
             let Some(data) = field("data:") else { continue };
-            assert_eq!(field("event:"), Some("call"));
+            let event = field("event:").unwrap().to_owned();
+            assert!(["call", "reset"].contains(&&*event), "{event}");
             return Some(Change {
+                event,
                 id: field("id:").unwrap().parse().unwrap(),
                 data: serde_json::from_str(data).unwrap(),
             });
