@@ -67,9 +67,9 @@ async fn a_cookie_counts_only_on_requests_of_our_own_pages() {
             "{headers:?}"
         );
     }
-    // A recording is asked for at Athos, and any page can embed one.
-    let embedded = async |headers: Headers<'_>| {
-        let path = "/athos/calls/call_1/recording";
+    // A recording is asked for at Athos, a stream takes a place, and any page can embed either.
+    let [recording, stream] = ["/athos/calls/call_1/recording", "/athos/live"];
+    let embedded = async |path: &str, headers: Headers<'_>| {
         let mut request = app.request(Method::GET, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -78,15 +78,18 @@ async fn a_cookie_counts_only_on_requests_of_our_own_pages() {
             .await
     };
     for headers in refused {
-        let answer = embedded(headers).await;
-        answer.refused(403, "CROSS_SITE_REQUEST");
+        for path in [recording, stream] {
+            let answer = embedded(path, headers).await;
+            answer.refused(403, "CROSS_SITE_REQUEST");
+        }
     }
     let media_of_a_trusted_page: Headers<'_> = &[
         ("sec-fetch-site", "cross-site"),
         ("referer", "https://app.example.com/"),
     ];
     for headers in allowed.iter().chain([&media_of_a_trusted_page]) {
-        embedded(headers).await.refused(404, "CALL_NOT_FOUND");
+        let answer = embedded(recording, headers).await;
+        answer.refused(404, "CALL_NOT_FOUND");
     }
     // Reading changes nothing, and CORS keeps the answer from the other page.
     let read = app

@@ -272,7 +272,7 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
-/// A caller who has us act though the method is safe: other sites' pages may not, as with methods that are not.
+/// A caller who costs something though the method is safe: other sites' pages may not, as with methods that are not.
 pub(super) struct ActingCaller(pub(super) Caller);
 
 impl FromRequestParts<AppState> for ActingCaller {

@@ -396,7 +396,7 @@ impl Store for SqliteStore {
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
-        self.noting(inbox::queue_depth(&self.readers.work).await)
+        self.noting(inbox::queue_depth(&self.readers.background).await)
     }
 
     async fn check(&self) -> StoreResult<()> {

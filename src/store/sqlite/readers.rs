@@ -26,7 +26,7 @@ const INSTRUCTIONS: i32 = 4096;
 pub(super) struct ReadPools {
     /// The worker's, readiness's and minting's: no caller can make these wait.
     pub(super) work: ReadPool,
-    /// Erasure, retention, reconciliation, previews.
+    /// Erasure, retention, reconciliation, previews, gauges.
     pub(super) background: ReadPool,
     /// Callers' reads that follow an index to a few rows.
     pub(super) requests: ReadPool,
@@ -73,7 +73,7 @@ impl ReadPools {
         };
         Self {
             work: pool(2, 10, None),
-            background: pool(2, 30, Some(&gates.long)),
+            background: pool(2, 10, Some(&gates.long)),
             requests: pool(4, 5, Some(&gates.short)),
             streams: pool(2, 5, Some(&gates.short)),
             scans: pool(2, 8, Some(&gates.long)),

@@ -209,7 +209,6 @@ async fn callers_who_hold_every_connection_of_theirs_keep_neither_worker_nor_rea
     }
     store.accept_event(event(1)).await.unwrap();
     store.check().await.unwrap();
-    store.queue_depth().await.unwrap();
     let now = Timestamp::from_millis(2);
     store.next_due().await.unwrap();
     let claimed = store.claim_due(Claimable::All, now, 10, Duration::from_secs(1));
@@ -304,7 +303,7 @@ async fn a_log_that_overlapping_readers_let_grow_is_emptied_between_them() {
                 .unwrap();
             drop(earlier);
         };
-        let ((), bytes, ()) = tokio::join!(tending, later, earlier);
+        let (_, bytes, ()) = tokio::join!(tending, later, earlier);
         assert_eq!((bytes, store.wal.bytes()), (0, 0));
     }
     store.close().await;
@@ -334,5 +333,27 @@ async fn a_log_that_is_long_for_no_reason_is_emptied_and_a_short_one_is_left_alo
     drop(reading);
     store.wal.tend().await;
     assert_eq!(store.wal.bytes(), 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn another_process_that_reads_for_long_does_not_make_the_writer_wait_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.keeper.abort();
+    let file = folder.path().join("athos.db");
+    let elsewhere = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut elsewhere = elsewhere.connect().await.unwrap();
+    for sql in ["BEGIN", "SELECT count(*) FROM events"] {
+        sqlx::query(sql).execute(&mut elsewhere).await.unwrap();
+    }
+    fill_log(&store, 0, wal::MAX_LOG_BYTES).await;
+    let soon = Duration::from_secs(1);
+    assert!(store.wal.tend().await > soon);
+    assert!(store.wal.bytes() > wal::MAX_LOG_BYTES);
+    store.accept_event(event(20_000)).await.unwrap();
+    let ended = sqlx::query("ROLLBACK").execute(&mut elsewhere).await;
+    ended.unwrap();
+    assert_eq!((store.wal.tend().await, store.wal.bytes()), (soon, 0));
     store.close().await;
 }

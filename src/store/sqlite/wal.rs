@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::readers::Gates;
 use super::writer::Truncations;
@@ -17,9 +17,11 @@ pub(super) const LOG_AT_REST_BYTES: u64 = 16 << 20;
 pub(super) const MAX_LOG_BYTES: u64 = 32 << 20;
 /// How often to look.
 const TICK: Duration = Duration::from_secs(1);
+/// How soon to try again after the writer has waited in vain: another process reads, and may go on for long.
+const BACK_OFF: Duration = Duration::from_secs(30);
 /// How long the writer waits for readers of the log. Those that begin meanwhile read the database itself.
 const READERS_MAY_TAKE: Duration = Duration::from_millis(200);
-/// How long whoever wants the log emptied waits for its turn.
+/// How long whoever wants the log emptied now waits for its turn. All reads end by themselves in a few seconds.
 const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
 
 /// The log of one database.
@@ -43,38 +45,45 @@ impl Wal {
 
     /// Looks at the log every second, until dropped.
     pub(super) async fn keep_short(&self) {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.tend().await;
+            let pause = self.tend().await;
+            sleep(pause).await;
         }
     }
 
-    /// Empties the log if it is long.
-    pub(super) async fn tend(&self) {
+    /// Empties the log if it is long; says when to look again.
+    pub(super) async fn tend(&self) -> Duration {
         let bytes = self.bytes();
-        let emptied = match bytes {
-            ..=LOG_AT_REST_BYTES => Ok(true),
-            ..=MAX_LOG_BYTES => self.truncations.ask(Duration::ZERO).await,
-            _ => self.empty().await,
+        let (emptied, or_else) = match bytes {
+            ..=LOG_AT_REST_BYTES => (Ok(true), TICK),
+            ..=MAX_LOG_BYTES => (self.truncations.ask(Duration::ZERO).await, TICK),
+            _ => (self.empty_within(Duration::MAX).await, BACK_OFF),
         };
-        self.note(emptied, bytes);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("athos_database_wal_bytes").set(self.bytes() as f64);
+        let pause = match emptied {
+            Ok(true) => TICK,
+            _ => or_else,
+        };
+        self.note(emptied, bytes);
+        pause
     }
 
     /// Copies the log into the database and cuts it to nothing. `false` when somebody reads an older state and goes on,
     /// which then is another process, or a statement of the worker.
     pub(super) async fn empty(&self) -> StoreResult<bool> {
+        self.empty_within(TURN_MAY_TAKE).await
+    }
+
+    async fn empty_within(&self, turn: Duration) -> StoreResult<bool> {
         // The long reads first: while they end, the short ones go on.
-        let Ok(_long) = timeout(TURN_MAY_TAKE, self.gates.long.write()).await else {
+        let Ok(_long) = timeout(turn, self.gates.long.write()).await else {
             return Ok(false);
         };
         if self.truncations.ask(READERS_MAY_TAKE).await? {
             return Ok(true);
         }
-        let Ok(_short) = timeout(TURN_MAY_TAKE, self.gates.short.write()).await else {
+        let Ok(_short) = timeout(turn, self.gates.short.write()).await else {
             return Ok(false);
         };
         self.truncations.ask(READERS_MAY_TAKE).await
