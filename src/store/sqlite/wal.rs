@@ -54,10 +54,12 @@ impl Wal {
     /// Empties the log if it is long; says when to look again.
     pub(super) async fn tend(&self) -> Duration {
         let bytes = self.bytes();
-        let (emptied, or_else) = match bytes {
-            ..=LOG_AT_REST_BYTES => (Ok(true), TICK),
-            ..=MAX_LOG_BYTES => (self.truncations.ask(Duration::ZERO).await, TICK),
-            _ => (self.empty_within(Duration::MAX).await, BACK_OFF),
+        let (emptied, or_else) = if bytes <= LOG_AT_REST_BYTES {
+            (Ok(true), TICK)
+        } else if bytes <= MAX_LOG_BYTES {
+            (self.truncations.ask(Duration::ZERO).await, TICK)
+        } else {
+            (self.empty_within(Duration::MAX).await, BACK_OFF)
         };
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("athos_database_wal_bytes").set(self.bytes() as f64);
