@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::call::{Drill, NewCall};
-use super::contract::{Filter, Source, pairs};
+use super::contract::{Filter, pairs};
 use super::cursor::{List, Place};
 use super::error::ApiError;
 use super::faults::Endpoint;
@@ -131,10 +131,11 @@ async fn redeem_token(
         }),
         family,
         state: wanted.state,
+        category: wanted.category,
     };
     let host = host(&headers);
     let answer = vendor.change(|memory| {
-        let seed = memory.seed;
+        let (seed, generation) = (memory.seed, memory.generation());
         let call = memory.begin_call(new, vendor.now());
         tracing::info!(
             call_id = call.id,
@@ -147,7 +148,7 @@ async fn redeem_token(
             "connectionUrl": format!("http://{host}/_simulator/calls/{}", call.id),
             "sessionId": seed.id("ext_", call.number),
             "callId": call.id,
-            "persona": call.persona,
+            "persona": generation.persona(call),
         })
     });
     Ok(Json(answer))
@@ -158,6 +159,7 @@ struct Redeem {
     drill_key: String,
     difficulty: Difficulty,
     state: Option<String>,
+    category: Option<String>,
 }
 
 impl Redeem {
@@ -174,12 +176,15 @@ impl Redeem {
             ApiError::invalid_request("difficulty must be Beginner, Advanced or Elite.")
         })?;
         // Filters are best effort: what cannot be understood is not there.
-        let state = body.get("filters").and_then(|filters| filters.get("state"));
-        let state = state.and_then(Value::as_str).map(str::to_owned);
+        let filter = |key: &str| {
+            let wish = body.get("filters")?.get(key)?.as_str()?.trim();
+            (!wish.is_empty()).then(|| wish.to_owned())
+        };
         Ok(Self {
             drill_key: drill_key.to_owned(),
             difficulty,
-            state: state.filter(|state| !state.trim().is_empty()),
+            state: filter("state"),
+            category: filter("category"),
         })
     }
 }
@@ -228,9 +233,10 @@ impl ListQuery {
                 "to" => to = Some(time("to", &value)?),
                 "limit" => limit = parse_limit(&value)?,
                 "cursor" => cursor = Some(value),
-                other => generation.narrow(&mut filter, other, &value),
+                other => generation.narrow(&mut filter, other, &value)?,
             }
         }
+        filter.check()?;
         let source = generation.parse_source(source.as_deref())?;
         let unseal = |cursor| Place::from_cursor(cursor, memory.seed, List::Calls(source));
         let asked = Self {
@@ -277,8 +283,9 @@ async fn show_call(
         let call = memory.call(&id).ok_or_else(ApiError::call_not_found)?;
         let rng = &mut memory.seed.rng("transcript", call.number);
         let lines = scenario::transcript(rng, call.family, &call.persona, call.duration_secs());
-        let is_recorded = generation.has_roster() && call.source() == Source::Roleplay;
-        let link = is_recorded.then(|| Link::sign(&id, host(&headers), memory.seed, vendor.now()));
+        let now = vendor.now();
+        let is_recorded = generation.has_roster() && call.is_recorded(now);
+        let link = is_recorded.then(|| Link::sign(&id, host(&headers), memory.seed, now));
         let mut detail = generation.call_detail(call, &lines, link.as_ref());
         if let Some(Value::Object(score)) = detail.get_mut("score") {
             memory.faults.surprise(score);

@@ -29,9 +29,9 @@ impl Generation for Both {
         }
     }
 
-    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) {
-        External.narrow(filter, key, value);
-        Roster.narrow(filter, key, value);
+    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError> {
+        External.narrow(filter, key, value)?;
+        Roster.narrow(filter, key, value)
     }
 
     /// Old clients do not say which, and know of no other.

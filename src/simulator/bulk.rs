@@ -63,6 +63,7 @@ pub(super) async fn burst(State(vendor): State<SharedVendor>, body: Body) -> Ans
             }),
             family,
             state: None,
+            category: None,
         };
         let (id, number) = {
             let call = memory.begin_call(new, now);
@@ -207,6 +208,7 @@ fn one_real_call(memory: &mut Memory, rep: Rep, wanted: &RealCalls, now: Timesta
         drill: None,
         family,
         state: None,
+        category: None,
     };
     let id = memory.begin_call(new, started_at).id.clone();
     memory.hear_call(&id, duration_secs, wanted.scored, wanted.overall_score);

@@ -1,5 +1,7 @@
 //! A call at the vendor: live, ended, scored or failed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::compliance::Compliance;
@@ -66,7 +68,14 @@ pub(super) struct NewCall {
     pub(super) drill: Option<Drill>,
     pub(super) family: Family,
     pub(super) state: Option<String>,
+    pub(super) category: Option<String>,
 }
+
+/// How long recordings of real calls are kept.
+const REAL_RECORDING_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The drills that are assessed by the scorecard, and how long such a call must be.
+const DRILLS_WITH_SCORECARD: [&str; 2] = ["ma-full-sale", "ma-t65"];
+const SHORTEST_WITH_SCORECARD_SECS: u64 = 5 * 60;
 
 impl Call {
     pub(super) fn source(&self) -> Source {
@@ -103,6 +112,27 @@ impl Call {
     /// Whether the external API shows it.
     pub(super) fn is_scored(&self) -> bool {
         matches!(self.scored, Some((_, Scoring::Scored)))
+    }
+
+    /// Whether its recording can be listened to.
+    pub(super) fn is_recorded(&self, now: Timestamp) -> bool {
+        match self.source() {
+            Source::Roleplay => true,
+            Source::RealCall => now.since(self.started_at) <= REAL_RECORDING_LIFE,
+        }
+    }
+
+    /// The assessment that is shown. Practice has a scorecard in some drills only, and if there was time for it.
+    pub(super) fn shown_compliance(&self) -> Option<&Compliance> {
+        let has_scorecard = match self.drill_key() {
+            Some(drill) => {
+                DRILLS_WITH_SCORECARD.contains(&drill)
+                    && self.duration_secs() >= SHORTEST_WITH_SCORECARD_SECS
+            }
+            None => true,
+        };
+        let compliance = self.compliance.as_ref();
+        compliance.filter(|compliance| has_scorecard || compliance.scorecard.is_none())
     }
 
     fn status(&self) -> &'static str {

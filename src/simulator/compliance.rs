@@ -1,4 +1,5 @@
-//! How compliant a call was, in either of the shapes the vendor has given it, or in none: not every call is assessed.
+//! How compliant a call was: a percentage, with a scorecard in either of the shapes the vendor has given it or without, or
+//! nothing, since not every call is assessed. Which calls may have a scorecard is in `call.rs`.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
@@ -44,14 +45,19 @@ const RUBRIC: &[(&str, &str, &[Question])] = &[
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Compliance {
     pub(super) percent: u32,
-    pub(super) scorecard: Value,
+    pub(super) scorecard: Option<Value>,
 }
 
-/// Draws an assessment: mostly by the rubric in force, sometimes by the older sections, sometimes none.
+/// Draws an assessment: mostly by the rubric in force, sometimes by the sections of older calls, sometimes a percentage
+/// alone, sometimes none.
 pub(super) fn draw(rng: &mut StdRng) -> Option<Compliance> {
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
         0 | 1 => Some(by_rubric(rng)),
         2 => Some(by_section(rng)),
+        3 => Some(Compliance {
+            percent: rng.random_range(40..=100),
+            scorecard: None,
+        }),
         _ => None,
     }
 }
@@ -92,7 +98,7 @@ fn by_rubric(rng: &mut StdRng) -> Compliance {
     }
     Compliance {
         percent: percent(earned_in_all, possible_in_all),
-        scorecard: json!({ "rubricVersion": 2, "categories": categories }),
+        scorecard: Some(json!({ "rubricVersion": 2, "categories": categories })),
     }
 }
 
@@ -115,7 +121,7 @@ fn by_section(rng: &mut StdRng) -> Compliance {
     }
     Compliance {
         percent: percent(earned_in_all, possible_in_all),
-        scorecard: Value::Object(sections),
+        scorecard: Some(Value::Object(sections)),
     }
 }
 
@@ -137,14 +143,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_shapes_and_no_assessment_at_all_turn_up() {
+    fn both_shapes_a_percentage_alone_and_no_assessment_at_all_turn_up() {
         let drawn: Vec<_> = (0..60)
             .map(|n| draw(&mut Seed(1).rng("compliance", n)))
             .collect();
         let has = |key: &str| {
             let mut assessed = drawn.iter().flatten();
-            assessed.any(|drawn| drawn.scorecard.get(key).is_some())
+            assessed.any(|drawn| {
+                drawn
+                    .scorecard
+                    .as_ref()
+                    .is_some_and(|card| card.get(key).is_some())
+            })
         };
+        let mut assessed = drawn.iter().flatten();
+        assert!(assessed.any(|drawn| drawn.scorecard.is_none()));
         assert!(has("rubricVersion") && has("callOpening"));
         assert!(drawn.iter().any(Option::is_none));
         assert!(drawn.iter().flatten().all(|drawn| drawn.percent <= 100));
@@ -155,7 +168,8 @@ mod tests {
         let example: Value =
             serde_json::from_str(include_str!("../../tests/fixtures/call.roster.json")).unwrap();
         let example = &example["score"]["complianceScorecard"];
-        let drawn = by_rubric(&mut Seed(1).rng("compliance", 0)).scorecard;
+        let drawn = by_rubric(&mut Seed(1).rng("compliance", 0));
+        let drawn = drawn.scorecard.unwrap();
         let keys =
             |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         assert_eq!(keys(&drawn), keys(example));

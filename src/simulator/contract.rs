@@ -34,7 +34,7 @@ pub(super) trait Generation: Sync {
     fn parse_mint(&self, body: &Map<String, Value>) -> Result<Whom, ApiError>;
 
     /// Takes one query parameter of the list, if it is an id of this generation's.
-    fn narrow(&self, filter: &mut Filter, key: &str, value: &str);
+    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError>;
 
     /// What a list shows when it does not say which kind of call; nothing when it must say.
     fn default_source(&self) -> Option<Source>;
@@ -94,6 +94,17 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Refuses two names for one rep, or for one agency.
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        if self.agent_id.is_some() && self.platform_agent_id.is_some() {
+            return Err(ApiError::two_names("rep"));
+        }
+        if self.agency_id.is_some() && self.platform_agency_id.is_some() {
+            return Err(ApiError::two_names("agency"));
+        }
+        Ok(())
+    }
+
     pub(super) fn matches(&self, rep: &Rep) -> bool {
         let is = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|want| want == id);
         let may = |wanted: &Option<String>, id: &Option<String>| wanted.is_none() || wanted == id;
@@ -127,6 +138,15 @@ impl dyn Generation {
         source == Source::Roleplay || self.has_roster()
     }
 
+    /// Who answers, as a redeem says it.
+    pub(super) fn persona(&self, call: &Call) -> Value {
+        let mut persona = json!({ "name": call.persona.name });
+        if self.has_roster() {
+            persona["details"] = json!(call.persona.details);
+        }
+        persona
+    }
+
     /// A row of the list.
     pub(super) fn slim_call(&self, call: &Call) -> Map<String, Value> {
         let mut row = Map::new();
@@ -156,9 +176,11 @@ impl dyn Generation {
         score.insert("overallScore".into(), json!(call.score.overall));
         score.insert("summary".into(), json!(call.score.summary));
         score.insert("feedback".into(), json!(call.score.feedback));
-        if let (true, Some(compliance)) = (self.has_roster(), &call.compliance) {
+        if let (true, Some(compliance)) = (self.has_roster(), call.shown_compliance()) {
             score.insert("compliancePercent".into(), json!(compliance.percent));
-            score.insert("complianceScorecard".into(), compliance.scorecard.clone());
+            if let Some(scorecard) = &compliance.scorecard {
+                score.insert("complianceScorecard".into(), scorecard.clone());
+            }
         }
         detail.insert("score".into(), Value::Object(score));
         detail.insert("audioUrl".into(), json!(recording.map(|link| &link.url)));

@@ -33,6 +33,10 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message)
     }
 
+    pub(super) fn two_names(of: &str) -> Self {
+        Self::invalid_request(format!("Only one id of one {of} may be given."))
+    }
+
     pub(super) fn drill_not_found(key: &str) -> Self {
         let message = format!("There is no drill {key:?}.");
         Self::new(StatusCode::BAD_REQUEST, "DRILL_NOT_FOUND", message)
@@ -110,6 +114,15 @@ impl ApiError {
         let message =
             "The link is not signed, has expired, or is used with another method than GET.";
         Self::new(StatusCode::FORBIDDEN, "LINK_REFUSED", message)
+    }
+
+    pub(super) fn range_not_satisfiable() -> Self {
+        let message = "The range is not within the recording.";
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "RANGE_NOT_SATISFIABLE",
+            message,
+        )
     }
 
     pub(super) fn route_not_found() -> Self {

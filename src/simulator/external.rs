@@ -18,11 +18,15 @@ impl Generation for External {
         Ok(Whom::Anybody { user, agency })
     }
 
-    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) {
-        match key {
-            "externalUserId" => filter.platform_agent_id = Some(value.to_owned()),
-            "externalAgencyId" => filter.platform_agency_id = Some(value.to_owned()),
-            _ => {}
+    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError> {
+        let (place, of) = match key {
+            "externalUserId" => (&mut filter.platform_agent_id, "rep"),
+            "externalAgencyId" => (&mut filter.platform_agency_id, "agency"),
+            _ => return Ok(()),
+        };
+        match place.replace(value.to_owned()) {
+            None => Ok(()),
+            Some(_) => Err(ApiError::two_names(of)),
         }
     }
 

@@ -50,17 +50,28 @@ pub(super) const LAST_NAMES: &[&str] = &[
     "Ochoa",
     "Lindqvist",
 ];
-pub(super) const TRADES: &[&str] = &[
-    "retired bus driver",
-    "former school nurse",
-    "widowed, ran a hardware store",
-    "part-time crossing guard",
-    "retired machinist",
-    "looks after two grandchildren",
-    "retired letter carrier",
-    "used to keep the books for a diner",
+/// State, city, county, zip code.
+pub(super) const PLACES: &[[&str; 4]] = &[
+    ["FL", "Ocala", "Marion", "34471"],
+    ["TX", "Waco", "McLennan", "76701"],
+    ["OH", "Dayton", "Montgomery", "45402"],
+    ["CA", "Fresno", "Fresno", "93721"],
+    ["GA", "Macon", "Bibb", "31201"],
+    ["AZ", "Mesa", "Maricopa", "85201"],
+    ["PA", "Erie", "Erie", "16501"],
+    ["NC", "Durham", "Durham", "27701"],
+    ["MI", "Lansing", "Ingham", "48933"],
+    ["TN", "Knoxville", "Knox", "37902"],
 ];
-pub(super) const STATES: &[&str] = &["FL", "TX", "OH", "CA", "GA", "AZ", "PA", "NC", "MI", "TN"];
+pub(super) const STREETS: &[&str] = &["Maple Street", "Oak Avenue", "Third Street", "Mill Road"];
+pub(super) const CATEGORIES: &[&str] = &["New to Medicare", "Plan member", "Dual eligible"];
+pub(super) const MEDICAID_LEVELS: &[&str] = &["QMB", "SLMB", "Full Medicaid"];
+/// Name, contract, plan, type.
+pub(super) const PLANS: &[[&str; 4]] = &[
+    ["Clearwater Gold", "H0001", "014", "HMO"],
+    ["Lakeside Choice", "H0002", "003", "PPO"],
+    ["Harbor Dual Complete", "H0003", "021", "HMO D-SNP"],
+];
 
 pub(super) const HELLOS: &[&str] = &[
     "Hello?",
@@ -119,38 +130,6 @@ pub(super) fn ages(family: Family) -> RangeInclusive<u8> {
         Family::FinalExpense => 55..=79,
         Family::Under65 => 27..=62,
         Family::Ancillary => 48..=76,
-    }
-}
-
-/// What is on a persona's mind.
-pub(super) fn worries(family: Family) -> &'static [&'static str] {
-    match family {
-        Family::MedicareAdvantage => &[
-            "Will not give up Dr. Patel.",
-            "Saw something about a grocery card.",
-            "Turns 65 in three months and is lost in the mail about it.",
-            "Takes two brand-name prescriptions.",
-        ],
-        Family::MedicareSupplement => &[
-            "Travels half the year and hates networks.",
-            "Plan G went up again this year.",
-            "Had a stent put in last spring.",
-        ],
-        Family::FinalExpense => &[
-            "Buried a brother last year and saw the bill.",
-            "Does not want to be a burden to the children.",
-            "Was turned down once and does not like to be asked about it.",
-        ],
-        Family::Under65 => &[
-            "Just left a job with benefits.",
-            "Drives for two apps; the income goes up and down.",
-            "Has a baby on the way.",
-        ],
-        Family::Ancillary => &[
-            "Thinks the plan already covers everything.",
-            "A neighbour came home from hospital with a bill.",
-            "Counts every dollar of the month.",
-        ],
     }
 }
 

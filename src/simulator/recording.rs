@@ -1,10 +1,11 @@
 //! Recordings: short-lived signed links, and the sound behind them, which is a few tones. No call is really recorded.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -54,6 +55,7 @@ pub(super) fn router() -> Router<SharedVendor> {
 async fn play(
     State(vendor): State<SharedVendor>,
     method: Method,
+    headers: HeaderMap,
     Path(file): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -76,11 +78,55 @@ async fn play(
     if method != Method::GET || !is_signed || vendor.now().as_secs() >= expires {
         return Err(refuse());
     }
-    let headers = [
+    let fixed = [
         (header::CONTENT_TYPE, "audio/wav"),
         (header::CACHE_CONTROL, "no-store"),
+        (header::ACCEPT_RANGES, "bytes"),
     ];
-    Ok((headers, wav()).into_response())
+    let wav = wav();
+    let length = wav.len();
+    let asked = headers
+        .get(header::RANGE)
+        .and_then(|range| range.to_str().ok());
+    let Some(range) = asked.and_then(|range| Asked::parse(range, length)) else {
+        return Ok((fixed, wav).into_response());
+    };
+    let Asked::Bytes(range) = range else {
+        let whole = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
+        return Ok((whole, ApiError::range_not_satisfiable()).into_response());
+    };
+    let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+    let part = wav[range].to_vec();
+    let place = [(header::CONTENT_RANGE, place)];
+    Ok((StatusCode::PARTIAL_CONTENT, fixed, place, part).into_response())
+}
+
+/// The part of a recording that is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Bytes(Range<usize>),
+    /// One that begins behind the end.
+    Nothing,
+}
+
+impl Asked {
+    /// Reads a `Range` header with one range. Another unit, several ranges, or no sense: then the whole is answered, as
+    /// HTTP allows.
+    fn parse(range: &str, length: usize) -> Option<Self> {
+        let (first, last) = range.trim().strip_prefix("bytes=")?.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<usize>();
+        let (start, end) = match (number(first), number(last)) {
+            (Ok(first), Ok(last)) if first > last => return None,
+            (Ok(first), Ok(last)) => (first, last.saturating_add(1).min(length)),
+            (Ok(first), Err(_)) if last.trim().is_empty() => (first, length),
+            (Err(_), Ok(last)) if first.trim().is_empty() => (length.saturating_sub(last), length),
+            _ => return None,
+        };
+        Some(match start < end {
+            true => Self::Bytes(start..end),
+            false => Self::Nothing,
+        })
+    }
 }
 
 /// Three seconds of tones: 8-bit mono PCM.
@@ -118,4 +164,32 @@ fn sample(hz: u32, n: u32) -> u8 {
     )]
     let sample = (128.0 + 40.0 * height) as u8;
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_is_answered_and_what_makes_no_sense_is_the_whole() {
+        let bytes = |range| Some(Asked::Bytes(range));
+        for (range, asked) in [
+            ("bytes=0-0", bytes(0..1)),
+            ("bytes=2-5", bytes(2..6)),
+            ("bytes=7-", bytes(7..10)),
+            ("bytes=-3", bytes(7..10)),
+            ("bytes=-99", bytes(0..10)),
+            ("bytes=5-99", bytes(5..10)),
+            ("bytes=10-", Some(Asked::Nothing)),
+            ("bytes=10-20", Some(Asked::Nothing)),
+            ("bytes=-0", Some(Asked::Nothing)),
+            ("bytes=5-2", None),
+            ("bytes=0-1,4-5", None),
+            ("bytes=-", None),
+            ("bytes=a-b", None),
+            ("items=0-1", None),
+        ] {
+            assert_eq!(Asked::parse(range, 10), asked, "{range}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::contract::{Filter, Generation, Ids, Source, Whom, text};
 use super::directory::{Handle, Rep};
 use super::error::ApiError;
+use super::roster_api::check_own_id;
 use super::scenario::Speaker;
 
 /// Autumn 2026.
@@ -13,7 +14,11 @@ pub(super) struct Roster;
 
 impl Generation for Roster {
     fn parse_mint(&self, body: &Map<String, Value>) -> Result<Whom, ApiError> {
-        let platform = text(body, "platformAgentId")?.map(Handle::Platform);
+        let platform = text(body, "platformAgentId")?;
+        if let Some(id) = &platform {
+            check_own_id("platformAgentId", id)?;
+        }
+        let platform = platform.map(Handle::Platform);
         let agent = text(body, "agentId")?.map(Handle::Agent);
         match (platform, agent) {
             (Some(handle), None) | (None, Some(handle)) => Ok(Whom::Agent(handle)),
@@ -23,15 +28,21 @@ impl Generation for Roster {
         }
     }
 
-    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) {
-        let place = match key {
-            "agentId" => &mut filter.agent_id,
-            "agencyId" => &mut filter.agency_id,
-            "platformAgentId" => &mut filter.platform_agent_id,
-            "platformAgencyId" => &mut filter.platform_agency_id,
-            _ => return,
+    fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError> {
+        let (place, of) = match key {
+            "agentId" => (&mut filter.agent_id, "rep"),
+            "agencyId" => (&mut filter.agency_id, "agency"),
+            "platformAgentId" => (&mut filter.platform_agent_id, "rep"),
+            "platformAgencyId" => (&mut filter.platform_agency_id, "agency"),
+            _ => return Ok(()),
         };
-        *place = Some(value.to_owned());
+        if key.starts_with("platform") {
+            check_own_id(key, value)?;
+        }
+        match place.replace(value.to_owned()) {
+            None => Ok(()),
+            Some(_) => Err(ApiError::two_names(of)),
+        }
     }
 
     fn default_source(&self) -> Option<Source> {

@@ -19,6 +19,7 @@ use super::faults::Endpoint;
 use super::vendor::{SharedVendor, Vendor};
 
 const MAX_NAME_CHARS: usize = 100;
+const MAX_AGENCY_NAME_CHARS: usize = 200;
 const MAX_ID_CHARS: usize = 200;
 const NPN_DIGITS: std::ops::RangeInclusive<usize> = 4..=10;
 
@@ -42,7 +43,7 @@ async fn put_agency(State(vendor): State<SharedVendor>, headers: HeaderMap, body
     admit(&vendor, Endpoint::Agencies, &headers).await?;
     let body = json_object(body)?;
     let platform_id = required(own_id(&body, "platformAgencyId")?, "platformAgencyId")?;
-    let name = name(&body, "name")?;
+    let name = name(&body, "name", MAX_AGENCY_NAME_CHARS)?;
     let now = vendor.now();
     let (agency, is_new) = vendor.change(|memory| {
         let seed = memory.seed;
@@ -62,8 +63,8 @@ async fn add_agent(State(vendor): State<SharedVendor>, headers: HeaderMap, body:
     admit(&vendor, Endpoint::Agents, &headers).await?;
     let body = json_object(body)?;
     let new = parse_agent(&body)?;
-    let by_id = text(&body, "agencyId")?;
-    let by_platform_id = text(&body, "platformAgencyId")?;
+    let by_id = trimmed(&body, "agencyId")?;
+    let by_platform_id = own_id(&body, "platformAgencyId")?;
     if by_id.is_some() == by_platform_id.is_some() {
         return Err(ApiError::invalid_request(
             "Exactly one of agencyId and platformAgencyId is required.",
@@ -96,8 +97,8 @@ async fn add_agent(State(vendor): State<SharedVendor>, headers: HeaderMap, body:
 
 fn parse_agent(body: &Map<String, Value>) -> Result<NewAgent, ApiError> {
     let new = NewAgent {
-        first_name: name(body, "firstName")?,
-        last_name: name(body, "lastName")?,
+        first_name: name(body, "firstName", MAX_NAME_CHARS)?,
+        last_name: name(body, "lastName", MAX_NAME_CHARS)?,
         email: email(body)?,
         npn: npn(body)?,
         platform_agent_id: own_id(body, "platformAgentId")?,
@@ -114,48 +115,65 @@ fn required(value: Option<String>, key: &str) -> Result<String, ApiError> {
     value.ok_or_else(|| ApiError::invalid_request(format!("{key} is required.")))
 }
 
-/// A name, trimmed.
-fn name(body: &Map<String, Value>, key: &str) -> Result<String, ApiError> {
-    let name = required(text(body, key)?, key)?.trim().to_owned();
-    if name.chars().count() > MAX_NAME_CHARS {
-        let message = format!("{key} must be 1 to {MAX_NAME_CHARS} characters.");
-        return Err(ApiError::invalid_request(message));
-    }
+/// A text without the white space around it, as all texts are stored.
+fn trimmed(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ApiError> {
+    Ok(text(body, key)?.map(|text| text.trim().to_owned()))
+}
+
+fn name(body: &Map<String, Value>, key: &str, max_chars: usize) -> Result<String, ApiError> {
+    let name = required(trimmed(body, key)?, key)?;
+    check_length(key, &name, max_chars)?;
     Ok(name)
+}
+
+fn check_length(key: &str, text: &str, max_chars: usize) -> Result<(), ApiError> {
+    match text.chars().count() {
+        1.. if text.chars().nth(max_chars).is_none() => Ok(()),
+        _ => Err(ApiError::invalid_request(format!(
+            "{key} must be 1 to {max_chars} characters."
+        ))),
+    }
 }
 
 /// An id of the customer's own.
 fn own_id(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ApiError> {
-    let id = text(body, key)?;
-    let Some(own) = &id else { return Ok(None) };
-    if own.chars().count() > MAX_ID_CHARS {
-        let message = format!("{key} must be 1 to {MAX_ID_CHARS} characters.");
-        return Err(ApiError::invalid_request(message));
-    }
-    if [AGENT_PREFIX, AGENCY_PREFIX]
-        .iter()
-        .any(|prefix| own.starts_with(prefix))
-    {
-        let message = format!("{key} must not begin with {AGENT_PREFIX} or {AGENCY_PREFIX}.");
-        return Err(ApiError::invalid_request(message));
+    let id = trimmed(body, key)?;
+    if let Some(id) = &id {
+        check_own_id(key, id)?;
     }
     Ok(id)
 }
 
+/// What an id of the customer's own may be, wherever one is given.
+pub(super) fn check_own_id(key: &str, id: &str) -> Result<(), ApiError> {
+    check_length(key, id, MAX_ID_CHARS)?;
+    let prefixes = [AGENT_PREFIX, AGENCY_PREFIX];
+    if prefixes.iter().any(|prefix| id.starts_with(prefix)) {
+        let message = format!("{key} must not begin with {AGENT_PREFIX} or {AGENCY_PREFIX}.");
+        return Err(ApiError::invalid_request(message));
+    }
+    Ok(())
+}
+
 fn npn(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
     let npn = text(body, "npn")?;
-    let is_npn = |npn: &String| {
-        NPN_DIGITS.contains(&npn.len()) && npn.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    match npn {
-        Some(npn) if !is_npn(&npn) => Err(ApiError::invalid_request("npn must be 4 to 10 digits.")),
-        npn => Ok(npn),
+    npn.as_deref().map(npn_digits).transpose()
+}
+
+/// A national producer number without its spaces and punctuation.
+fn npn_digits(text: &str) -> Result<String, ApiError> {
+    let plain: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
+    let is_npn =
+        NPN_DIGITS.contains(&plain.len()) && plain.bytes().all(|byte| byte.is_ascii_digit());
+    match is_npn {
+        true => Ok(plain),
+        false => Err(ApiError::invalid_request("npn must be 4 to 10 digits.")),
     }
 }
 
 /// The contract does not say what an address is; what has no name or no host is none.
 fn email(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
-    let email = text(body, "email")?.map(|email| email.trim().to_owned());
+    let email = trimmed(body, "email")?.map(|email| email.to_lowercase());
     let is_address = |email: &String| {
         let parts = email.rsplit_once('@');
         parts.is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
@@ -166,6 +184,17 @@ fn email(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
         )),
         email => Ok(email),
     }
+}
+
+/// A handle to look for, as it would have been stored.
+fn sought(key: &str, value: &str) -> Result<Option<Handle>, ApiError> {
+    let value = value.trim();
+    match key {
+        "npn" => return Ok(Some(Handle::Npn(npn_digits(value)?))),
+        "platformAgentId" => check_own_id(key, value)?,
+        _ => {}
+    }
+    Ok(Handle::parse(key, value))
 }
 
 async fn find_agents(
@@ -183,7 +212,7 @@ async fn find_agents(
             "limit" => limit = parse_limit(&value)?,
             "cursor" => after = Some(Place::from_cursor(&value, memory.seed, List::Agents)?),
             _ => {
-                let Some(named) = Handle::parse(&key, &value) else {
+                let Some(named) = sought(&key, &value)? else {
                     continue;
                 };
                 if handle.replace(named).is_some() {
@@ -196,6 +225,12 @@ async fn find_agents(
     }
 
     let directory = &memory.directory;
+    if agency_id
+        .as_ref()
+        .is_some_and(|id| directory.agency(id).is_none())
+    {
+        return Err(ApiError::agency_not_found());
+    }
     let named = handle.map(|handle| directory.agent(&handle).map(|agent| agent.id.clone()));
     let mut found = directory
         .agents_after(after.map(|place| place.number))

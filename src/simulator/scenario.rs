@@ -5,8 +5,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::lines::{self, Family};
+use crate::model::Timestamp;
 
 /// The vendor's catalogue: a drill and the product it practises.
 const DRILLS: &[(&str, Family)] = &[
@@ -70,21 +72,73 @@ impl Difficulty {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Persona {
     pub(super) name: String,
-    pub(super) details: String,
+    /// What the rep sees of them, in the drills that show it.
+    pub(super) details: Option<Value>,
 }
 
-/// Draws a persona; `state` is a wish, and like every filter it never fails a call.
-pub(super) fn persona(rng: &mut StdRng, family: Family, state: Option<&str>) -> Persona {
+/// What a rep wishes the persona to be. Like every filter, it never fails a call.
+#[derive(Default)]
+pub(super) struct Wishes<'a> {
+    pub(super) state: Option<&'a str>,
+    pub(super) category: Option<&'a str>,
+}
+
+/// Draws a persona, for a drill or for a real call.
+pub(super) fn persona(
+    rng: &mut StdRng,
+    family: Family,
+    drill_key: Option<&str>,
+    wishes: &Wishes<'_>,
+    now: Timestamp,
+) -> Persona {
     let (first, last) = (pick(rng, lines::FIRST_NAMES), pick(rng, lines::LAST_NAMES));
     let age = rng.random_range(lines::ages(family));
-    let trade = pick(rng, lines::TRADES);
-    let drawn = pick(rng, lines::STATES);
-    let state = state.unwrap_or(drawn);
-    let worry = pick(rng, lines::worries(family));
+    let details = drill_key.is_some_and(shows_details);
     Persona {
         name: format!("{first} {last}"),
-        details: format!("{age}, {trade}, {state}. {worry}"),
+        details: details.then(|| draw_details(rng, age, wishes, now)),
     }
+}
+
+/// Whether the vendor gives the persona's details with a drill: Medicare Advantage, Hospital Indemnity and Critical
+/// Illness, but for one.
+fn shows_details(drill_key: &str) -> bool {
+    let product = drill_key.split('-').next();
+    matches!(product, Some("ma" | "hi" | "ci")) && drill_key != "ma-sep-hunting"
+}
+
+/// Details with the vendor's keys; any value may be missing.
+fn draw_details(rng: &mut StdRng, age: u8, wishes: &Wishes<'_>, now: Timestamp) -> Value {
+    let year: i32 = now.to_string()[..4].parse().unwrap_or(2026);
+    let (month, day) = (rng.random_range(1..=12), rng.random_range(1..=28));
+    let house = rng.random_range(1..=999);
+    let street = pick(rng, lines::STREETS);
+    let drawn = pick_ref(rng, lines::PLACES);
+    let place = match wishes.state {
+        Some(state) => lines::PLACES.iter().find(|place| place[0] == state),
+        None => Some(drawn),
+    };
+    let of_place = |index: usize| place.map(|place| place[index]);
+    let category = wishes.category.unwrap_or(pick(rng, lines::CATEGORIES));
+    let medicaid = pick(rng, lines::MEDICAID_LEVELS);
+    let [name, contract_id, plan_id, plan_type] = pick_ref(rng, lines::PLANS);
+    let plan = json!({ "name": name, "contractId": contract_id, "planId": plan_id, "planType": plan_type });
+    json!({
+        "gender": pick(rng, &["female", "male"]),
+        "dateOfBirth": format!("{}-{month:02}-{day:02}", year - i32::from(age) - 1),
+        // The number on the specimen card: nobody has it.
+        "mbi": rng.random_ratio(4, 5).then_some("1EG4TE5MK73"),
+        "address": {
+            "street": format!("{house} {street}"),
+            "city": of_place(1),
+            "state": wishes.state.or(of_place(0)),
+            "zipCode": of_place(3),
+            "county": of_place(2),
+        },
+        "category": category,
+        "medicaidLevel": rng.random_ratio(1, 4).then_some(medicaid),
+        "currentPlan": rng.random_ratio(2, 3).then_some(plan),
+    })
 }
 
 /// How well a call went, and what the scorer says about it.
@@ -197,12 +251,68 @@ mod tests {
     use super::super::seeded::Seed;
     use super::*;
 
+    fn now() -> Timestamp {
+        Timestamp::from_millis(1_780_000_000_000)
+    }
+
+    #[test]
+    fn details_come_with_the_drills_that_have_them_and_have_the_vendors_keys() {
+        let (mut nulls, mut values) = (0, 0);
+        for n in 0..40 {
+            for (key, family) in DRILLS {
+                let rng = &mut Seed(n).rng("persona", 0);
+                let wishes = Wishes {
+                    state: Some("HI"),
+                    category: Some("Veteran"),
+                };
+                let details = persona(rng, *family, Some(key), &wishes, now()).details;
+                let has = ["ma-", "hi-", "ci-"].iter().any(|of| key.starts_with(of));
+                assert_eq!(details.is_some(), has && *key != "ma-sep-hunting", "{key}");
+                let Some(details) = details else { continue };
+                let keys = |value: &Value| {
+                    value
+                        .as_object()
+                        .unwrap()
+                        .keys()
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                };
+                assert_eq!(
+                    keys(&details),
+                    "gender dateOfBirth mbi address category medicaidLevel currentPlan"
+                );
+                assert_eq!(
+                    keys(&details["address"]),
+                    "street city state zipCode county"
+                );
+                assert_eq!(details["address"]["state"], "HI");
+                assert_eq!(details["category"], "Veteran");
+                match &details["currentPlan"] {
+                    Value::Null => nulls += 1,
+                    plan => {
+                        assert_eq!(keys(plan), "name contractId planId planType");
+                        values += 1;
+                    }
+                }
+            }
+        }
+        assert!(nulls > 0 && values > 0);
+    }
+
     #[test]
     fn every_drill_gives_a_conversation_that_two_people_hold() {
         for (n, (key, family)) in DRILLS.iter().enumerate() {
             let n = n as u64;
-            let persona = persona(&mut Seed(1).rng("persona", n), *family, Some("CA"));
-            assert!(persona.details.contains("CA"), "{key}: {persona:?}");
+            let wishes = Wishes {
+                state: Some("CA"),
+                category: None,
+            };
+            let rng = &mut Seed(1).rng("persona", n);
+            let persona = persona(rng, *family, Some(key), &wishes, now());
+            if let Some(details) = &persona.details {
+                assert_eq!(details["address"]["city"], "Fresno", "{key}");
+            }
             for seconds in [0, 37, 612, u64::MAX] {
                 let rng = &mut Seed(1).rng("talk", n);
                 let lines = transcript(rng, *family, &persona, seconds);
@@ -220,7 +330,7 @@ mod tests {
             let total: u32 = (0..200)
                 .map(|n| {
                     let rng = &mut Seed(1).rng("score", n);
-                    let persona = persona(rng, family, None);
+                    let persona = persona(rng, family, None, &Wishes::default(), now());
                     let score = score(rng, difficulty, earlier, &persona);
                     assert!(score.overall <= 100);
                     assert!(!score.summary.is_empty() && !score.feedback.is_empty());

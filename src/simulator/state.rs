@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::faults::Endpoint;
 use super::listed::{Scored, Wanted};
 use super::options::Contract;
-use super::scenario;
+use super::scenario::{self, Wishes};
 use super::seeded::Seed;
 use crate::model::Timestamp;
 
@@ -180,7 +180,12 @@ impl Memory {
         let index = self.calls.len();
         let number = index as u64;
         let rng = &mut self.seed.rng("persona", number);
-        let persona = scenario::persona(rng, new.family, new.state.as_deref());
+        let drill = new.drill.as_ref().map(|drill| &*drill.key);
+        let wishes = Wishes {
+            state: new.state.as_deref(),
+            category: new.category.as_deref(),
+        };
+        let persona = scenario::persona(rng, new.family, drill, &wishes, started_at);
         let rng = &mut self.seed.rng("score", number);
         let score = match &new.drill {
             Some(drill) => {

@@ -59,7 +59,7 @@ async fn a_call_of_the_roster_has_the_keys_of_the_recorded_one_in_their_order() 
     let agent = enrol(&sim, "rep_8842").await;
     // Of several, so that one has been assessed.
     let mut detail = Value::Null;
-    while detail["score"].get("compliancePercent").is_none() {
+    while detail["score"].get("complianceScorecard").is_none() {
         let id = call_of(&sim, "rep_8842").await;
         detail = sim.detail(&id).await.body;
     }

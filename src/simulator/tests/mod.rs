@@ -2,6 +2,7 @@
 //! Nothing sleeps; what takes time is waited for at the control plane.
 
 mod api;
+mod contract;
 mod deliveries;
 mod faults;
 mod generations;
@@ -59,9 +60,10 @@ pub(super) fn start_time() -> Timestamp {
     "2026-06-05T14:39:40.295Z".parse().unwrap()
 }
 
-/// Options of a simulator that does everything at once.
+/// Options of a simulator that does everything at once, and the same in every run.
 pub(super) fn hasty() -> Options {
     Options {
+        seed: 1,
         bind: ([127, 0, 0, 1], 0).into(),
         score_delay: Duration::ZERO,
         webhook_retry: Duration::ZERO,

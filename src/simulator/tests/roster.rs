@@ -79,12 +79,12 @@ async fn an_agency_needs_an_id_of_yours_and_a_name() {
         json!({ "platformAgencyId": "athos_agent_x", "name": "Acme" }),
         json!({ "platformAgencyId": "acme" }),
         json!({ "platformAgencyId": "acme", "name": " " }),
-        json!({ "platformAgencyId": "acme", "name": "x".repeat(101) }),
+        json!({ "platformAgencyId": "acme", "name": "x".repeat(201) }),
     ] {
         let answer = sim.post(AGENCIES, DEMO_API_KEY, body.clone()).await;
         refused(&answer, 400, "INVALID_REQUEST");
     }
-    let longest = json!({ "platformAgencyId": "é".repeat(200), "name": "é".repeat(100) });
+    let longest = json!({ "platformAgencyId": "é".repeat(200), "name": "é".repeat(200) });
     assert_eq!(sim.post(AGENCIES, DEMO_API_KEY, longest).await.status, 201);
 }
 
@@ -103,7 +103,7 @@ async fn an_agent_is_registered_with_trimmed_names_and_shown_with_the_agency() {
     assert_eq!(
         created.body["agent"],
         json!({
-            "id": id, "firstName": "Sam", "lastName": "Okafor", "email": "Sam@Acme.example",
+            "id": id, "firstName": "Sam", "lastName": "Okafor", "email": "sam@acme.example",
             "npn": "0012345678", "platformAgentId": "rep_1", "agencyId": agency_id,
             "createdAt": start_time(),
         })
@@ -125,7 +125,7 @@ async fn names_npn_email_and_ids_of_an_agent_have_their_limits() {
     for more in [
         json!({ "npn": "123" }),
         json!({ "npn": "12345678901" }),
-        json!({ "npn": "12 45" }),
+        json!({ "npn": "1-2 3" }),
         json!({ "npn": "12a45" }),
         json!({ "npn": "١٢٣٤" }),
         json!({ "npn": 12345 }),
@@ -235,8 +235,6 @@ async fn agents_are_found_by_one_handle_and_nobody_is_an_empty_page() {
         "platformAgentId=nobody",
         "npn=0000",
         "email=x",
-        "agencyId=athos_agency_none",
-        "npn=1234&agencyId=athos_agency_none",
     ] {
         let found = sim.get(&format!("{AGENTS}?{query}")).await;
         assert_eq!(
