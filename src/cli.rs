@@ -210,8 +210,14 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
 
 async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<()> {
     let shutdown = tokio_util::sync::CancellationToken::new();
+    let facts = options.facts();
     let simulator = simulator::start(options, clock, shutdown.clone()).await?;
-    writeln!(io::stdout(), "simulator: {}\nready", simulator.base_url())?;
+    writeln!(
+        io::stdout(),
+        "simulator: {}\nsdk: {}\n{facts}\nready",
+        simulator.base_url(),
+        simulator.sdk_url(),
+    )?;
     asked_to_stop().await?;
     shutdown.cancel();
     simulator.stopped().await?;

@@ -51,6 +51,10 @@ pub struct Args {
     /// Which generation of Athos's contract the simulator speaks
     #[arg(long, value_enum, default_value_t = simulator::Contract::External)]
     contract: simulator::Contract,
+
+    /// The simulator's seed, to have the same calls and scores again; else another one with each start
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 /// Runs the demo until it is asked to stop.
@@ -73,14 +77,17 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         .unwrap_or_else(|| random_secret("svc_demo"));
 
     let simulator_shutdown = CancellationToken::new();
+    let defaults = simulator::Options::default();
+    let seed = args.seed.unwrap_or(defaults.seed);
     let simulator_options = simulator::Options {
+        seed,
         bind: args.simulator_bind,
         api_keys: vec![api_key.clone()],
         webhook_secrets: vec![webhook_secret.clone()],
         score_delay: args.score_delay,
         webhook_retry: args.webhook_retry,
         contract: args.contract,
-        ..simulator::Options::default()
+        ..defaults
     };
     let simulator =
         simulator::start(simulator_options, clock.clone(), simulator_shutdown.clone()).await?;
@@ -123,6 +130,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         "metrics: http://{}/metrics",
         asked_at(service.admin_addr)
     )?;
+    writeln!(out, "seed: {seed}")?;
     writeln!(out, "ready")?;
     out.flush()?;
 

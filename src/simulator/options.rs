@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -48,8 +48,8 @@ pub struct Options {
     )]
     pub api_keys: Vec<SecretString>,
 
-    /// Same seed and same requests: same ids, personas and scores
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Same seed and same requests: same ids, personas and scores; another one with each start unless given
+    #[arg(long, value_name = "N", default_value_t = rand::random::<u32>().into(), hide_default_value = true)]
     pub seed: u64,
 
     /// How long scoring takes once a call has ended, such as 2s, 500ms or 0s
@@ -69,7 +69,8 @@ pub struct Options {
     pub contract: Contract,
 }
 
-/// The defaults of the flags, untouched by the environment: what a test or `demo` builds on.
+/// The defaults of the flags, untouched by the environment, and a seed that nobody has had: what `demo` builds on. With a
+/// seed that repeats, a database that outlives the simulator would take new calls for old ones.
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -77,12 +78,37 @@ impl Default for Options {
             webhook_url: None,
             webhook_secrets: vec![SecretString::from(DEMO_WEBHOOK_SECRET)],
             api_keys: vec![SecretString::from(DEMO_API_KEY)],
-            seed: 1,
+            seed: rand::random::<u32>().into(),
             score_delay: Duration::from_secs(2),
             webhook_retry: Duration::from_secs(300),
             webhook_timeout: Duration::from_secs(10),
             contract: Contract::External,
         }
+    }
+}
+
+impl Options {
+    /// What a service beside it has to be told, one line per fact. A key or secret of somebody's own is not shown: it may be
+    /// that of the real Athos, from the same `.env`.
+    #[must_use]
+    pub fn facts(&self) -> String {
+        let shown = |values: &[SecretString], public: &str, from: &str| match values
+            .iter()
+            .all(|value| value.expose_secret() == public)
+        {
+            true => public.to_owned(),
+            false => format!("(from {from})"),
+        };
+        let key = shown(&self.api_keys, DEMO_API_KEY, "--api-key or ATHOS_API_KEY");
+        let secret = shown(
+            &self.webhook_secrets,
+            DEMO_WEBHOOK_SECRET,
+            "--webhook-secret or ATHOS_WHSEC",
+        );
+        format!(
+            "api-key: {key}\nwebhook-secret: {secret}\nseed: {}",
+            self.seed
+        )
     }
 }
 
@@ -167,11 +193,45 @@ mod tests {
             DEMO_API_KEY,
             "--webhook-secret",
             DEMO_WEBHOOK_SECRET,
+            "--seed=7",
         ]);
+        let defaults = Options {
+            seed: 7,
+            ..Options::default()
+        };
+        assert_eq!(format!("{:?}", flags.options), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn a_simulator_that_is_told_no_seed_has_one_of_its_own() {
+        let flag = Cli::parse_from(["simulate"]).options.seed;
+        let seeds = [flag, Options::default().seed, Options::default().seed];
+        let different: std::collections::HashSet<_> = seeds.into_iter().collect();
+        assert_eq!(different.len(), 3, "but for one chance in a billion");
+    }
+
+    #[test]
+    fn the_facts_have_the_public_key_and_secret_and_no_others() {
+        let facts = Options {
+            seed: 7,
+            ..Options::default()
+        }
+        .facts();
         assert_eq!(
-            format!("{:?}", flags.options),
-            format!("{:?}", Options::default())
+            facts,
+            format!("api-key: {DEMO_API_KEY}\nwebhook-secret: {DEMO_WEBHOOK_SECRET}\nseed: 7")
         );
+        let own = Cli::parse_from([
+            "simulate",
+            "--api-key=ath_live_a",
+            "--webhook-secret=whsec_b",
+        ]);
+        let facts = own.options.facts();
+        assert!(
+            !facts.contains("ath_live_a") && !facts.contains("whsec_b"),
+            "{facts}"
+        );
+        assert!(facts.contains("api-key: (from --api-key"), "{facts}");
     }
 
     #[test]

@@ -22,9 +22,14 @@ fn demo_at(folder: &Path, bind: &str, flags: &[&str]) -> (Running, Vec<(String, 
         ("ATHOS_API_KEY", "ath_live_production"),
         ("TMPDIR", folder.to_str().unwrap()),
     ];
-    let mut demo = Running::start(command(folder, &args, &env));
+    started(folder, &args, &env)
+}
+
+/// A command that runs until it is stopped, and the facts it printed.
+fn started(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> (Running, Vec<(String, String)>) {
+    let mut running = Running::start(command(folder, args, env));
     let mut facts = Vec::new();
-    for line in demo.out.by_ref().lines() {
+    for line in running.out.by_ref().lines() {
         let line = line.unwrap();
         if line == "ready" {
             break;
@@ -32,7 +37,7 @@ fn demo_at(folder: &Path, bind: &str, flags: &[&str]) -> (Running, Vec<(String, 
         let (key, value) = line.split_once(": ").unwrap();
         facts.push((key.to_owned(), value.to_owned()));
     }
-    (demo, facts)
+    (running, facts)
 }
 
 #[tokio::test]
@@ -158,4 +163,54 @@ async fn a_demo_that_listens_everywhere_says_where_it_is_reached_from_here() {
     assert_eq!(minted.send().await.unwrap().status(), 200);
     let (code, log) = demo.terminate();
     assert_eq!(code, 0, "{log}");
+}
+
+/// A database that is kept must not take its calls for those of an earlier start.
+#[tokio::test]
+async fn a_demo_that_is_started_again_has_other_calls_unless_it_is_told_its_seed() {
+    let folder = TempDir::new().unwrap();
+    let mut calls = Vec::new();
+    for flags in [
+        &["--database=kept.db"][..],
+        &["--database=kept.db"],
+        &["--seed=7"],
+        &["--seed=7"],
+    ] {
+        let (demo, facts) = demo(folder.path(), flags);
+        let fact = |name: &str| &*facts.iter().find(|(key, _)| key == name).unwrap().1;
+        let burst = format!("{}/_simulator/burst", fact("simulator"));
+        let burst = http_client().post(burst).body("{\"calls\":1}");
+        let made: Value = burst.send().await.unwrap().json().await.unwrap();
+        calls.push((made["callIds"][0].clone(), fact("seed").to_owned()));
+        let (code, log) = demo.terminate();
+        assert_eq!(code, 0, "{log}");
+    }
+    assert_ne!(calls[0], calls[1]);
+    assert_ne!(calls[0].0, calls[1].0);
+    assert_eq!(calls[2], calls[3]);
+    assert_eq!(calls[2].1, "7");
+}
+
+#[test]
+fn simulate_prints_what_a_service_beside_it_needs() {
+    let folder = TempDir::new().unwrap();
+    let args = ["simulate", "--bind=127.0.0.1:0", "--seed=7"];
+    let (simulator, facts) = started(folder.path(), &args, &[]);
+    let fact = |name: &str| &*facts.iter().find(|(key, _)| key == name).unwrap().1;
+    let base = fact("simulator");
+    let origin = base.strip_suffix("/api/external/v1").unwrap();
+    assert_eq!(fact("sdk"), format!("{origin}/sdk/athos-sdk.js"));
+    assert_eq!(fact("api-key"), athos_backend::simulator::DEMO_API_KEY);
+    assert_eq!(
+        fact("webhook-secret"),
+        athos_backend::simulator::DEMO_WEBHOOK_SECRET
+    );
+    assert_eq!(fact("seed"), "7");
+    let (code, log) = simulator.terminate();
+    assert_eq!(code, 0, "{log}");
+
+    let env = [("ATHOS_API_KEY", "ath_live_production")];
+    let (simulator, facts) = started(folder.path(), &args, &env);
+    assert!(!format!("{facts:?}").contains("production"), "{facts:?}");
+    simulator.terminate();
 }

@@ -104,6 +104,7 @@ impl TestApp {
             score_delay: Duration::ZERO,
             webhook_retry: Duration::ZERO,
             contract: setup.contract,
+            seed: 1,
             ..simulator::Options::default()
         };
         let clock_of_athos = match setup.clocks_apart {

@@ -66,7 +66,7 @@ async function freePort() {
 
 /** The whole loop; ports are the system's choice. `more` are further flags. */
 export async function startDemo(...more) {
-  const demo = await start(["demo", "--bind", "127.0.0.1:0", "--simulator-bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY, ...more]);
+  const demo = await start(["demo", "--seed", "1", "--bind", "127.0.0.1:0", "--simulator-bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY, ...more]);
   return { page: new URL(demo.facts.page), simulator: new URL(demo.facts.simulator), stop: demo.stop };
 }
 
@@ -91,7 +91,7 @@ export async function startService(env, port) {
 /** Service and simulator as two processes; `origin` is the host product's, which may embed. */
 export async function startEmbedded(origin) {
   const port = await freePort();
-  const simulate = ["simulate", "--bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY, "--webhook-url", `http://127.0.0.1:${port}/athos/webhook`];
+  const simulate = ["simulate", "--seed", "1", "--bind", "127.0.0.1:0", "--score-delay", SCORE_DELAY, "--webhook-url", `http://127.0.0.1:${port}/athos/webhook`];
   const simulator = await start(simulate, { env: { ATHOS_API_KEY: API_KEY, ATHOS_WHSEC: WEBHOOK_SECRET } });
   const athos = new URL(simulator.facts.simulator);
   const service = await startService(
