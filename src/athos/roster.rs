@@ -10,6 +10,9 @@ use super::types::{
 };
 use crate::model::PlatformId;
 
+/// How many digits a national producer number has.
+const NPN_DIGITS: std::ops::RangeInclusive<usize> = 4..=10;
+
 /// One page of agents.
 #[derive(Clone, Debug)]
 pub struct AgentPage {
@@ -38,6 +41,14 @@ pub enum Whose {
     },
     /// Somebody else's, whom we call this; or nobody's that Athos can find.
     Anothers(Option<String>),
+}
+
+/// A national producer number as Athos reads one: spaces and punctuation do not count, and 4 to 10 digits are left.
+#[must_use]
+pub fn npn_digits(text: &str) -> Option<String> {
+    let plain: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
+    let is_npn = NPN_DIGITS.contains(&plain.len()) && plain.bytes().all(|b| b.is_ascii_digit());
+    is_npn.then_some(plain)
 }
 
 impl Client {

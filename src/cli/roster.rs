@@ -1,6 +1,7 @@
 //! `athos-backend roster`: the reps who are registered at Athos, from a terminal. What is learnt of their ids goes into
 //! the database of the service; who is registered is Athos's to say.
 
+mod compare;
 mod file;
 mod import;
 mod patience;
@@ -19,10 +20,10 @@ use self::import::Import;
 use self::report::Report;
 use super::Misconfigured;
 use crate::athos::types::{Agent, AgentQuery, Handle};
-use crate::athos::{self, Class, Client};
+use crate::athos::{self, Class, Client, npn_digits};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
-use crate::model::AGENT_PREFIX;
+use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, PlatformId};
 use crate::store::{SharedStore, SqliteStore};
 use crate::worker::drift;
 
@@ -35,11 +36,15 @@ pub(super) struct Args {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// Register the reps of a CSV file, and skip those who are registered already
+    /// Register the reps of a CSV file, and compare those who are registered already
     ///
     /// Columns: firstName, lastName; platformAgentId (your id of the rep), npn or email, at least one; platformAgencyId
     /// (yours) or agencyId (Athos's); agencyName, with which an agency of yours is created or renamed first. Other columns
     /// are left alone. It may be stopped and run again at any time.
+    ///
+    /// The whole file is judged before anything is sent. A row that cannot be right (an id like 8.84E+15, #N/A, NULL or
+    /// 12345.0, a character that cannot be seen) is refused by its line and column, and the others are registered. A rep
+    /// who is registered with another name, NPN, address or agency than the file says is a mismatch: Athos changes nobody.
     Import(Box<ImportArgs>),
     /// List the reps who are registered
     List(Box<ListArgs>),
@@ -49,16 +54,16 @@ enum What {
 
 #[derive(clap::Args, Debug)]
 struct ImportArgs {
-    /// The file: CSV in UTF-8, the columns' names on its first line
+    /// The file: CSV as Excel, Google Sheets and LibreOffice write it, in UTF-8 or UTF-16, the columns' names on top
     file: PathBuf,
     /// Say what would become of each row, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Write here what became of each row, as CSV: row, status, agentId, reason
+    /// Write here what became of each row, as CSV: row, status, agentId, reason; only an earlier report is replaced
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Ask Athos about those, too, who are known here to be registered
-    #[arg(long)]
+    /// Has no effect any more: whoever is registered is compared
+    #[arg(long, hide = true)]
     ask_again: bool,
     #[command(flatten)]
     config: Config,
@@ -104,7 +109,7 @@ impl Args {
     }
 }
 
-/// Does what is asked, and prints it on `out`. Fails with 1 when a row was not registered, or nobody was found.
+/// Does what is asked, and prints it on `out`. Fails with 1 when a row was not registered as it is, or nobody was found.
 pub(super) async fn run(
     args: &Args,
     clock: Clock,
@@ -129,6 +134,9 @@ async fn import(
     clock: Clock,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<bool> {
+    if args.ask_again {
+        tracing::warn!("--ask-again has no effect any more: whoever is registered is compared");
+    }
     let named = args.file.display();
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {named}"))?;
     let sheet = file::read(&bytes).map_err(|why| Misconfigured(format!("{named}: {why}")))?;
@@ -141,7 +149,6 @@ async fn import(
         athos,
         store: Arc::clone(&store),
         clock,
-        asks_again: args.ask_again,
         is_dry_run: args.dry_run,
     };
     import.run(sheet.rows, &mut report).await;
@@ -161,7 +168,7 @@ async fn list(args: &ListArgs, athos: &Client, out: &mut impl Write) -> anyhow::
     let mut cursor: Option<String> = None;
     while left > 0 {
         let page = athos.list_agents(&query, cursor.as_deref()).await;
-        let page = page.map_err(explain)?;
+        let page = page.map_err(|error| explain(error, args.agency.as_deref()))?;
         for agent in page.agents.iter().take(left) {
             print(agent, args.json, out)?;
         }
@@ -175,24 +182,25 @@ async fn list(args: &ListArgs, athos: &Client, out: &mut impl Write) -> anyhow::
 }
 
 /// An id of ours may look like anything, so that all handles are tried that a text could be; whoever is found is shown.
+/// What Athos takes for no such handle is nobody's.
 async fn find(args: &FindArgs, athos: &Client, out: &mut impl Write) -> anyhow::Result<bool> {
     let text = args.handle.trim();
-    let handles = if text.starts_with(AGENT_PREFIX) {
-        vec![Handle::Athos]
-    } else if text.contains('@') {
-        vec![Handle::Email, Handle::Ours]
-    } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        vec![Handle::Npn, Handle::Ours]
-    } else {
-        vec![Handle::Ours]
-    };
+    if text.starts_with(AGENCY_PREFIX) {
+        return Err(Misconfigured(format!(
+            "{text} is an agency: `roster list --agency {text}` shows its reps"
+        ))
+        .into());
+    }
     let mut found: Vec<Agent> = Vec::new();
-    for handle in handles {
+    for handle in handles(text) {
         let query = AgentQuery {
-            handle: Some((handle, text.to_owned())),
+            handle: Some(handle),
             agency_id: None,
         };
-        let page = athos.list_agents(&query, None).await.map_err(explain)?;
+        let page = match athos.list_agents(&query, None).await {
+            Err(error) if error.is_invalid_request() => continue,
+            page => page.map_err(|error| explain(error, None))?,
+        };
         for agent in page.agents {
             if !found.contains(&agent) {
                 print(&agent, args.json, out)?;
@@ -206,9 +214,31 @@ async fn find(args: &FindArgs, athos: &Client, out: &mut impl Write) -> anyhow::
     Ok(!found.is_empty())
 }
 
-fn explain(error: athos::Error) -> anyhow::Error {
-    match error.class() {
-        Class::NotFound => anyhow::anyhow!(patience::no_roster(&error)),
+/// What a text could be of a rep's.
+fn handles(text: &str) -> Vec<(Handle, String)> {
+    if text.starts_with(AGENT_PREFIX) {
+        return vec![(Handle::Athos, text.to_owned())];
+    }
+    let ours = PlatformId::new(text).ok();
+    let email = text.contains('@').then(|| text.to_lowercase());
+    let all = [
+        (Handle::Ours, ours.map(|id| id.to_string())),
+        (Handle::Npn, npn_digits(text)),
+        (Handle::Email, email),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(handle, value)| Some((handle, value?)))
+        .collect()
+}
+
+fn explain(error: athos::Error, agency: Option<&str>) -> anyhow::Error {
+    match (error.class(), patience::code(&error), agency) {
+        (Class::NotFound, "AGENCY_NOT_FOUND", Some(agency)) => anyhow::anyhow!(
+            "Athos has no agency {agency:?}; --agency takes Athos's id of one ({AGENCY_PREFIX}…), which `roster list` shows \
+             with each rep"
+        ),
+        (Class::NotFound, "AGENCY_NOT_FOUND" | "AGENT_NOT_FOUND", _) => error.into(),
+        (Class::NotFound, ..) => anyhow::anyhow!(patience::no_roster(&error)),
         _ => error.into(),
     }
 }

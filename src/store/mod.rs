@@ -110,6 +110,9 @@ pub trait Store: Send + Sync {
     /// What Athos calls a rep of ours, if that has been learnt.
     async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>>;
 
+    /// Which agencies of ours are which of Athos's, as far as that has been learnt.
+    async fn known_agencies(&self) -> StoreResult<Vec<Pairing>>;
+
     /// Remembers which generation of the contract Athos speaks.
     async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()>;
 

@@ -127,7 +127,7 @@ async fn a_file_of_reps_is_registered_and_their_ids_are_learnt() {
 }
 
 #[tokio::test]
-async fn a_second_run_asks_only_about_those_who_are_not_known_and_changes_nothing() {
+async fn a_second_run_compares_by_the_page_and_changes_nothing() {
     let app = start().await;
     let first = import(&app, THREE, &[]).await.2;
     let before = app.asked("agents").await;
@@ -140,12 +140,12 @@ async fn a_second_run_asks_only_about_those_who_are_not_known_and_changes_nothin
     assert_eq!(ids(&again), ids(&first));
     assert_eq!(
         app.asked("agents").await - before,
-        1,
-        "the one without an id of ours"
+        2,
+        "a page of all, and the one without an id of ours, whom the page has"
     );
 
     let four = format!("{THREE}Lee,Park,,777777,rep_4,,acme,\n");
-    let (code, _, report) = import(&app, &four, &["--ask-again"]).await;
+    let (code, _, report) = import(&app, &four, &[]).await;
     assert_eq!(code, 0);
     assert_eq!(
         statuses(&report),
@@ -336,4 +336,198 @@ async fn reps_are_listed_by_page_and_found_by_any_handle() {
     import(&app, "Lee,Park,,,10008,,acme,\n", &[]).await;
     let output = roster(&app, &["find", "10008"]).await;
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn who_is_registered_as_somebody_else_than_the_file_says_is_a_mismatch() {
+    let app = start().await;
+    let first = import(&app, THREE, &[]).await.2;
+    for (row, named) in [
+        ("Dana,Ruiz,,,rep_1,,acme,", "lastName is \"Reyes\" at Athos"),
+        (
+            "Dana,Reyes,,7654321,rep_1,,acme,",
+            "npn is \"1234567\" at Athos",
+        ),
+        (
+            "Dana,Reyes,d@acme.example,,rep_1,,acme,",
+            "email is \"dana@acme.example\" at Athos",
+        ),
+        (
+            "Sam,Okafor,,555555,rep_2,,acme,",
+            "npn is not on record at Athos",
+        ),
+        ("Dana,Reyes,,,rep_1,,beta,Beta", "(\"acme\") at Athos"),
+        ("Dana,Reyes,,,rep_1,,nobodys,", "(\"acme\") at Athos"),
+        (
+            "Dana,Reyes,,,rep_1,athos_agency_other,,",
+            "its agency is athos_agency_",
+        ),
+        // By another handle than our id: they may be another person, and are not paired.
+        (
+            "Eve,Adams,,1234567,,,acme,",
+            "firstName is \"Dana\" at Athos; lastName",
+        ),
+        (
+            "Eve,Adams,ana@acme.example,,rep_9,,acme,",
+            "found by email; firstName is \"Ana\"",
+        ),
+    ] {
+        for flags in [&["--dry-run"][..], &[]] {
+            let (code, said, report) = import(&app, &format!("{row}\n"), flags).await;
+            assert_eq!(
+                (code, statuses(&report)),
+                (1, vec!["mismatch"]),
+                "{row}: {said}"
+            );
+            assert!(report[0][3].contains(named), "{row}: {report:?}");
+            assert!(first.iter().any(|row| row[2] == report[0][2]), "{report:?}");
+            assert!(said.contains("line 2: mismatch: "), "{said}");
+            assert!(said.contains("1 row: 1 mismatch"), "{said}");
+        }
+    }
+    assert_eq!(agent_of(&app, "rep_9").await, None);
+    // Case is no difference, and what the file does not say is none.
+    let same = "DANA,reyes,DANA@acme.example,123-4567,rep_1,,acme,\nSam,Okafor,,,rep_2,,acme,\n";
+    let (code, said, report) = import(&app, same, &[]).await;
+    assert_eq!(
+        (code, statuses(&report)),
+        (0, vec!["existing"; 2]),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn who_is_known_here_and_gone_at_athos_is_registered_anew() {
+    let app = start().await;
+    import(&app, THREE, &[]).await;
+    app.simulate(Method::DELETE, "/_simulator/agents/rep_2", json!({}))
+        .await;
+    let (code, said, report) = import(&app, THREE, &[]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(statuses(&report), ["existing", "created", "existing"]);
+}
+
+#[tokio::test]
+async fn nothing_that_a_spreadsheet_broke_is_sent() {
+    let app = start().await;
+    let rows = "\
+        Dana,Reyes,,,8.84213E+15,,acme,Acme\n\
+        Sam,Okafor,,,NULL,,acme,Acme\n\
+        Ana,Ruiz,,12345.0,rep_3,,acme,Acme\n\
+        Lee,Park,,20-224801,rep_4,,acme,Acme\n";
+    let (code, said, report) = import(&app, rows, &[]).await;
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(
+        statuses(&report),
+        ["invalid", "invalid", "invalid", "created"]
+    );
+    assert!(
+        said.contains("line 2: invalid: platformAgentId is 8.84213E+15"),
+        "{said}"
+    );
+    let agents = registered(&app).await;
+    assert_eq!(agents.len(), 1);
+    assert_eq!(agents[0]["npn"], "20224801");
+
+    let asked = app.asked("agents").await + app.asked("agencies").await;
+    let (code, said, _) = import(
+        &app,
+        "Dana,Reyes,,,\"rep_5,,acme,\nSam,Okafor,,,rep_6,,acme,\n",
+        &[],
+    )
+    .await;
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("line 2: a quote"), "{said}");
+    assert_eq!(
+        app.asked("agents").await + app.asked("agencies").await,
+        asked
+    );
+}
+
+#[tokio::test]
+async fn a_report_is_never_written_over_what_is_no_report() {
+    let app = start().await;
+    let file = write(&app, THREE);
+    let before = std::fs::read(&file).unwrap();
+    let at = |name: &str| folder(&app).join(name);
+    std::fs::hard_link(&file, at("hard.csv")).unwrap();
+    std::os::unix::fs::symlink("reps.csv", at("soft.csv")).unwrap();
+    std::fs::write(at("notes.txt"), "row,status\n").unwrap();
+    let whole = file.to_str().unwrap();
+    for report in [
+        "reps.csv",
+        "./reps.csv",
+        whole,
+        "hard.csv",
+        "soft.csv",
+        "notes.txt",
+        "athos.db",
+    ] {
+        let output = roster(&app, &["import", "reps.csv", "--report", report]).await;
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{report}: {said}");
+        assert!(said.contains("cannot write the report"), "{said}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(std::fs::read(at("notes.txt")).unwrap(), b"row,status\n");
+    assert_eq!(
+        app.asked("agents").await,
+        0,
+        "found out before anything is sent"
+    );
+    std::fs::write(at("report.csv"), "").unwrap();
+    for _ in 0..2 {
+        let report = import(&app, THREE, &[]).await.2;
+        assert_eq!(report.len(), 3, "an earlier one is replaced");
+    }
+}
+
+#[tokio::test]
+async fn a_rep_is_found_by_whatever_a_text_may_be_and_an_unknown_agency_is_said_to_be_one() {
+    let app = start().await;
+    let name = "é".repeat(200);
+    let rows = format!(
+        "Dana,Reyes,,20224801,42,,acme,{name}\n\
+         Sam,Okafor,sam@acme.example,,123456789012,,acme,\n\
+         Ana,Ruiz,,,rep@7,,acme,\n\
+         Lee,Park,,,20-224801,,acme,\n"
+    );
+    let (code, said_of_import, _) = import(&app, &rows, &[]).await;
+    assert_eq!(code, 0, "{said_of_import}");
+    for (handle, names) in [
+        ("42", &["Dana"][..]),
+        ("123456789012", &["Sam"]),
+        ("rep@7", &["Ana"]),
+        (" SAM@acme.example ", &["Sam"]),
+        ("20224801", &["Dana"]),
+        ("(20) 224.801", &["Dana"]),
+        ("20-224801", &["Lee", "Dana"]),
+    ] {
+        let output = roster(&app, &["find", handle, "--json"]).await;
+        assert!(output.status.success(), "{handle}: {}", said(&output));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let found = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let found: Vec<_> = found.map(|agent| agent["firstName"].clone()).collect();
+        assert_eq!(found, names, "{handle}");
+    }
+    for nobody in ["7", "no body", "x@y", "athos_agent_none", &"9".repeat(300)] {
+        let output = roster(&app, &["find", nobody]).await;
+        assert_eq!(output.status.code(), Some(1), "{nobody}");
+        assert!(
+            said(&output).contains("nobody is registered as"),
+            "{}",
+            said(&output)
+        );
+    }
+    let output = roster(&app, &["find", "athos_agency_1"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    for unknown in ["acme", "athos_agency_none"] {
+        let output = roster(&app, &["list", "--agency", unknown]).await;
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("no agency {unknown:?}")), "{said}");
+        assert!(!said.contains("generation external"), "{said}");
+    }
 }

@@ -252,6 +252,21 @@ async fn what_the_roster_says_counts_for_more(store: &SharedStore) {
     );
     assert_eq!(store.find_agent(&id("met_by_mail")).await.unwrap(), None);
 
+    let agencies = store.known_agencies().await.unwrap();
+    assert!(
+        agencies
+            .iter()
+            .all(|known| known.kind == IdentityKind::Agency)
+    );
+    let agency = Pairing {
+        kind: IdentityKind::Agency,
+        ..pairing("athos_agency_9", "ninth", true)
+    };
+    learn(agency.clone()).await;
+    let more = store.known_agencies().await.unwrap();
+    assert_eq!(more.len(), agencies.len() + 1);
+    assert!(more.contains(&agency));
+
     // Two reps of whom only Athos's ids are known are two, also in sums.
     for (call, agent) in [("meet_8", "athos_agent_8"), ("meet_9", "athos_agent_9")] {
         let identity = by(agent, None, None);

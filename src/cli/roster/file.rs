@@ -1,31 +1,37 @@
 //! A CSV file of reps: which column is what, and whether a row could be registered at all. It asks nobody, and is as
 //! strict as the contract, so that what cannot work is known before anything is sent.
 
+mod cell;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+#[cfg(test)]
+mod variants;
+
 use std::collections::HashMap;
 
+use self::cell::{Kind, is_digits};
+use crate::athos::npn_digits;
 use crate::athos::types::{AgencyRef, NewAgent};
 use crate::model::{AGENCY_PREFIX, PlatformId};
 
+/// Longest first or last name, in characters (contract, "Roster").
 const MAX_NAME_CHARS: usize = 100;
-const NPN_DIGITS: std::ops::RangeInclusive<usize> = 4..=10;
+/// Longest name of an agency, in characters.
+const MAX_AGENCY_CHARS: usize = 200;
+/// What spreadsheets keep of a number; the digits beyond are written as zeros.
+const EXACT_DIGITS: usize = 15;
+/// So many zeros, of all rows together, are no chance.
+const ZEROS_THAT_TELL: usize = 6;
 
-/// The columns there may be, and the heads they go by. Case, spaces and punctuation of a head do not matter.
-const COLUMNS: [(&str, &[&str]); 8] = [
-    ("firstName", &["firstname", "first", "givenname"]),
-    ("lastName", &["lastname", "last", "surname", "familyname"]),
-    ("email", &["email", "mail", "emailaddress"]),
-    ("npn", &["npn", "nationalproducernumber"]),
-    (
-        "platformAgentId",
-        &["platformagentid", "externaluserid", "repid", "rep"],
-    ),
-    ("agencyId", &["agencyid", "athosagencyid"]),
-    (
-        "platformAgencyId",
-        &["platformagencyid", "externalagencyid"],
-    ),
-    ("agencyName", &["agencyname"]),
-];
+/// A column there may be, and the heads it goes by. Case, spaces and punctuation of a head do not matter.
+struct Column {
+    name: &'static str,
+    kind: Kind,
+    heads: &'static [&'static str],
+}
+
 const FIRST_NAME: usize = 0;
 const LAST_NAME: usize = 1;
 const EMAIL: usize = 2;
@@ -34,6 +40,49 @@ const REP: usize = 4;
 const AGENCY: usize = 5;
 const OUR_AGENCY: usize = 6;
 const AGENCY_NAME: usize = 7;
+const COLUMNS: [Column; 8] = [
+    column(
+        "firstName",
+        Kind::Name,
+        &["firstname", "first", "givenname"],
+    ),
+    column(
+        "lastName",
+        Kind::Name,
+        &["lastname", "last", "surname", "familyname"],
+    ),
+    column("email", Kind::Email, &["email", "mail", "emailaddress"]),
+    column(
+        "npn",
+        Kind::Npn,
+        &["npn", "npnnumber", "nationalproducernumber"],
+    ),
+    column(
+        "platformAgentId",
+        Kind::Id,
+        &["platformagentid", "externaluserid", "repid", "rep"],
+    ),
+    column("agencyId", Kind::Id, &["agencyid", "athosagencyid"]),
+    column(
+        "platformAgencyId",
+        Kind::Id,
+        &["platformagencyid", "externalagencyid"],
+    ),
+    column("agencyName", Kind::AgencyName, &["agencyname"]),
+];
+
+const fn column(name: &'static str, kind: Kind, heads: &'static [&'static str]) -> Column {
+    Column { name, kind, heads }
+}
+
+/// The column that a head names.
+fn column_of(head: &str) -> Option<usize> {
+    let plain: String = head.chars().filter(|c| c.is_alphanumeric()).collect();
+    let plain = plain.to_lowercase();
+    COLUMNS
+        .iter()
+        .position(|column| column.heads.contains(&&*plain))
+}
 
 /// What was read.
 #[derive(Debug)]
@@ -75,193 +124,181 @@ impl std::fmt::Debug for Wanted {
 /// # Errors
 /// When it is no such table, in words.
 pub(super) fn read(bytes: &[u8]) -> Result<Sheet, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err("it is UTF-16: save it as CSV in UTF-8".to_owned());
-    }
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter(bytes))
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(bytes);
-    let head = reader.headers().map_err(|why| why.to_string())?.clone();
-    let (columns, ignored) = columns(&head)?;
+    let text = text::decode(bytes)?;
+    let table = table::split(&text, |head| column_of(head).is_some())?;
+    let (columns, ignored) = Columns::of(&table.head)?;
     let mut seen = Seen::default();
-    let mut lines = Lines {
-        bytes,
-        at: 0,
-        line: 1,
-    };
-    let mut rows = Vec::new();
-    let mut record = csv::ByteRecord::new();
-    while reader
-        .read_byte_record(&mut record)
-        .map_err(|why| why.to_string())?
-    {
-        if record.iter().all(<[u8]>::is_empty) {
-            continue;
-        }
-        let line = lines.of(record.position().map_or(0, csv::Position::byte));
-        let rep = match record.len() == head.len() {
-            true => parse(&record, &columns).and_then(|wanted| seen.check(wanted, line)),
-            false => Err(format!(
-                "it has {} fields, and the head has {}",
-                record.len(),
-                head.len()
-            )),
-        };
-        rows.push(Row { line, rep });
-    }
+    let rows = table.rows.iter().map(|(line, cells)| {
+        let rep = columns
+            .parse(cells)
+            .and_then(|wanted| seen.check(wanted, *line));
+        Row { line: *line, rep }
+    });
+    let mut rows: Vec<_> = rows.collect();
+    refuse_cut_numbers(&mut rows);
     Ok(Sheet { rows, ignored })
 }
 
-/// Tells the line that a record begins on. The parser's own count lags where lines end with CR and LF.
-struct Lines<'b> {
-    bytes: &'b [u8],
-    at: usize,
-    line: u64,
+/// Where each column is in this file.
+struct Columns {
+    /// The place, and the column's name with the head that it goes by.
+    known: [Option<(usize, String)>; COLUMNS.len()],
+    /// How many cells have a head.
+    count: usize,
 }
 
-impl Lines<'_> {
-    /// Records are asked for in their order.
-    fn of(&mut self, start: u64) -> u64 {
-        let start = usize::try_from(start).unwrap_or(usize::MAX);
-        while let Some(byte) = self.bytes.get(self.at) {
-            let is_break = matches!(byte, b'\r' | b'\n');
-            if self.at >= start && !is_break {
-                break;
+impl Columns {
+    /// Finds the columns, and gives the heads that are none.
+    fn of(head: &csv::StringRecord) -> Result<(Self, Vec<String>), String> {
+        let mut known: [Option<(usize, String)>; COLUMNS.len()] = Default::default();
+        let mut ignored = Vec::new();
+        for (place, head) in head.iter().enumerate() {
+            let Some(column) = column_of(head) else {
+                ignored.extend((!head.is_empty()).then(|| head.to_owned()));
+                continue;
+            };
+            let name = COLUMNS[column].name;
+            let label = match head == name {
+                true => name.to_owned(),
+                false => format!("{name} (\"{}\")", head.escape_debug()),
+            };
+            if known[column].replace((place, label)).is_some() {
+                return Err(format!("two columns are {name}"));
             }
-            self.line += u64::from(*byte == b'\n');
-            self.at += 1;
         }
-        self.line
-    }
-}
-
-/// Spreadsheets of some countries write semicolons.
-fn delimiter(bytes: &[u8]) -> u8 {
-    let head = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
-    let count = |delimiter: u8| head.iter().filter(|byte| **byte == delimiter).count();
-    let likeliest = [b'\t', b';', b','].into_iter();
-    likeliest
-        .max_by_key(|delimiter| count(*delimiter))
-        .unwrap_or(b',')
-}
-
-/// Where each column is, and the heads that are none.
-type Columns = [Option<usize>; COLUMNS.len()];
-
-fn columns(head: &csv::StringRecord) -> Result<(Columns, Vec<String>), String> {
-    let (mut columns, mut ignored): (Columns, _) = (Default::default(), Vec::new());
-    for (place, name) in head.iter().enumerate() {
-        let plain: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
-        let plain = plain.to_lowercase();
-        let known = COLUMNS
-            .iter()
-            .position(|(_, heads)| heads.contains(&&*plain));
-        match known {
-            Some(column) if columns[column].replace(place).is_some() => {
-                return Err(format!("two columns are {}", COLUMNS[column].0));
-            }
-            Some(_) => {}
-            None => ignored.push(name.to_owned()),
-        }
-    }
-    let has = |column: usize| columns[column].is_some();
-    let missing = [
-        (has(FIRST_NAME), "firstName"),
-        (has(LAST_NAME), "lastName"),
-        (
-            has(EMAIL) || has(NPN) || has(REP),
-            "platformAgentId, npn or email",
-        ),
-        (
-            has(AGENCY) || has(OUR_AGENCY),
-            "platformAgencyId or agencyId",
-        ),
-    ];
-    let missing: Vec<_> = missing.iter().filter(|(has, _)| !has).collect();
-    if missing.is_empty() {
-        return Ok((columns, ignored));
-    }
-    let missing: Vec<_> = missing.iter().map(|(_, name)| *name).collect();
-    let known: Vec<_> = COLUMNS.iter().map(|(name, _)| *name).collect();
-    Err(format!(
-        "its first line has no column {}; the columns, with commas between them, are {}",
-        missing.join(", and none "),
-        known.join(", ")
-    ))
-}
-
-fn parse(record: &csv::ByteRecord, columns: &Columns) -> Result<Wanted, String> {
-    let mut cells: [Option<&str>; COLUMNS.len()] = Default::default();
-    for (cell, place) in cells.iter_mut().zip(columns) {
-        let bytes = place.and_then(|place| record.get(place)).unwrap_or(b"");
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| "it is not UTF-8: save the file as CSV in UTF-8".to_owned())?;
-        *cell = Some(text.trim()).filter(|text| !text.is_empty());
-    }
-    let agency = match (cells[AGENCY], cells[OUR_AGENCY]) {
-        (Some(id), None) if id.starts_with(AGENCY_PREFIX) => AgencyRef::Athos(id.to_owned()),
-        (Some(_), None) => {
+        let has = |column: usize| known[column].is_some();
+        let missing = [
+            (has(FIRST_NAME), "firstName"),
+            (has(LAST_NAME), "lastName"),
+            (
+                has(EMAIL) || has(NPN) || has(REP),
+                "platformAgentId, npn or email",
+            ),
+            (
+                has(AGENCY) || has(OUR_AGENCY),
+                "platformAgencyId or agencyId",
+            ),
+        ];
+        let missing = missing.iter().filter(|(has, _)| !has);
+        let missing: Vec<_> = missing.map(|(_, name)| *name).collect();
+        if !missing.is_empty() {
+            let all: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
             return Err(format!(
-                "agencyId must begin with {AGENCY_PREFIX}; an id of yours belongs in platformAgencyId"
+                "its first line has no column {}; the columns, with commas between them, are {}",
+                missing.join(", and none "),
+                all.join(", ")
             ));
         }
-        (None, Some(_)) => AgencyRef::Ours(required(own_id(&cells, OUR_AGENCY)?, OUR_AGENCY)?),
-        _ => return Err("exactly one of agencyId and platformAgencyId is needed".to_owned()),
-    };
-    let new = NewAgent {
-        first_name: required(name(&cells, FIRST_NAME)?, FIRST_NAME)?,
-        last_name: required(name(&cells, LAST_NAME)?, LAST_NAME)?,
-        email: cells[EMAIL].map(email).transpose()?,
-        npn: cells[NPN].map(npn).transpose()?,
-        rep: own_id(&cells, REP)?,
-        agency,
-    };
-    if new.email.is_none() && new.npn.is_none() && new.rep.is_none() {
-        return Err("at least one of platformAgentId, npn and email is needed".to_owned());
+        let named = (0..head.len()).rfind(|place| !head[*place].is_empty());
+        let count = named.map_or(0, |last| last + 1);
+        Ok((Self { known, count }, ignored))
     }
-    let agency_name = name(&cells, AGENCY_NAME)?;
-    // An agency by Athos's id is there already, under a name of Athos's.
-    let is_ours = matches!(new.agency, AgencyRef::Ours(_));
-    Ok(Wanted {
-        new,
-        agency_name: agency_name.filter(|_| is_ours),
-    })
-}
 
-fn required<T>(value: Option<T>, column: usize) -> Result<T, String> {
-    value.ok_or_else(|| format!("{} is empty", COLUMNS[column].0))
-}
-
-fn own_id(cells: &[Option<&str>], column: usize) -> Result<Option<PlatformId>, String> {
-    let id = cells[column].map(PlatformId::new).transpose();
-    id.map_err(|why| format!("{} {why}", COLUMNS[column].0))
-}
-
-fn name(cells: &[Option<&str>], column: usize) -> Result<Option<String>, String> {
-    let name = cells[column];
-    if name.is_some_and(|name| name.chars().nth(MAX_NAME_CHARS).is_some()) {
-        let column = COLUMNS[column].0;
-        return Err(format!("{column} is over {MAX_NAME_CHARS} characters long"));
+    /// The name of a column, for people.
+    fn label(&self, column: usize) -> &str {
+        let known = self.known[column].as_ref();
+        known.map_or(COLUMNS[column].name, |(_, label)| label)
     }
-    Ok(name.map(str::to_owned))
-}
 
-fn npn(text: &str) -> Result<String, String> {
-    let is_npn = NPN_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    match is_npn {
-        true => Ok(text.to_owned()),
-        false => Err("npn must be 4 to 10 digits".to_owned()),
+    /// Spreadsheets leave out empty cells at the end of a row, and write some too many.
+    fn parse(&self, record: &csv::StringRecord) -> Result<Wanted, String> {
+        if record.iter().skip(self.count).any(|cell| !cell.is_empty()) {
+            return Err(format!(
+                "it has {} fields, and the head has {}: a value with a comma in it must be in quotes",
+                record.len(),
+                self.count
+            ));
+        }
+        let mut cells: [Option<String>; COLUMNS.len()] = Default::default();
+        for (column, cell) in cells.iter_mut().enumerate() {
+            let place = self.known[column].as_ref().map(|(place, _)| *place);
+            let text = place
+                .and_then(|place| record.get(place))
+                .unwrap_or_default();
+            if !text.is_empty() {
+                let text = cell::read(COLUMNS[column].kind, text);
+                let text = text.map_err(|why| format!("{} {why}", self.label(column)))?;
+                *cell = Some(text).filter(|text| !text.is_empty());
+            }
+        }
+        self.rep_of(&cells)
+    }
+
+    fn rep_of(&self, cells: &[Option<String>; COLUMNS.len()]) -> Result<Wanted, String> {
+        let agency = match (cells[AGENCY].as_deref(), cells[OUR_AGENCY].as_deref()) {
+            (Some(id), None) if id.starts_with(AGENCY_PREFIX) => AgencyRef::Athos(id.to_owned()),
+            (Some(_), None) => {
+                return Err(format!(
+                    "{} must begin with {AGENCY_PREFIX}; an id of yours belongs in platformAgencyId",
+                    self.label(AGENCY)
+                ));
+            }
+            (None, Some(id)) => AgencyRef::Ours(self.own_id(id, OUR_AGENCY)?),
+            _ => return Err("exactly one of agencyId and platformAgencyId is needed".to_owned()),
+        };
+        let refuse = |column: usize, what: &str| format!("{} {what}", self.label(column));
+        let name = |column: usize, max_chars: usize| match &cells[column] {
+            Some(name) if name.chars().nth(max_chars).is_some() => Err(refuse(
+                column,
+                &format!("is over {max_chars} characters long"),
+            )),
+            name => Ok(name.clone()),
+        };
+        let required =
+            |column: usize| name(column, MAX_NAME_CHARS)?.ok_or_else(|| refuse(column, "is empty"));
+        let npn =
+            |npn: &String| npn_digits(npn).ok_or_else(|| refuse(NPN, "must be 4 to 10 digits"));
+        let email = |email: &String| match email.rsplit_once('@') {
+            Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(email.to_lowercase()),
+            _ => Err(refuse(EMAIL, "is not an e-mail address")),
+        };
+        let new = NewAgent {
+            first_name: required(FIRST_NAME)?,
+            last_name: required(LAST_NAME)?,
+            email: cells[EMAIL].as_ref().map(email).transpose()?,
+            npn: cells[NPN].as_ref().map(npn).transpose()?,
+            rep: cells[REP]
+                .as_ref()
+                .map(|id| self.own_id(id, REP))
+                .transpose()?,
+            agency,
+        };
+        if new.email.is_none() && new.npn.is_none() && new.rep.is_none() {
+            return Err("at least one of platformAgentId, npn and email is needed".to_owned());
+        }
+        let agency_name = name(AGENCY_NAME, MAX_AGENCY_CHARS)?;
+        // An agency by Athos's id is there already, under a name of Athos's.
+        let is_ours = matches!(new.agency, AgencyRef::Ours(_));
+        Ok(Wanted {
+            new,
+            agency_name: agency_name.filter(|_| is_ours),
+        })
+    }
+
+    fn own_id(&self, id: &str, column: usize) -> Result<PlatformId, String> {
+        PlatformId::new(id).map_err(|why| format!("{} {why}", self.label(column)))
     }
 }
 
-fn email(text: &str) -> Result<String, String> {
-    let parts = text.rsplit_once('@');
-    match parts.is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()) {
-        true => Ok(text.to_owned()),
-        false => Err("email is not an e-mail address".to_owned()),
+/// Refuses long numbers as ids when all of them end in zeros where a spreadsheet stops counting: the digits are lost, and
+/// several reps may have become one.
+fn refuse_cut_numbers(rows: &mut [Row]) {
+    fn tail(row: &Row) -> Option<&str> {
+        let id = row.rep.as_ref().ok()?.new.rep.as_ref()?.as_str();
+        is_digits(id).then(|| id.get(EXACT_DIGITS..)).flatten()
+    }
+    let tails = || rows.iter().filter_map(tail);
+    let zeros: usize = tails().map(str::len).sum();
+    if zeros < ZEROS_THAT_TELL || !tails().all(|tail| tail.bytes().all(|digit| digit == b'0')) {
+        return;
+    }
+    for row in rows {
+        if tail(row).is_some_and(|tail| !tail.is_empty()) {
+            row.rep = Err(format!(
+                "platformAgentId has zeros behind its {EXACT_DIGITS}th digit, as all long ones of this file: a spreadsheet \
+                 has cut it. Format the column as text where the file is made"
+            ));
+        }
     }
 }
 
@@ -278,10 +315,7 @@ impl Seen {
         let handles = [
             ("platformAgentId", new.rep.as_ref().map(ToString::to_string)),
             ("npn", new.npn.clone()),
-            (
-                "email",
-                new.email.as_ref().map(|email| email.to_lowercase()),
-            ),
+            ("email", new.email.clone()),
         ];
         let handles = handles
             .into_iter()
@@ -304,115 +338,5 @@ impl Seen {
         self.handles
             .extend(handles.into_iter().map(|handle| (handle, line)));
         Ok(wanted)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: &str =
-        "firstName,lastName,email,npn,platformAgentId,agencyId,platformAgencyId,agencyName\n";
-
-    fn rows(text: &str) -> Vec<Row> {
-        read(text.as_bytes()).unwrap().rows
-    }
-
-    #[track_caller]
-    fn why(row: &str) -> String {
-        let rows = rows(&format!("{HEAD}{row}\n"));
-        rows[0].rep.as_ref().unwrap_err().clone()
-    }
-
-    #[test]
-    fn heads_are_told_by_their_letters_alone_and_files_of_spreadsheets_are_read() {
-        for text in [
-            "First Name,LAST_NAME,Platform-Agent-ID,platformAgencyId,Hobby\n Dana , Reyes ,rep_1,acme,chess\n",
-            "\u{feff}first;last;rep;external agency id;Hobby\r\nDana;Reyes;rep_1;acme;\"a;b\"\r\n",
-            "Given name\tSurname\texternalUserId\tplatform agency id\tHobby\nDana\tReyes\trep_1\tacme\t\n\n,\n",
-        ] {
-            let sheet = read(text.as_bytes()).unwrap();
-            assert_eq!(sheet.ignored, ["Hobby"], "{text}");
-            let wanted = sheet.rows[0].rep.as_ref().unwrap();
-            assert_eq!(wanted.new.first_name, "Dana");
-            assert_eq!(wanted.new.last_name, "Reyes");
-            assert_eq!(wanted.new.rep.as_ref().unwrap().as_str(), "rep_1");
-            let acme = PlatformId::new("acme").unwrap();
-            assert_eq!(wanted.new.agency, AgencyRef::Ours(acme));
-            assert_eq!(sheet.rows[0].line, 2);
-        }
-    }
-
-    #[test]
-    fn a_file_without_the_columns_it_takes_is_refused_by_their_names() {
-        for (text, named) in [
-            ("", "firstName"),
-            ("a,b\n", "platformAgencyId or agencyId"),
-            ("firstName,lastName,platformAgencyId\n", "npn or email"),
-            ("firstName,lastName,npn\n", "platformAgencyId or agencyId"),
-            (
-                "firstName,First Name,lastName,npn,agencyId\n",
-                "two columns",
-            ),
-        ] {
-            let refused = read(text.as_bytes()).unwrap_err();
-            assert!(refused.contains(named), "{text:?}: {refused}");
-        }
-        assert!(read(b"\xff\xfef\0i\0").unwrap_err().contains("UTF-16"));
-    }
-
-    #[test]
-    fn a_row_that_cannot_be_registered_says_why() {
-        for (row, named) in [
-            (",Reyes,,1234,,,acme,", "firstName is empty"),
-            ("Dana, ,,1234,,,acme,", "lastName is empty"),
-            ("Dana,Reyes,,,,,acme,", "at least one of"),
-            ("Dana,Reyes,,123,,,acme,", "npn"),
-            ("Dana,Reyes,,12345678901,,,acme,", "npn"),
-            ("Dana,Reyes,,12a4,,,acme,", "npn"),
-            ("Dana,Reyes,dana,,,,acme,", "email"),
-            (
-                "Dana,Reyes,,,athos_agent_1,,acme,",
-                "platformAgentId must not",
-            ),
-            (
-                "Dana,Reyes,,1234,,,athos_agency_1,",
-                "platformAgencyId must not",
-            ),
-            ("Dana,Reyes,,1234,,acme,,", "platformAgencyId"),
-            ("Dana,Reyes,,1234,,,,", "exactly one"),
-            ("Dana,Reyes,,1234,,athos_agency_1,acme,", "exactly one"),
-            ("Dana,Reyes,,1234", "4 fields"),
-        ] {
-            let why = why(row);
-            assert!(why.contains(named), "{row}: {why}");
-        }
-        let long = "x".repeat(101);
-        assert!(why(&format!("{long},Reyes,,1234,,,acme,")).contains("firstName"));
-        let bad = [
-            HEAD.as_bytes(),
-            b"D\xe4na,Reyes,,1234,,,acme,\nDana,Reyes,,1234,,,acme,\n",
-        ];
-        let rows = read(&bad.concat()).unwrap().rows;
-        assert!(rows[0].rep.as_ref().unwrap_err().contains("UTF-8"));
-        assert!(rows[1].rep.is_ok());
-    }
-
-    #[test]
-    fn two_lines_may_not_mean_one_rep_nor_name_one_agency_in_two_ways() {
-        let text = format!(
-            "{HEAD}Dana,Reyes,d@e.f,,rep_1,,acme,Acme\n\
-             Sam,Okafor,D@E.f,,rep_2,,acme,Acme\n\
-             Sam,Okafor,,,rep_1,,acme,Acme\n\
-             Sam,Okafor,,,rep_3,,acme,Acme West\n\
-             Sam,Okafor,,,rep_4,,acme,\n"
-        );
-        let rows = rows(&text);
-        let why: Vec<_> = rows.iter().map(|row| row.rep.as_ref().err()).collect();
-        assert!(why[1].unwrap().contains("email of line 2"));
-        assert!(why[2].unwrap().contains("platformAgentId of line 2"));
-        assert!(why[3].unwrap().contains("agencyName on line 2"));
-        assert_eq!((why[0], why[4]), (None, None));
-        assert!(!format!("{rows:?}").contains("Reyes"));
     }
 }

@@ -1,16 +1,19 @@
 //! Registers the reps of a file at Athos, a few at a time, and learns Athos's ids of them as a mint does. It may be
-//! stopped at any time and run again: who is there already stays as they are.
+//! stopped at any time and run again: who is there already stays as they are, and is compared with the file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
+use super::compare::{Agencies, Listed, compare};
 use super::file::{Row, Wanted};
 use super::patience::{Stop, Trouble};
 use super::report::{Outcome, Report, Status};
-use crate::athos::types::{Agency, AgencyRef, AgentQuery, ExistingAgent, Handle, Registration};
-use crate::athos::{Client, Whose};
+use crate::athos::Client;
+use crate::athos::types::{
+    Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, Registration,
+};
 use crate::clock::Clock;
 use crate::lifecycle::asked_to_stop;
 use crate::model::PlatformId;
@@ -24,12 +27,18 @@ pub(super) struct Import {
     pub(super) athos: Client,
     pub(super) store: SharedStore,
     pub(super) clock: Clock,
-    /// Ask Athos about those, too, whom the store knows to be registered.
-    pub(super) asks_again: bool,
     pub(super) is_dry_run: bool,
 }
 
-type Done = Result<(Status, Option<String>, Option<String>), Trouble>;
+/// What was found out before the first row.
+struct Known {
+    agencies: Agencies,
+    listed: Listed,
+}
+
+/// A row's end: the agent's id, and what there is to say.
+type End = (Status, Option<String>, Option<String>);
+type Done = Result<End, Trouble>;
 
 impl Import {
     /// Goes through all rows, until it is asked to stop: then what is on its way is waited for, and the rest is left.
@@ -55,9 +64,9 @@ impl Import {
                 }),
             }
         }
-        let refused = self.register_agencies(&wanted, &stop).await;
+        let known = self.find_out(&wanted, &stop).await;
         let mut work = stream::iter(&wanted)
-            .map(|(line, wanted)| self.outcome(*line, wanted, &refused, &stop))
+            .map(|(line, wanted)| self.outcome(*line, wanted, &known, &stop))
             .buffer_unordered(CONCURRENCY);
         while let Some(outcome) = work.next().await {
             report.add(outcome);
@@ -65,12 +74,44 @@ impl Import {
         on_signal.abort();
     }
 
-    /// Creates or renames the agencies that the file names, and gives those that could not be.
+    /// Registers the agencies, and has a look at Athos's list.
+    async fn find_out(&self, wanted: &[(u64, Wanted)], stop: &Stop) -> Known {
+        let mut known = Known {
+            agencies: Agencies::default(),
+            listed: Listed::default(),
+        };
+        let found = async {
+            let pairings = self.store.known_agencies().await;
+            known.agencies = Agencies::of(pairings.map_err(anyhow::Error::from)?);
+            if !self.is_dry_run {
+                self.register_agencies(wanted, &mut known.agencies, stop)
+                    .await?;
+            }
+            let mut registered = 0;
+            for (_, wanted) in wanted {
+                registered += usize::from(self.registered_as(wanted).await?.is_some());
+            }
+            match self.list(registered, stop).await {
+                Ok(listed) => known.listed = listed,
+                // Then each is asked about by itself.
+                Err(Trouble::Row(why)) => tracing::warn!("Athos's list cannot be read: {why}"),
+                Err(all) => return Err(all),
+            }
+            Ok(())
+        };
+        if let Err(Trouble::Row(why) | Trouble::All(why)) = found.await {
+            stop.set(&why);
+        }
+        known
+    }
+
+    /// Creates or renames the agencies that the file names.
     async fn register_agencies(
         &self,
         wanted: &[(u64, Wanted)],
+        agencies: &mut Agencies,
         stop: &Stop,
-    ) -> HashMap<PlatformId, String> {
+    ) -> Result<(), Trouble> {
         let named = wanted
             .iter()
             .filter_map(|(_, wanted)| match &wanted.new.agency {
@@ -78,48 +119,65 @@ impl Import {
                 AgencyRef::Athos(_) => None,
             });
         let named: BTreeMap<_, _> = named.collect();
-        let mut refused = HashMap::new();
         for (id, name) in named {
-            if self.is_dry_run || stop.reason().is_some() {
+            if stop.reason().is_some() {
                 break;
             }
-            match self.register_agency(id, name, stop).await {
-                Ok(()) => {}
-                Err(Trouble::Row(why)) => {
-                    refused.insert(id.clone(), format!("its agency: {why}"));
+            match stop.patiently(|| self.athos.put_agency(id, name)).await {
+                Ok((agency, _)) => {
+                    let pairings = pairing_of_agency(&agency);
+                    agencies.learn(&pairings);
+                    self.learn(pairings).await?;
                 }
-                Err(Trouble::All(why)) => stop.set(&why),
+                Err(Trouble::Row(why)) => {
+                    agencies
+                        .refused
+                        .insert(id.clone(), format!("its agency: {why}"));
+                }
+                Err(all) => return Err(all),
             }
         }
-        refused
-    }
-
-    async fn register_agency(
-        &self,
-        id: &PlatformId,
-        name: &str,
-        stop: &Stop,
-    ) -> Result<(), Trouble> {
-        let (agency, _) = stop.patiently(|| self.athos.put_agency(id, name)).await?;
-        self.learn(pairing_of_agency(&agency)).await?;
         Ok(())
     }
 
-    async fn outcome(
-        &self,
-        line: u64,
-        wanted: &Wanted,
-        refused: &HashMap<PlatformId, String>,
-        stop: &Stop,
-    ) -> Outcome {
+    /// What Athos calls a rep whom it has on record, if that is known here.
+    async fn registered_as(&self, wanted: &Wanted) -> anyhow::Result<Option<String>> {
+        let Some(rep) = &wanted.new.rep else {
+            return Ok(None);
+        };
+        let known = self.store.find_agent(rep).await?;
+        Ok(known
+            .filter(|known| known.on_record)
+            .map(|known| known.athos_id))
+    }
+
+    /// Lists Athos's agents: a page costs no more than one question about one of them, so that there are no more pages than
+    /// reps to ask about.
+    async fn list(&self, most_pages: usize, stop: &Stop) -> Result<Listed, Trouble> {
+        let (mut listed, mut cursor) = (Listed::default(), None::<String>);
+        for _ in 0..most_pages {
+            let query = AgentQuery::default();
+            let page = stop
+                .patiently(|| self.athos.list_agents(&query, cursor.as_deref()))
+                .await?;
+            listed.extend(page.agents);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
+    async fn outcome(&self, line: u64, wanted: &Wanted, known: &Known, stop: &Stop) -> Outcome {
         let agency_refused = match &wanted.new.agency {
-            AgencyRef::Ours(id) => refused.get(id),
+            AgencyRef::Ours(id) => known.agencies.refused.get(id),
             AgencyRef::Athos(_) => None,
         };
         let done = match (stop.reason(), agency_refused) {
             (Some(reason), _) => Err(Trouble::Row(format!("not tried: {reason}"))),
             (None, Some(why)) => Err(Trouble::Row(why.clone())),
-            (None, None) => self.settle(wanted, stop).await,
+            (None, None) => self.settle(wanted, known, stop).await,
         };
         let (status, agent_id, reason) = done.unwrap_or_else(|trouble| {
             let why = match trouble {
@@ -139,18 +197,15 @@ impl Import {
         }
     }
 
-    async fn settle(&self, wanted: &Wanted, stop: &Stop) -> Done {
-        if let Some(rep) = &wanted.new.rep
-            && !self.asks_again
+    async fn settle(&self, wanted: &Wanted, known: &Known, stop: &Stop) -> Done {
+        if let Some(id) = self.registered_as(wanted).await?
+            && let Some(agent) = self.agent(&id, known, stop).await?
+            && agent.platform_id.as_deref() == wanted.new.rep.as_ref().map(PlatformId::as_str)
         {
-            let known = self.store.find_agent(rep).await;
-            let known = known.map_err(anyhow::Error::from)?;
-            if let Some(known) = known.filter(|known| known.on_record) {
-                return Ok((Status::Existing, Some(known.athos_id), None));
-            }
+            return Ok(judge(wanted, agent, known, None));
         }
         if self.is_dry_run {
-            return self.foretell(wanted, stop).await;
+            return self.foretell(wanted, known, stop).await;
         }
         let create = || self.athos.create_agent(&wanted.new);
         match stop.patiently(create).await? {
@@ -161,12 +216,45 @@ impl Import {
                 self.learn(pairings).await?;
                 Ok((Status::Created, Some(agent.id), None))
             }
-            Registration::Exists(existing) => self.meet(wanted, existing, stop).await,
+            Registration::Exists(ExistingAgent {
+                agent_id,
+                matched_on,
+                ..
+            }) => match self.agent(&agent_id, known, stop).await? {
+                Some(agent) => self.meet(wanted, agent, &matched_on, known).await,
+                None => Err(Trouble::Row(format!(
+                    "its {matched_on} is said to be that of {agent_id}, who cannot be found"
+                ))),
+            },
         }
     }
 
+    /// What Athos has on record under one of its ids.
+    async fn agent(&self, id: &str, known: &Known, stop: &Stop) -> Result<Option<Agent>, Trouble> {
+        match known.listed.get(id) {
+            Some(agent) => Ok(Some(agent.clone())),
+            None => self.find(Handle::Athos, id.to_owned(), stop).await,
+        }
+    }
+
+    async fn find(
+        &self,
+        handle: Handle,
+        value: String,
+        stop: &Stop,
+    ) -> Result<Option<Agent>, Trouble> {
+        let query = AgentQuery {
+            handle: Some((handle, value)),
+            agency_id: None,
+        };
+        let page = stop
+            .patiently(|| self.athos.list_agents(&query, None))
+            .await?;
+        Ok(page.agents.into_iter().next())
+    }
+
     /// Says what would become of a row. Asks, and changes nothing.
-    async fn foretell(&self, wanted: &Wanted, stop: &Stop) -> Done {
+    async fn foretell(&self, wanted: &Wanted, known: &Known, stop: &Stop) -> Done {
         let new = &wanted.new;
         let rep = new.rep.as_ref().map(ToString::to_string);
         let handles = [
@@ -176,56 +264,64 @@ impl Import {
         ];
         for (handle, value) in handles {
             let Some(value) = value else { continue };
-            let query = AgentQuery {
-                handle: Some((handle, value)),
-                agency_id: None,
-            };
-            let found = stop
-                .patiently(|| self.athos.list_agents(&query, None))
-                .await?;
-            if let Some(agent) = found.agents.into_iter().next() {
-                return Ok((Status::Existing, Some(agent.id), None));
+            if let Some(agent) = self.find(handle.clone(), value, stop).await? {
+                return self.meet(wanted, agent, &handle, known).await;
             }
         }
         Ok((Status::WouldCreate, None, None))
     }
 
-    /// The rep is registered already, or somebody is who has a handle of theirs.
-    async fn meet(&self, wanted: &Wanted, existing: ExistingAgent, stop: &Stop) -> Done {
-        let id = &existing.agent_id;
+    /// The rep is registered already, or somebody is who has a handle of theirs. Who was found by our id is the rep. Who was
+    /// found by something else is, unless they have another id of ours, or anything but what the file says.
+    async fn meet(&self, wanted: &Wanted, agent: Agent, by: &Handle, known: &Known) -> Done {
         let Some(rep) = &wanted.new.rep else {
-            return Ok((Status::Existing, Some(id.clone()), None));
+            return Ok(judge(wanted, agent, known, None));
         };
-        let whose = stop.patiently(|| self.athos.whose(&existing, rep)).await?;
-        let by = &existing.matched_on;
-        let on_record = match whose {
-            Whose::Theirs { on_record } => on_record,
-            Whose::Anothers(Some(other)) => {
+        let id = agent.id.clone();
+        let is_on_record = match &agent.platform_id {
+            Some(other) if other != rep.as_str() => {
                 return Err(Trouble::Row(format!(
                     "its {by} is that of {id}, whom you call {other:?}"
                 )));
             }
-            Whose::Anothers(None) => {
-                let why = format!("its {by} is said to be that of {id}, who cannot be found");
-                return Err(Trouble::Row(why));
-            }
+            ours => ours.is_some(),
         };
-        let known = self.learn(vec![pairing(rep, id, on_record)]).await?;
+        let found_by = (!is_on_record).then(|| format!("found by {by}"));
+        let done = judge(wanted, agent, known, found_by);
+        if self.is_dry_run || !is_on_record && done.0 == Status::Mismatch {
+            return Ok(done);
+        }
+        let known = self.learn(vec![pairing(rep, &id, is_on_record)]).await?;
         let mut known = known.into_iter();
-        if let Some(other) = known.find(|known| known.our_id != rep.as_str()) {
-            return Err(Trouble::Row(format!(
+        match known.find(|known| known.our_id != rep.as_str()) {
+            Some(other) => Err(Trouble::Row(format!(
                 "its {by} is that of {id}, who is {:?} here",
                 other.our_id
-            )));
+            ))),
+            None => Ok(done),
         }
-        let reason = (!on_record).then(|| format!("found by {by}"));
-        Ok((Status::Existing, Some(id.clone()), reason))
     }
 
     async fn learn(&self, pairings: Vec<Pairing>) -> anyhow::Result<Vec<Pairing>> {
         let now = self.clock.now();
         Ok(self.store.learn_identities(pairings, now).await?)
     }
+}
+
+/// How a rep ends who is registered already.
+fn judge(wanted: &Wanted, agent: Agent, known: &Known, found_by: Option<String>) -> End {
+    let compared = compare(&wanted.new, &agent, &known.agencies);
+    let status = match compared.different.is_empty() {
+        true => Status::Existing,
+        false => Status::Mismatch,
+    };
+    let notes = found_by.into_iter();
+    let notes: Vec<_> = notes
+        .chain(compared.different)
+        .chain(compared.unknown)
+        .collect();
+    let reason = (!notes.is_empty()).then(|| notes.join("; "));
+    (status, Some(agent.id), reason)
 }
 
 fn pairing(rep: &PlatformId, athos_id: &str, on_record: bool) -> Pairing {

@@ -92,18 +92,23 @@ impl Stop {
 
 /// What a failure means for the rows to come.
 fn judge(error: &athos::Error) -> Trouble {
-    let code = match error {
-        athos::Error::Refused(refusal) => &*refusal.code,
-        _ => "",
-    };
-    match (error.class(), code) {
+    match (error.class(), code(error)) {
         (_, "AGENCY_NOT_FOUND") => Trouble::Row(
             "its agency is not registered at Athos: with agencyName in the file, it is created"
                 .to_owned(),
         ),
+        (_, "AGENT_NOT_FOUND") => Trouble::Row(error.to_string()),
         (Class::NotFound, _) => Trouble::All(no_roster(error)),
         (Class::KeyFault, _) => Trouble::All(format!("Athos refuses us: {error}")),
         _ => Trouble::Row(error.to_string()),
+    }
+}
+
+/// Athos's code, when it has refused.
+pub(super) fn code(error: &athos::Error) -> &str {
+    match error {
+        athos::Error::Refused(refusal) => &refusal.code,
+        _ => "",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an import says: how far it is, what became of each row, and the sum of it.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,6 +9,8 @@ use anyhow::Context;
 /// Rows between two lines of progress where no bar can be drawn.
 const ROWS_A_LINE: usize = 100;
 const BAR_CELLS: usize = 30;
+/// The first row of a report.
+const HEAD: [&str; 4] = ["row", "status", "agentId", "reason"];
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +19,10 @@ pub(super) enum Status {
     Created,
     /// It would be, were this not a dry run.
     WouldCreate,
-    /// It was registered already.
+    /// It was registered already, as the file has it.
     Existing,
+    /// It was registered already, with something else than the file says.
+    Mismatch,
     /// It could never be; nobody was asked.
     Invalid,
     /// It was refused, or not tried.
@@ -26,10 +30,11 @@ pub(super) enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Created,
         Self::WouldCreate,
         Self::Existing,
+        Self::Mismatch,
         Self::Invalid,
         Self::Failed,
     ];
@@ -39,13 +44,14 @@ impl Status {
             Self::Created => "created",
             Self::WouldCreate => "would create",
             Self::Existing => "existing",
+            Self::Mismatch => "mismatch",
             Self::Invalid => "invalid",
             Self::Failed => "failed",
         }
     }
 
     fn is_trouble(self) -> bool {
-        matches!(self, Self::Invalid | Self::Failed)
+        matches!(self, Self::Mismatch | Self::Invalid | Self::Failed)
     }
 }
 
@@ -72,14 +78,14 @@ impl Report {
     /// Begins the report of so many rows. The file is made now: that it cannot be must not be found out at the end.
     pub(super) fn begin(rows: usize, path: Option<&Path>) -> anyhow::Result<Self> {
         let file = path.map(|path| {
-            let file = csv::Writer::from_path(path);
+            let file = create(path);
             file.with_context(|| format!("cannot write the report {}", path.display()))
         });
         Ok(Self {
             rows,
             outcomes: Vec::with_capacity(rows),
             counts: [0; Status::ALL.len()],
-            file: file.transpose()?,
+            file: file.transpose()?.map(csv::Writer::from_writer),
             draws: io::stderr().is_terminal(),
         })
     }
@@ -122,7 +128,7 @@ impl Report {
     pub(super) fn end(mut self, out: &mut impl Write) -> anyhow::Result<bool> {
         self.outcomes.sort_by_key(|outcome| outcome.line);
         if let Some(file) = &mut self.file {
-            file.write_record(["row", "status", "agentId", "reason"])?;
+            file.write_record(HEAD)?;
             for outcome in &self.outcomes {
                 file.write_record([
                     &*outcome.line.to_string(),
@@ -143,7 +149,36 @@ impl Report {
                 outcome.status.as_str()
             )?;
         }
-        writeln!(out, "{} rows: {}", self.rows, self.sum())?;
+        match self.rows {
+            0 => writeln!(out, "no rows")?,
+            1 => writeln!(out, "1 row: {}", self.sum())?,
+            rows => writeln!(out, "{rows} rows: {}", self.sum())?,
+        }
         Ok(!self.outcomes.iter().any(|one| one.status.is_trouble()))
     }
+}
+
+/// Makes the file, or empties the report that is there. What is there and is no report is left alone: it may be the file
+/// that is imported, under whatever name, or anything else that nobody meant.
+fn create(path: &Path) -> anyhow::Result<File> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.len() > 0 {
+        let longest = HEAD.join(",").len() as u64 + 1;
+        let mut first = String::new();
+        let read = BufReader::new(&file).take(longest).read_line(&mut first);
+        if read.is_err() || first.trim_end() != HEAD.join(",") {
+            anyhow::bail!(
+                "the file is there and is no report of an import; it would be lost. Name another one"
+            );
+        }
+        file.set_len(0)?;
+        (&file).rewind()?;
+    }
+    Ok(file)
 }

@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use sqlx::query_builder::Separated;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::readers::ReadPool;
@@ -185,6 +186,21 @@ pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<
         our_id: rep.as_str().to_owned(),
         on_record: row.get("on_record"),
     }))
+}
+
+pub(super) async fn agencies(readers: &ReadPool) -> StoreResult<Vec<Pairing>> {
+    let rows = sqlx::query(
+        "SELECT athos_id, our_id, on_record FROM identities WHERE kind = 'agency' ORDER BY athos_id",
+    )
+    .fetch_all(readers)
+    .await?;
+    let pairing = |row: &SqliteRow| Pairing {
+        kind: IdentityKind::Agency,
+        athos_id: row.get("athos_id"),
+        our_id: row.get("our_id"),
+        on_record: row.get("on_record"),
+    };
+    Ok(rows.iter().map(pairing).collect())
 }
 
 /// Adds a condition for one rep or agency, named by either id. Ours is in the row wherever it is known, so Athos's is

@@ -220,6 +220,10 @@ impl Store for SqliteStore {
         self.noting(identities::of_rep(&self.readers.work, rep).await)
     }
 
+    async fn known_agencies(&self) -> StoreResult<Vec<Pairing>> {
+        self.noting(identities::agencies(&self.readers.background).await)
+    }
+
     async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
         self.writer.write(contract::Learn(learnt)).await
     }
