@@ -20,6 +20,7 @@ pub use call::{
 };
 pub use credential::{Credential, CredentialKind, KeyState, idle_secrets};
 pub use drift::{Drift, DriftKind, SeenDrift};
+pub(crate) use id::is_invisible;
 pub use id::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, Identity, MAX_ID_CHARS, PlatformId, RepId,
 };

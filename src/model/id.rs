@@ -92,7 +92,7 @@ impl fmt::Display for PlatformId {
 
 /// Characters that are shown as nothing, or that change how others are shown: Unicode's `Default_Ignorable_Code_Point`,
 /// and what separates lines and paragraphs. Two ids that differ in them look the same, and systems drop them at will.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'

@@ -2,6 +2,7 @@
 //! errors as text; such a cell is refused, since what stood there before cannot be known.
 
 use super::text::LOST;
+use crate::model::is_invisible;
 
 /// What a cell is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,15 +100,6 @@ fn legible(kind: Kind, cell: &str) -> Result<(), String> {
             u32::from(c)
         )),
     }
-}
-
-/// Characters of no width, or that only direct how others are shown.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// What stands there instead of a value.
