@@ -6,6 +6,8 @@ import { MICROPHONE_CODES, explain, explainDuringCall } from "./errors.js";
 /** After `NETWORK_LOST` or our own `disconnect()` the SDK says `ended`; this is how long we believe it will. */
 const ENDED_GRACE_MS = 4000;
 
+const HANG_UP_AGAIN_MS = 1000;
+
 /** Codes that say this token is of no more use, so that a kept one is replaced without asking the rep. */
 const TOKEN_CODES = new Set(["TOKEN_ALREADY_USED", "TOKEN_EXPIRED", "INVALID_TOKEN"]);
 
@@ -110,7 +112,7 @@ export class Attempt {
   #answer(persona) {
     this.#set({
       name: "live",
-      persona: persona ?? { name: "Customer" },
+      persona: { ...persona, name: (typeof persona?.name === "string" && persona.name) || "Customer" },
       since: performance.now(),
       speaker: null,
       muted: false,
@@ -146,9 +148,9 @@ export class Attempt {
   #fail(error) {
     if (this.#isClosed) return;
     const { kept, keep, renew } = this.#setup;
-    // The kept token was spent or had run out after all: a new one, without bothering the rep.
-    if (kept && TOKEN_CODES.has(error?.code)) return void renew();
     const redeemed = ["live", "ended"].includes(this.state.name);
+    // The kept token was spent or had run out after all: a new one, without bothering the rep.
+    if (kept && !redeemed && TOKEN_CODES.has(error?.code)) return void renew();
     if (MICROPHONE_CODES.has(error?.code) && this.#grant && !kept && !redeemed) keep(this.#grant);
     this.#set({ name: "failed", problem: explain(error) });
     this.close();
@@ -211,8 +213,8 @@ export class Attempt {
   }
 }
 
-/** `disconnect` may be asynchronous and may fail, which matters only to who has to tell the rep. */
-function hangUp(session, onFailure = () => {}) {
+/** `disconnect` may be asynchronous and may fail. Where nobody can press a button again, it is tried once more. */
+function hangUp(session, onFailure = () => setTimeout(() => hangUp(session, () => {}), HANG_UP_AGAIN_MS)) {
   try {
     session?.disconnect()?.catch?.(onFailure);
   } catch (error) {

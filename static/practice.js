@@ -175,7 +175,7 @@ export class AthosPractice extends HTMLElement {
       };
       return element;
     });
-    this.#say(`You are on a call with ${state.persona.name || "the customer"}.`);
+    this.#say(`You are on a call with ${state.persona.name}.`);
   }
 
   #announceLive(state, before) {

@@ -76,7 +76,7 @@ export function ended(state, { scoring, again }) {
  * `{element, update(state)}`.
  */
 export function live(state, { setup, actions, signal }) {
-  const name = state.persona.name || "Customer";
+  const { name } = state.persona;
   const disc = h("div", { class: "disc persona", "aria-hidden": "true" }, initials(name));
   const speaking = h("p", { class: "speaking" });
   const timer = h("p", { class: "timer", role: "timer", "aria-label": "Time on the call" }, "0:00");

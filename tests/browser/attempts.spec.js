@@ -253,6 +253,33 @@ test("a call that does not end when told to keeps its button and says so", async
 });
 
 
+test("a call that is given up is disconnected, even if that fails at first", async ({ page, demo }) => {
+  await openScripted(page, demo);
+  await startCall(page);
+  await state(page, "microphone");
+  await say(page, 1, "ready");
+  await page.evaluate(() => Object.assign(window.sessions[0], { refuses: true, over: true }));
+  await say(page, 1, "reject:INTERNAL_ERROR");
+  await state(page, "failed");
+  await expect.poll(() => page.evaluate(() => window.sessions[0].disconnects)).toBe(2);
+});
+
+test("whatever the SDK says of the customer, the live call is drawn with its button", async ({ page, demo }) => {
+  await page.route(DETAIL, (route) => route.fulfill({ json: { status: "processing" } }));
+  await openScripted(page, demo);
+  const personas = [null, undefined, "James", 7, {}, { name: 42 }, { name: "" }, { name: {} }, { name: null, details: null }, { name: "J", details: [[{ a: null }]] }];
+  for (const [at, persona] of personas.entries()) {
+    await startCall(page);
+    await state(page, "microphone");
+    await page.evaluate(([at, persona]) => window.sessions[at].listeners.ready.forEach((callback) => callback(persona === undefined ? undefined : { persona })), [at, persona]);
+    await state(page, "live");
+    await expect(button(page, "End call"), JSON.stringify(persona)).toBeVisible();
+    await element(page).evaluate((host) => host.end());
+    await say(page, at + 1, "ended");
+    await button(page, "Practise again").click();
+  }
+});
+
 test("joining that fails after the redeem is a failure, and a later call is its own", async ({ page, demo, context }) => {
   await open(page, demo, { query: "?fault=JOIN_FAILED:once" });
   const redeemed = page.waitForResponse((response) => /\/roleplay\/session$/.test(response.url()) && response.request().method() === "POST");
