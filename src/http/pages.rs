@@ -48,7 +48,7 @@ fn warning_of(settings: &Settings) -> Option<String> {
     (settings.sdk_url == PUBLIC_SDK).then(|| {
         format!(
             "ATHOS_SDK_URL is not set, and this build has no copy of Athos's browser SDK: the practice page tries \
-             {PUBLIC_SDK}, where it may not be. Set ATHOS_SDK_URL, or run scripts/vendor-sdk before the build."
+             {PUBLIC_SDK}, which may not exist. Set ATHOS_SDK_URL, or run scripts/vendor-sdk before the build."
         )
     })
 }

@@ -2,7 +2,7 @@
 // and while somebody is on the line there is a button that ends the call.
 
 import { readFileSync } from "node:fs";
-import { allow, button, element, expect, open, startCall, state, test } from "./harness.js";
+import { allow, button, element, expect, expectFits, keep, open, startCall, state, test } from "./harness.js";
 
 const SCRIPTED = readFileSync(new URL("./fixtures/scripted-sdk.js", import.meta.url), "utf8");
 const DETAIL = /\/athos\/calls\/athos_call_\d+$/;
@@ -247,6 +247,12 @@ test("a call that does not end when told to keeps its button and says so", async
   await button(page, "End call").click();
   await expect(page.locator(".banner")).toContainText("The call did not end");
   await expect(page.locator("athos-practice [role=alert]")).toContainText("The call did not end");
+  for (const width of [1280, 360]) {
+    await page.setViewportSize({ width, height: 800 });
+    await expectFits(page);
+    await expect(button(page, "End call")).toBeInViewport({ ratio: 1 });
+    await keep(page, `call-not-ended-${width}`);
+  }
   await page.evaluate(() => (window.sessions[0].refuses = false));
   await button(page, "End call").click();
   await state(page, "scoring");

@@ -18,7 +18,7 @@ const BINARY = process.env.ATHOS_BACKEND ?? path.join(TARGET, "debug", "athos-ba
 
 /**
  * Runs one command until `stop()`. It is ready when it has printed `ready`, or when `health` answers; `facts` are the
- * lines it printed before.
+ * lines it printed before, `log()` what it has logged so far.
  */
 async function start(args, { env = {}, health = null } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "athos-browser-"));
@@ -48,7 +48,7 @@ async function start(args, { env = {}, health = null } = {}) {
   });
   failed.catch(() => {}); // Ends after `ready` are `stop`'s.
   await Promise.race([health ? answering(health) : printedReady, failed]);
-  return { facts, stop };
+  return { facts, stop, log: () => errors };
 }
 
 async function answering(url) {
@@ -85,7 +85,7 @@ export async function startService(env, port) {
       ...env,
     },
   });
-  return { page, stop: service.stop };
+  return { page, stop: service.stop, log: service.log };
 }
 
 /** Service and simulator as two processes; `origin` is the host product's, which may embed. */

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { button, expect, open, startCall, state, test } from "./harness.js";
+import { sessionCookie, startService } from "./backend.js";
+import { allow, button, expect, open, startCall, state, test } from "./harness.js";
 
 const run = promisify(execFile);
 const SCRIPT = fileURLToPath(new URL("../../scripts/vendor-sdk", import.meta.url));
@@ -42,6 +43,24 @@ test("a folder and a tarball become one module, which the page runs on like on a
   await state(page, "scoring");
   await fetch(new URL(`/_simulator/calls/${callId}/end`, demo.simulator), { method: "POST" });
   await state(page, "scored");
+});
+
+test.describe(() => {
+  test.use({ rep: null, expectedErrors: allow(/esm\.sh/) });
+  test("a service that has no SDK says so at the start, and the page says what to do", async ({ page, context }) => {
+    const service = await startService({});
+    expect(service.log()).toMatch(/WARN ATHOS_SDK_URL is not set.*scripts\/vendor-sdk/);
+    await context.addCookies([sessionCookie(service.page, { sub: "rep_without_sdk" })]);
+    await page.route("https://esm.sh/**", (route) => route.fulfill({ status: 404, body: "" }));
+    await page.goto(service.page.href);
+    await expect(page.locator(".operator")).toContainText("no Athos SDK at https://esm.sh/@useathos/sdk");
+    await expect(page.locator(".operator")).toContainText("ATHOS_SDK_URL");
+    await service.stop();
+
+    const told = await startService({ ATHOS_SDK_URL: "https://esm.sh/athos-sdk.js" });
+    expect(told.log()).not.toContain("ATHOS_SDK_URL");
+    await told.stop();
+  });
 });
 
 /** What the script says of what it cannot get. `npm` is a stand-in that fails the way the registry's answer makes it fail. */
