@@ -8,7 +8,7 @@
 //! 1. [`model`] has the words of the domain, [`clock`] the only way to tell the time.
 //! 2. [`athos`] is the vendor boundary: [`athos::signature`] judges webhooks, [`athos::Client`] holds the keys.
 //! 3. [`store`] is what is remembered, as a trait; behind it, SQLite with one writer that commits in groups.
-//! 4. [`worker`] turns events into calls: [`worker::gate`] says whether Athos may be asked, [`worker::retry`] when again.
+//! 4. [`worker`] turns events into calls: [`worker::circuit_breaker`] says whether Athos may be asked, [`worker::retry`] when again.
 //! 5. [`mint`] asks for session tokens, in whichever generation of the contract Athos speaks.
 //! 6. [`http`] is the face: routes and layers on one screen, then one file for each resource.
 //! 7. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.

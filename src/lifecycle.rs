@@ -126,7 +126,7 @@ impl Service {
                 Arc::new(Reconciler::new(
                     Arc::clone(&store),
                     Arc::clone(&athos),
-                    Arc::clone(worker.gate()),
+                    Arc::clone(worker.circuit_breaker()),
                     clock.clone(),
                     config.reading_of(*source),
                 ))
@@ -253,7 +253,7 @@ impl Service {
         if let Err(error) = self.credentials.remember().await {
             tracing::warn!(%error, "how secrets and keys fared before cannot be read");
         }
-        self.worker.gate().try_now(self.clock.now());
+        self.worker.circuit_breaker().try_now(self.clock.now());
         self.store.arrivals().notify_one();
         Ok(replaced)
     }

@@ -83,7 +83,7 @@ fn describe() {
     );
     describe_counter!(
         "athos_reconcile_runs_total",
-        "Reconciliations, by source and outcome: completed, failed, refused, or held by a closed gate"
+        "Reconciliations, by source and outcome: completed, failed, refused, or held by an open circuit breaker"
     );
     describe_counter!(
         "athos_reconcile_repaired_total",

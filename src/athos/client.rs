@@ -243,6 +243,7 @@ fn transport(error: reqwest::Error) -> Error {
     if error.is_timeout() {
         return Error::Timeout;
     }
+    let is_connected = !error.is_connect();
     // The URL may hold a call id; the causes say what happened.
     let error = error.without_url();
     let mut why = error.to_string();
@@ -251,7 +252,10 @@ fn transport(error: reqwest::Error) -> Error {
         why = format!("{why}: {cause}");
         source = cause.source();
     }
-    Error::Unreachable(why)
+    match is_connected {
+        true => Error::Interrupted(why),
+        false => Error::Unreachable(why),
+    }
 }
 
 /// A whole answer of Athos's, read within the limits.

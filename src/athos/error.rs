@@ -13,9 +13,12 @@ pub enum Error {
     /// No answer within the deadline.
     #[error("Athos did not answer in time")]
     Timeout,
-    /// No connection, or one that broke.
+    /// No connection could be made.
     #[error("Athos cannot be reached: {0}")]
     Unreachable(String),
+    /// The connection broke before the whole answer was here.
+    #[error("the connection to Athos broke: {0}")]
+    Interrupted(String),
     /// Athos answered, and refused.
     #[error("Athos answered {0}")]
     Refused(Refusal),
@@ -55,6 +58,9 @@ pub struct Refusal {
     pub existing_agent: Option<Box<ExistingAgent>>,
 }
 
+/// The code of a refusal that has nothing to do with the key.
+pub(super) const QUOTA: &str = "TENANT_QUOTA_EXCEEDED";
+
 fn quoted(request_id: Option<&str>) -> String {
     request_id.map_or_else(String::new, |id| format!(" (Athos request {id})"))
 }
@@ -75,17 +81,62 @@ pub enum Class {
     Permanent,
 }
 
+/// Whom a failure is to be held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The call that was asked for: whoever answers like this is well.
+    Call,
+    /// The call, or Athos as a whole.
+    Unclear,
+    /// Athos as a whole: it cannot be reached, or says that it is not available.
+    Athos,
+    /// Our account is refused or throttled, whatever is asked.
+    Account,
+}
+
 impl Error {
     /// What this failure means, from status **and** code.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
             Self::NoKey => Class::KeyFault,
-            Self::Timeout | Self::Unreachable(_) | Self::Unreadable { .. } => {
-                Class::Transient { after: None }
-            }
+            Self::Timeout
+            | Self::Unreachable(_)
+            | Self::Interrupted(_)
+            | Self::Unreadable { .. } => Class::Transient { after: None },
             Self::TooLarge { .. } => Class::Permanent,
             Self::Refused(refusal) => refusal.class(),
+        }
+    }
+
+    /// Whom it is to be held against.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match (self, self.class()) {
+            (Self::NoKey, _) | (_, Class::KeyFault) => Blame::Account,
+            (Self::Unreadable { .. }, _) | (_, Class::NotFound | Class::Permanent) => Blame::Call,
+            (Self::Unreachable(_), _) => Blame::Athos,
+            (Self::Refused(refusal), _) => match refusal.status {
+                429 => Blame::Account,
+                503 => Blame::Athos,
+                _ => Blame::Unclear,
+            },
+            (Self::Timeout | Self::Interrupted(_) | Self::TooLarge { .. }, _) => Blame::Unclear,
+        }
+    }
+
+    /// Whether our key is refused in words that need not mean the key: a code that is not one of the known ones.
+    #[must_use]
+    pub fn may_concern_one_call(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.class() == Class::KeyFault && !refusal.names_key() && refusal.code != QUOTA)
+    }
+
+    /// How long Athos asks us to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.class() {
+            Class::Transient { after } => after,
+            _ => None,
         }
     }
 
@@ -96,7 +147,7 @@ impl Error {
             Self::Refused(Refusal { request_id, .. })
             | Self::Unreadable { request_id, .. }
             | Self::TooLarge { request_id, .. } => request_id.as_deref(),
-            Self::NoKey | Self::Timeout | Self::Unreachable(_) => None,
+            Self::NoKey | Self::Timeout | Self::Unreachable(_) | Self::Interrupted(_) => None,
         }
     }
 
@@ -112,7 +163,7 @@ impl Error {
         match self {
             Self::NoKey => "no_key",
             Self::Timeout => "timeout",
-            Self::Unreachable(_) => "unreachable",
+            Self::Unreachable(_) | Self::Interrupted(_) => "unreachable",
             Self::Unreadable { .. } => "unreadable",
             Self::TooLarge { .. } => "too_large",
             Self::Refused(refusal) => match refusal.class() {
@@ -126,10 +177,18 @@ impl Error {
 }
 
 impl Refusal {
+    /// Whether the code says that the key, the tenant or the address is refused.
+    fn names_key(&self) -> bool {
+        matches!(
+            &*self.code,
+            "INVALID_API_KEY" | "API_KEY_REVOKED" | "TENANT_INACTIVE" | "IP_NOT_ALLOWED"
+        )
+    }
+
     fn class(&self) -> Class {
         match (self.status, self.code.as_str()) {
-            (_, "INVALID_API_KEY" | "API_KEY_REVOKED" | "TENANT_INACTIVE" | "IP_NOT_ALLOWED")
-            | (401 | 403, _) => Class::KeyFault,
+            (401 | 403, _) => Class::KeyFault,
+            _ if self.names_key() => Class::KeyFault,
             (404, _) => Class::NotFound,
             // A redirect, a throttle, a proxy's time-out, or trouble at Athos.
             (300..=399 | 408 | 425 | 429 | 500..=599, _) => Class::Transient {

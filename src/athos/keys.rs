@@ -7,15 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::error::{Class, Error, Refusal};
+use super::error::{Class, Error, QUOTA, Refusal};
 use super::record::Record;
 use super::signature::fingerprint;
 use crate::clock::Clock;
 use crate::in_force::InForce;
 use crate::model::{Credential, CredentialKind, KeyState};
-
-/// The code of a refusal that has nothing to do with the key.
-const QUOTA: &str = "TENANT_QUOTA_EXCEEDED";
 
 /// The API keys in force, in the order of the configuration. They can be replaced while requests are under way.
 pub(super) struct KeyRing {

@@ -14,6 +14,6 @@ pub mod types;
 
 pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
 pub use drift::DriftWatch;
-pub use error::{Class, Error, Refusal};
+pub use error::{Blame, Class, Error, Refusal};
 pub use roster::{AgencyWas, AgentPage, Whose, npn_digits};
 pub use secrets::WebhookSecrets;

@@ -63,7 +63,7 @@ pub(super) async fn run(
         clock.clone(),
     )?);
     let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
-    let gate = Arc::default();
+    let breaker = Arc::default();
     let sources = args
         .source
         .map_or_else(|| config.sources.clone(), |source| vec![source]);
@@ -72,7 +72,7 @@ pub(super) async fn run(
         let reconciler = Reconciler::new(
             Arc::clone(&store),
             Arc::clone(&athos),
-            Arc::clone(&gate),
+            Arc::clone(&breaker),
             clock.clone(),
             config.reading_of(source),
         );

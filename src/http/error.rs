@@ -290,7 +290,9 @@ fn upstream(error: &athos::Error) -> (StatusCode, &str) {
         athos::Error::Refused(refusal) => (upstream_status(refusal), &refusal.code),
         athos::Error::Timeout => (StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT"),
         athos::Error::NoKey => (StatusCode::SERVICE_UNAVAILABLE, "NOT_CONFIGURED"),
-        athos::Error::Unreachable(_) => (StatusCode::BAD_GATEWAY, "UPSTREAM_UNREACHABLE"),
+        athos::Error::Unreachable(_) | athos::Error::Interrupted(_) => {
+            (StatusCode::BAD_GATEWAY, "UPSTREAM_UNREACHABLE")
+        }
         athos::Error::Unreadable { .. } | athos::Error::TooLarge { .. } => {
             (StatusCode::BAD_GATEWAY, "UPSTREAM_INVALID_RESPONSE")
         }

@@ -17,7 +17,7 @@ use super::state::AppState;
 use crate::athos::contract::{ContractInForce, Why};
 use crate::credentials::Credentials;
 use crate::model::{Credential, KeyState, Scope, Timestamp};
-use crate::worker::gate::Hold;
+use crate::worker::circuit_breaker::Hold;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -206,7 +206,7 @@ async fn show_readiness(
     }
     let store_ok = store.is_ok();
     let worker_ok = state.worker.is_alive();
-    let paused = state.worker.gate().hold();
+    let paused = state.worker.circuit_breaker().hold();
     let status = match (store_ok && worker_ok, &paused) {
         (false, _) => ReadinessStatus::Unready,
         (true, Some(_)) => ReadinessStatus::Degraded,

@@ -50,7 +50,7 @@ pub struct Shared {
     pub streams: Arc<Places>,
     /// How long clients may keep us waiting.
     pub deadlines: Deadlines,
-    /// For its gate and its heartbeat.
+    /// For its circuit breaker and its heartbeat.
     pub worker: Arc<Worker>,
     /// To have the log emptied once nobody reads it.
     pub retention: Arc<Retention>,

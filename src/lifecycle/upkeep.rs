@@ -57,7 +57,7 @@ pub(super) async fn keep_house(state: AppState, metrics: PrometheusHandle) {
             tracing::warn!(%error, "how secrets and keys fare could not be written");
         }
         state.log_limit.sum_up();
-        let paused = state.worker.gate().hold().is_some();
+        let paused = state.worker.circuit_breaker().hold().is_some();
         metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
         match state.store.queue_depth().await {
             Ok(depth) => {

@@ -48,6 +48,8 @@ pub struct ClaimedEvent {
     pub body: Vec<u8>,
     /// How many attempts were spent before this one.
     pub attempts: u32,
+    /// Whether an attempt at it failed before, spent or not.
+    pub has_failed: bool,
 }
 
 /// Which due events to claim.
@@ -57,6 +59,11 @@ pub enum Claimable {
     All,
     /// Those that need nothing from Athos.
     WithoutFetch,
+    /// Those that tell most about whether Athos can be asked: the latest of those never tried, or else the one that has
+    /// been due for longest.
+    Probe,
+    /// The latest of those never tried.
+    UntriedProbe,
 }
 
 /// How an attempt at an event ended.

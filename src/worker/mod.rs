@@ -1,8 +1,8 @@
 //! The worker: claims due events, has them attempted, and settles them. It never holds a lock while it
 //! waits for Athos: a claim is a lease, and the work of a worker that dies is due again when the lease ends.
 
+pub mod circuit_breaker;
 pub mod drift;
-pub mod gate;
 mod process;
 pub mod reconcile;
 pub mod retention;
@@ -20,7 +20,7 @@ use crate::athos;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
-use gate::{Admission, Gate};
+use circuit_breaker::{Candidates, CircuitBreaker, Permit};
 use retention::Keeping;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
@@ -47,7 +47,7 @@ pub struct Outcome {
     pub lease_lost: usize,
     /// Attempts at calls of reps whose data was erased.
     pub erased: usize,
-    /// The gate let nothing through.
+    /// The circuit breaker let nothing through.
     pub held: bool,
 }
 
@@ -81,7 +81,7 @@ pub struct Worker {
     store: SharedStore,
     athos: Arc<athos::Client>,
     clock: Clock,
-    gate: Arc<Gate>,
+    breaker: Arc<CircuitBreaker>,
     keeping: Keeping,
     concurrency: usize,
     heartbeat: AtomicI64,
@@ -108,7 +108,7 @@ impl Worker {
             store,
             athos,
             clock,
-            gate: Arc::default(),
+            breaker: Arc::default(),
             keeping,
             concurrency: concurrency as usize,
             heartbeat,
@@ -124,8 +124,8 @@ impl Worker {
     }
 
     /// Whether Athos may be asked, and why not.
-    pub fn gate(&self) -> &Arc<Gate> {
-        &self.gate
+    pub fn circuit_breaker(&self) -> &Arc<CircuitBreaker> {
+        &self.breaker
     }
 
     /// When the worker last showed life.
@@ -209,12 +209,13 @@ impl Worker {
         let Some(due) = self.store.next_due().await? else {
             return Ok(POLL);
         };
-        let gate_opens = self.gate.hold().map(|hold| hold.until);
-        let next = gate_opens.map_or(due, |opens| opens.max(due));
-        Ok(next.since(self.clock.now()).min(POLL))
+        let now = self.clock.now();
+        let permitted = self.breaker.next_permit(now);
+        let next = permitted.map_or(due, |permitted| permitted.max(due));
+        Ok(next.since(now).min(POLL))
     }
 
-    /// Claims for the free slots. While the gate is closed, what needs nothing from Athos passes it.
+    /// Claims for the free slots. What needs nothing from Athos passes an open breaker.
     async fn start_attempts(
         self: &Arc<Self>,
         attempts: &mut JoinSet<Attempted>,
@@ -225,29 +226,56 @@ impl Worker {
         if free == 0 {
             return Ok(Started::Some);
         }
-        let admission = self.gate.admit(now);
-        let which = match admission {
-            Admission::All => Claimable::All,
-            Admission::Probe | Admission::Closed(_) => Claimable::WithoutFetch,
+        let permit = self.breaker.permit(now);
+        let which = match permit {
+            Permit::All => Claimable::All,
+            Permit::Probe(_) | Permit::Wait(_) => Claimable::WithoutFetch,
         };
-        let mut claimed = self.claim(which, now, free).await?;
-        let started = match admission {
+        let claimed = self.claim(which, now, free).await?;
+        let mut started = match permit {
             _ if claimed.len() == free => Started::All,
-            Admission::Closed(_) => Started::Held,
-            Admission::All | Admission::Probe => Started::Some,
+            Permit::Wait(_) => Started::Held,
+            Permit::All | Permit::Probe(_) => Started::Some,
         };
-        if admission == Admission::Probe {
-            let probe = self.claim(Claimable::All, now, 1).await?;
-            if probe.is_empty() {
-                self.gate.not_asked(now);
+        if let Permit::Probe(candidates) = permit {
+            let probe = self.claim_probe(candidates, now).await;
+            if !matches!(&probe, Ok(Some(_))) {
+                self.breaker.probe_unused();
             }
-            claimed.extend(probe);
+            match probe? {
+                Some(event) => self.spawn_attempt(attempts, event, true),
+                None if candidates == Candidates::Untried && started == Started::Some => {
+                    started = Started::Held;
+                }
+                None => {}
+            }
         }
         for event in claimed {
-            let worker = Arc::clone(self);
-            attempts.spawn(async move { worker.attempt(event).await });
+            self.spawn_attempt(attempts, event, false);
         }
         Ok(started)
+    }
+
+    fn spawn_attempt(
+        self: &Arc<Self>,
+        attempts: &mut JoinSet<Attempted>,
+        event: ClaimedEvent,
+        is_probe: bool,
+    ) {
+        let worker = Arc::clone(self);
+        attempts.spawn(async move { worker.attempt(event, is_probe).await });
+    }
+
+    async fn claim_probe(
+        &self,
+        candidates: Candidates,
+        now: Timestamp,
+    ) -> StoreResult<Option<ClaimedEvent>> {
+        let which = match candidates {
+            Candidates::Any => Claimable::Probe,
+            Candidates::Untried => Claimable::UntriedProbe,
+        };
+        Ok(self.claim(which, now, 1).await?.pop())
     }
 
     /// When an event is due is a time in its row. After the clock was set back it would be due as much later.
@@ -283,11 +311,12 @@ impl Worker {
         self.store.claim_due(which, now, limit, LEASE).await
     }
 
-    async fn attempt(&self, claimed: ClaimedEvent) -> Attempted {
+    async fn attempt(&self, claimed: ClaimedEvent, is_probe: bool) -> Attempted {
         let settlement = process::attempt(
             &claimed,
             &self.athos,
-            &self.gate,
+            &self.breaker,
+            is_probe,
             self.keeping,
             &self.clock,
             rand::random(),
@@ -323,7 +352,7 @@ enum Started {
     All,
     /// Fewer: nothing more is due, or no slot is free.
     Some,
-    /// The gate is closed.
+    /// The circuit breaker is open.
     Held,
 }
 

@@ -5,31 +5,37 @@ use crate::athos::{self, types};
 use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Failure, Settlement};
 
-use super::gate::Gate;
+use super::circuit_breaker::{Attempt, CircuitBreaker, Verdict};
 use super::retention::Keeping;
 use super::retry::{self, Next};
 use crate::clock::Clock;
 
-/// Makes one attempt. `jitter` is between 0 and 1.
+/// Makes one attempt. `is_probe` says that the circuit breaker let it through as a probe; `jitter` is between 0 and 1.
 pub(super) async fn attempt(
     claimed: &ClaimedEvent,
     athos: &athos::Client,
-    gate: &Gate,
+    breaker: &CircuitBreaker,
+    is_probe: bool,
     keeping: Keeping,
     clock: &Clock,
     jitter: f64,
 ) -> Settlement {
+    let unused = || {
+        if is_probe {
+            breaker.probe_unused();
+        }
+    };
     let event = match types::read_event(&claimed.body) {
         Ok(event) => event,
         Err(why) => {
-            gate.not_asked(clock.now());
+            unused();
             return Settlement::Ignored {
                 reason: why.to_string(),
             };
         }
     };
     if !event.needs_fetch() {
-        gate.not_asked(clock.now());
+        unused();
         return Settlement::Unscored(Box::new(event));
     }
     let fetched = athos.call(&event.call_id).await;
@@ -37,13 +43,18 @@ pub(super) async fn attempt(
     metrics::counter!("athos_fetch_attempts_total", "outcome" => outcome).increment(1);
     match fetched {
         Ok(detail) => {
-            gate.succeeded();
+            breaker.succeeded(clock.now());
             Settlement::Scored(Box::new(keeping.of(detail, clock.now())))
         }
         Err(error) => {
             let now = clock.now();
-            let is_held = gate.failed(&error, now).is_some();
-            after_failure(claimed, &error, is_held, now, jitter)
+            let attempt = Attempt {
+                call_id: &event.call_id,
+                has_failed: claimed.has_failed,
+                is_probe,
+            };
+            let verdict = breaker.failed(attempt, &error, now);
+            after_failure(claimed, &error, verdict, now, jitter)
         }
     }
 }
@@ -51,30 +62,32 @@ pub(super) async fn attempt(
 fn after_failure(
     claimed: &ClaimedEvent,
     error: &athos::Error,
-    is_held: bool,
+    verdict: Verdict,
     now: Timestamp,
     jitter: f64,
 ) -> Settlement {
     let reason = error.to_string();
     let failure = Some(as_failure(error));
-    // A refused key is our fault, not the event's: it spends nothing, and waits for the gate alone, which may open at any
-    // time.
-    if error.class() == athos::Class::KeyFault && is_held {
-        return Settlement::Retry {
-            at: now,
-            reason,
-            spent: false,
-            failure,
-        };
-    }
-    match retry::after_failure(error, claimed.attempts + 1, now, jitter) {
-        Next::Retry(at) => Settlement::Retry {
-            at,
-            reason,
-            spent: true,
-            failure,
+    let attempt = claimed.attempts + 1;
+    let spared = |at| Settlement::Retry {
+        at,
+        reason: reason.clone(),
+        spent: false,
+        failure: failure.clone(),
+    };
+    match verdict {
+        // It waits for the breaker alone, which may close at any time.
+        Verdict::Await => spared(now),
+        Verdict::Spare => spared(retry::after_outage(error, attempt, now, jitter)),
+        Verdict::Spend => match retry::after_failure(error, attempt, now, jitter) {
+            Next::Retry(at) => Settlement::Retry {
+                at,
+                reason,
+                spent: true,
+                failure,
+            },
+            Next::Dead(reason) => Settlement::Dead { reason, failure },
         },
-        Next::Dead(reason) => Settlement::Dead { reason, failure },
     }
 }
 

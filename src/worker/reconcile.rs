@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Admission, Gate};
+use super::circuit_breaker::CircuitBreaker;
 use crate::athos::{self, ListQuery, Page, types};
 use crate::clock::Clock;
 use crate::model::{CallHeader, Source, Timestamp};
@@ -26,7 +26,7 @@ const WEBHOOK_UNDER_WAY: Duration = Duration::from_secs(30);
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 /// Most pages of one run, which is ten million calls: a list that never ends must not be read for ever.
 const MOST_PAGES: u32 = 100_000;
-/// Soonest look after one that the gate turned away.
+/// Soonest look after one that the circuit breaker turned away.
 const SOONEST_RETURN: Duration = Duration::from_secs(1);
 
 /// Compares what Athos lists of one source with what is here. Each source has its own: they are listed on axes of their
@@ -34,7 +34,7 @@ const SOONEST_RETURN: Duration = Duration::from_secs(1);
 pub struct Reconciler {
     store: SharedStore,
     athos: Arc<athos::Client>,
-    gate: Arc<Gate>,
+    breaker: Arc<CircuitBreaker>,
     clock: Clock,
     reading: Reading,
     /// One run at a time.
@@ -54,14 +54,14 @@ impl Reconciler {
     pub fn new(
         store: SharedStore,
         athos: Arc<athos::Client>,
-        gate: Arc<Gate>,
+        breaker: Arc<CircuitBreaker>,
         clock: Clock,
         reading: Reading,
     ) -> Self {
         let reconciler = Self {
             store,
             athos,
-            gate,
+            breaker,
             clock,
             reading,
             turn: Mutex::new(()),
@@ -135,9 +135,9 @@ impl Reconciler {
             Some(window) => window,
             None => self.next_window().await?,
         };
-        if let Admission::Closed(until) = self.gate.admit(started_at) {
+        if let Err(hold) = self.breaker.permit_list(started_at) {
             self.count("held");
-            return Ok(Ended::Held(until));
+            return Ok(Ended::Held(hold.until));
         }
         let id = if asked.dry_run {
             None
@@ -150,7 +150,7 @@ impl Reconciler {
                 started_at,
             };
             let begun = self.store.begin_run(run).await;
-            Some(begun.inspect_err(|_| self.gate.not_asked(started_at))?)
+            Some(begun.inspect_err(|_| self.breaker.probe_unused())?)
         };
         let mut tally = Tally {
             window,
@@ -254,7 +254,7 @@ impl Reconciler {
             if tally.pages >= MOST_PAGES {
                 return failed(format!("Athos's list has no end after {MOST_PAGES} pages"));
             }
-            if let Some(hold) = self.gate.hold() {
+            if let Some(hold) = self.breaker.account_hold() {
                 return failed(format!("asking Athos is paused: {}", hold.reason));
             }
             cursor = Some(next);
@@ -281,10 +281,8 @@ impl Reconciler {
     ) -> Result<Page, athos::Error> {
         let page = self.athos.list_page(query, cursor).await;
         match &page {
-            Ok(_) => self.gate.succeeded(),
-            Err(error) => {
-                self.gate.failed(error, self.clock.now());
-            }
+            Ok(_) => self.breaker.list_succeeded(),
+            Err(error) => self.breaker.list_failed(error, self.clock.now()),
         }
         page
     }

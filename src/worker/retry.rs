@@ -33,14 +33,15 @@ pub enum Next {
 
 /// Decides after the failure of attempt number `attempt` (from 1). `jitter` is between 0 and 1.
 ///
-/// A fault of our key is not an event's failure and never comes here; see [`super::gate`].
+/// A fault of our key is not an event's failure and never comes here; see [`super::circuit_breaker`]. A refusal that looks
+/// like one while other calls are fetched is.
 #[must_use]
 pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -> Next {
     let (limit, asked) = match error.class() {
         Class::Permanent => return Next::Dead(format!("Trying again cannot help: {error}.")),
         Class::NotFound => (MAX_ATTEMPTS_NOT_FOUND, None),
         Class::Transient { after } => (MAX_ATTEMPTS, after),
-        Class::KeyFault => (u32::MAX, None),
+        Class::KeyFault => (MAX_ATTEMPTS, None),
     };
     if attempt >= limit {
         return Next::Dead(format!(
@@ -49,6 +50,13 @@ pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -
     }
     let wait = delay(attempt, jitter).max(asked.unwrap_or_default());
     Next::Retry(now.plus(wait))
+}
+
+/// When an event is due again that spent nothing on attempt number `attempt` (from 1), since Athos as a whole failed.
+#[must_use]
+pub fn after_outage(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -> Timestamp {
+    let asked = error.retry_after().unwrap_or_default();
+    now.plus(delay(attempt, jitter).max(asked))
 }
 
 /// The longest that the schedule makes an event wait that has spent none, one, two … attempts; the last is for any more.

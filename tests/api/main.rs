@@ -27,6 +27,7 @@ mod log;
 mod r#loop;
 mod matrix;
 mod operations;
+mod outages;
 mod panics;
 mod privacy;
 mod reads;

@@ -242,6 +242,47 @@ impl Insertion {
     }
 }
 
+const HAS_FAILED: &str =
+    "(attempts > 0 OR EXISTS (SELECT 1 FROM attempts WHERE event_id = events.id))";
+
+/// Selects the ids of events that are due at `?1`.
+fn due(which: Claimable, limit: &str) -> String {
+    let untried = format!("WHERE NOT {HAS_FAILED}");
+    let condition = match which {
+        Claimable::All => {
+            return format!(
+                "SELECT id FROM events WHERE next_attempt_at <= ?1 \
+                 ORDER BY next_attempt_at, id LIMIT {limit}"
+            );
+        }
+        Claimable::WithoutFetch => {
+            return format!(
+                "SELECT id FROM events WHERE next_attempt_at <= ?1 AND needs_fetch = 0 \
+                 ORDER BY next_attempt_at, id LIMIT {limit}"
+            );
+        }
+        Claimable::Probe => "",
+        Claimable::UntriedProbe => &*untried,
+    };
+    // Both ends of the queue are looked at, and not all of it: it can be long while Athos is down.
+    let end = |order| {
+        format!(
+            "SELECT * FROM (SELECT id, attempts, next_attempt_at FROM events \
+                            WHERE next_attempt_at <= ?1 AND needs_fetch = 1 \
+                            ORDER BY next_attempt_at {order}, id {order} LIMIT {PROBE_CANDIDATES})"
+        )
+    };
+    format!(
+        "SELECT id FROM ({} UNION {}) AS events {condition} \
+         ORDER BY {HAS_FAILED}, iif({HAS_FAILED}, next_attempt_at, -next_attempt_at), -id LIMIT {limit}",
+        end("ASC"),
+        end("DESC"),
+    )
+}
+
+/// How many events at each end of the queue a probe is chosen from.
+const PROBE_CANDIDATES: u32 = 64;
+
 /// Leases due events.
 pub(super) struct Claim {
     pub(super) which: Claimable,
@@ -255,23 +296,15 @@ impl Operation for Claim {
     type Output = Vec<ClaimedEvent>;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<ClaimedEvent>> {
-        let sql = match self.which {
-            Claimable::All => {
-                "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ? \
-                 WHERE id IN (SELECT id FROM events WHERE next_attempt_at <= ? \
-                              ORDER BY next_attempt_at, id LIMIT ?) \
-                 RETURNING id, body, lease, attempts"
-            }
-            Claimable::WithoutFetch => {
-                "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ? \
-                 WHERE id IN (SELECT id FROM events WHERE next_attempt_at <= ? AND needs_fetch = 0 \
-                              ORDER BY next_attempt_at, id LIMIT ?) \
-                 RETURNING id, body, lease, attempts"
-            }
-        };
-        let rows = sqlx::query(sql)
-            .bind(self.until.as_millis())
+        let sql = format!(
+            "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ?2 \
+             WHERE id IN ({}) \
+             RETURNING id, body, lease, attempts, {HAS_FAILED} AS has_failed",
+            due(self.which, "?3")
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(self.now.as_millis())
+            .bind(self.until.as_millis())
             .bind(self.limit)
             .fetch_all(tx)
             .await?;
@@ -283,6 +316,7 @@ impl Operation for Claim {
                     number: row.get("lease"),
                 },
                 attempts: row.get("attempts"),
+                has_failed: row.get("has_failed"),
                 body: row.get("body"),
             })
             .collect())
@@ -414,13 +448,8 @@ pub(super) async fn is_any_due(
     which: Claimable,
     now: Timestamp,
 ) -> StoreResult<bool> {
-    let sql = match which {
-        Claimable::All => "SELECT EXISTS (SELECT 1 FROM events WHERE next_attempt_at <= ?)",
-        Claimable::WithoutFetch => {
-            "SELECT EXISTS (SELECT 1 FROM events WHERE next_attempt_at <= ? AND needs_fetch = 0)"
-        }
-    };
-    let found = sqlx::query_scalar(sql)
+    let sql = format!("SELECT EXISTS ({})", due(which, "1"));
+    let found = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(now.as_millis())
         .fetch_one(readers)
         .await?;

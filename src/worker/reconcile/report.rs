@@ -32,7 +32,7 @@ pub enum Ended {
     Failed(Tally, String),
     /// Athos has no list of this source for us, in words; the next run asks again.
     Refused(String),
-    /// The gate is closed until this time; Athos was not asked.
+    /// Athos was not asked: our account is refused or throttled, and it is not asked before this time.
     Held(Timestamp),
 }
 

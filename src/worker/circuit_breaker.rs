@@ -1,0 +1,417 @@
+//! The circuit breaker between the worker and Athos: closed while fetching works, open while our key is refused or Athos
+//! fails whatever is asked, half-open while one request probes. It judges what each answer says about whom: a fault of one
+//! call opens nothing.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::athos::{ANSWER_DEADLINE, Blame, Class, Error};
+use crate::model::Timestamp;
+
+/// Distinct calls that must fail, with no success in between, before Athos counts as down.
+const TRIP_AFTER: usize = 5;
+const FIRST_HOLD: Duration = Duration::from_secs(1);
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+/// A refused key needs a person; asking more often helps nobody.
+const FIRST_KEY_HOLD: Duration = Duration::from_secs(5);
+const LONGEST_KEY_HOLD: Duration = Duration::from_secs(5 * 60);
+/// Longer than any delay of the retry schedule. While something succeeded this lately, a call that failed before and fails
+/// again says nothing about Athos.
+const LATELY: Duration = Duration::from_secs(90 * 60);
+/// Calls never tried before that may probe without a pause, one after the other, while it is in doubt whether Athos or the
+/// calls are at fault; after them, one per [`FIRST_HOLD`].
+const FREE_PROBES: u32 = 32;
+
+/// What may be requested now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// As many requests as there are slots.
+    All,
+    /// One, to see whether things are better.
+    Probe(Candidates),
+    /// None before this time, or before the probe in flight is back.
+    Wait(Timestamp),
+}
+
+/// Which events may probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Candidates {
+    /// Any that is due; one that never failed first.
+    Any,
+    /// Only one that was never tried before.
+    Untried,
+}
+
+/// Why the breaker is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldCause {
+    /// Our key, tenant or address is refused; an operator must act.
+    KeyRefused,
+    /// Athos fails, whatever is asked.
+    AthosDown,
+}
+
+/// An open breaker, for `/readyz` and the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Why it is open.
+    pub cause: HoldCause,
+    /// The last failure, in words.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the next request goes through.
+    pub until: Timestamp,
+}
+
+/// Which attempt a failure is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The call that was asked for.
+    pub call_id: &'a str,
+    /// Whether an attempt at this event failed before.
+    pub has_failed: bool,
+    /// Whether it was let through as a probe.
+    pub is_probe: bool,
+}
+
+/// What a failure means for the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It spends an attempt, and is tried again on schedule.
+    Spend,
+    /// It is tried again on schedule and spends nothing: Athos fails whatever is asked.
+    Spare,
+    /// It is due as soon as the breaker lets it through, and spends nothing: our account is refused.
+    Await,
+}
+
+/// The breaker between the worker and Athos.
+#[derive(Debug, Default)]
+pub struct CircuitBreaker(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: State,
+    /// Calls that failed since the last success, in a way that may be Athos's fault; at most [`TRIP_AFTER`] are told apart.
+    failing: Vec<String>,
+    /// Those of them that speak against Athos.
+    evidence: Vec<String>,
+    /// Connections refused since the last success; they are nobody's fault but Athos's.
+    unreachable: usize,
+    last_success: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    Open(Outage),
+    HalfOpen {
+        outage: Outage,
+        /// When the probe in flight counts as lost.
+        given_up_at: Timestamp,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Outage {
+    /// `until` is when any event may probe.
+    hold: Hold,
+    wait: Duration,
+    scope: Scope,
+    untried_probes: u32,
+    /// When an event never tried before may probe, if the scope is [`Scope::Doubtful`].
+    untried_from: Timestamp,
+}
+
+/// What an outage concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Fetching, unless it is the calls' own fault after all.
+    Doubtful,
+    /// Fetching.
+    Fetching,
+    /// Whatever is asked with our key.
+    Account,
+}
+
+impl CircuitBreaker {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What may be fetched now. A probe that is let through keeps others out until it is reported back or counts as lost.
+    pub fn permit(&self, now: Timestamp) -> Permit {
+        let state = &mut self.inner().state;
+        let (outage, candidates) = match state {
+            State::Closed => return Permit::All,
+            State::HalfOpen { given_up_at, .. } if is_ahead(*given_up_at, now) => {
+                return Permit::Wait(*given_up_at);
+            }
+            State::Open(outage) if is_ahead(outage.hold.until, now) => {
+                if outage.scope != Scope::Doubtful || is_ahead(outage.untried_from, now) {
+                    return Permit::Wait(outage.hold.until);
+                }
+                (outage, Candidates::Untried)
+            }
+            State::Open(outage) | State::HalfOpen { outage, .. } => (outage, Candidates::Any),
+        };
+        let outage = outage.clone();
+        let given_up_at = now.plus(outage.wait.max(ANSWER_DEADLINE));
+        *state = State::HalfOpen {
+            outage,
+            given_up_at,
+        };
+        Permit::Probe(candidates)
+    }
+
+    /// Whether lists may be read now; only trouble with the account keeps them back. While it lasts, reading one is a probe.
+    ///
+    /// # Errors
+    /// The hold that keeps them back.
+    pub fn permit_list(&self, now: Timestamp) -> Result<(), Hold> {
+        match self.account_hold() {
+            None => Ok(()),
+            Some(hold) => match self.permit(now) {
+                Permit::Wait(until) => Err(Hold { until, ..hold }),
+                Permit::All | Permit::Probe(_) => Ok(()),
+            },
+        }
+    }
+
+    /// Why lists may not be read on, if they may not.
+    pub fn account_hold(&self) -> Option<Hold> {
+        let inner = self.inner();
+        let outage = inner.state.outage()?;
+        (outage.scope == Scope::Account).then(|| outage.hold.clone())
+    }
+
+    /// The probe asked Athos for nothing; the next may go at once.
+    pub fn probe_unused(&self) {
+        let state = &mut self.inner().state;
+        if let State::HalfOpen { outage, .. } = state {
+            *state = State::Open(outage.clone());
+        }
+    }
+
+    /// Something has changed, a key perhaps: one request may go at once.
+    pub fn try_now(&self, now: Timestamp) {
+        let state = &mut self.inner().state;
+        if let State::Open(outage) | State::HalfOpen { outage, .. } = state {
+            outage.hold.until = now;
+            *state = State::Open(outage.clone());
+        }
+    }
+
+    /// A call was fetched, or refused for a reason of its own: the breaker closes.
+    pub fn succeeded(&self, now: Timestamp) {
+        let mut inner = self.inner();
+        inner.last_success = Some(now);
+        inner.close();
+    }
+
+    /// A list was read: the account is well. It says nothing of fetching.
+    pub fn list_succeeded(&self) {
+        let mut inner = self.inner();
+        if inner
+            .state
+            .outage()
+            .is_some_and(|outage| outage.scope == Scope::Account)
+        {
+            inner.close();
+        }
+    }
+
+    /// A list was not read. That concerns fetching only if it is about the account.
+    pub fn list_failed(&self, error: &Error, now: Timestamp) {
+        let mut inner = self.inner();
+        if error.blame() == Blame::Account {
+            let is_probe = matches!(inner.state, State::HalfOpen { .. });
+            inner.open(Scope::Account, error, is_probe, now);
+        } else if let State::HalfOpen { outage, .. } = &inner.state
+            && outage.scope == Scope::Account
+        {
+            inner.state = State::Open(outage.clone());
+        }
+    }
+
+    /// A call was not fetched.
+    pub fn failed(&self, attempt: Attempt<'_>, error: &Error, now: Timestamp) -> Verdict {
+        let blame = error.blame();
+        if blame == Blame::Call {
+            self.succeeded(now);
+            return Verdict::Spend;
+        }
+        let mut inner = self.inner();
+        let is_odd_one_out = attempt.has_failed && inner.has_succeeded_lately(now);
+        inner.note_failing(attempt.call_id);
+        if blame == Blame::Account
+            && !(error.may_concern_one_call() && inner.has_succeeded_lately(now))
+        {
+            inner.open(Scope::Account, error, attempt.is_probe, now);
+            return match error.class() {
+                Class::KeyFault => Verdict::Await,
+                _ => inner.verdict(attempt),
+            };
+        }
+        let scope = match (error, blame) {
+            (Error::Unreachable(_), _) => Scope::Fetching,
+            // While others are fetched, a call that fails again is most likely itself the reason.
+            _ if is_odd_one_out => Scope::Doubtful,
+            (_, Blame::Account) => Scope::Account,
+            (_, Blame::Athos) => Scope::Fetching,
+            _ => Scope::Doubtful,
+        };
+        if matches!(error, Error::Unreachable(_)) {
+            inner.unreachable += 1;
+        } else if !is_odd_one_out {
+            note(&mut inner.evidence, attempt.call_id);
+        }
+        let asks_to_wait = scope == Scope::Fetching && error.retry_after().is_some();
+        let is_proven = inner.evidence.len() + inner.unreachable >= TRIP_AFTER;
+        let is_failed_probe = attempt.is_probe && matches!(inner.state, State::HalfOpen { .. });
+        if is_failed_probe || asks_to_wait || is_proven {
+            inner.open(scope, error, attempt.is_probe, now);
+        }
+        inner.verdict(attempt)
+    }
+
+    /// When something may be let through, if that is not now.
+    pub fn next_permit(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.inner().state {
+            State::Closed => None,
+            State::HalfOpen { given_up_at, .. } => Some(*given_up_at),
+            State::Open(outage) if outage.scope == Scope::Doubtful && outage.untried_from > now => {
+                Some(outage.hold.until.min(outage.untried_from))
+            }
+            State::Open(outage) => Some(outage.hold.until),
+        }
+    }
+
+    /// Why it is open, if it is.
+    pub fn hold(&self) -> Option<Hold> {
+        match &self.inner().state {
+            State::Closed => None,
+            State::Open(outage) => Some(outage.hold.clone()),
+            State::HalfOpen {
+                outage,
+                given_up_at,
+            } => Some(Hold {
+                until: outage.hold.until.max(*given_up_at),
+                ..outage.hold.clone()
+            }),
+        }
+    }
+}
+
+impl Inner {
+    fn has_succeeded_lately(&self, now: Timestamp) -> bool {
+        self.last_success.is_some_and(|at| now.since(at) < LATELY)
+    }
+
+    fn note_failing(&mut self, call_id: &str) {
+        note(&mut self.failing, call_id);
+    }
+
+    /// A failed probe is spared when other calls fail as well; of one alone, nothing tells its own fault from Athos's.
+    fn verdict(&self, attempt: Attempt<'_>) -> Verdict {
+        let others_fail = self.failing.iter().any(|id| id != attempt.call_id);
+        match attempt.is_probe && others_fail && !matches!(self.state, State::Closed) {
+            true => Verdict::Spare,
+            false => Verdict::Spend,
+        }
+    }
+
+    fn close(&mut self) {
+        self.failing.clear();
+        self.evidence.clear();
+        self.unreachable = 0;
+        if let Some(outage) = std::mem::take(&mut self.state).outage() {
+            tracing::info!(cause = ?outage.hold.cause, "the circuit breaker closes: fetching from Athos goes on");
+        }
+    }
+
+    /// Opens, or stays open for longer when it was a probe that failed.
+    fn open(&mut self, scope: Scope, error: &Error, is_probe: bool, now: Timestamp) {
+        let (cause, first, longest) = match (scope, error.class()) {
+            (Scope::Account, Class::KeyFault) => {
+                (HoldCause::KeyRefused, FIRST_KEY_HOLD, LONGEST_KEY_HOLD)
+            }
+            _ => (HoldCause::AthosDown, FIRST_HOLD, LONGEST_HOLD),
+        };
+        let before = self.state.outage().filter(|it| it.hold.cause == cause);
+        let is_new = before.is_none();
+        let widens = |before: &Outage| scope == Scope::Account && before.scope != Scope::Account;
+        let mut outage = match before {
+            // It was in flight when the breaker opened, and says nothing new.
+            Some(before) if !is_probe && !widens(before) => return,
+            Some(before) => Outage {
+                scope,
+                ..before.clone()
+            },
+            None => {
+                tracing::error!(?cause, %error, "the circuit breaker opens: fetching from Athos pauses; events wait");
+                Outage {
+                    hold: Hold {
+                        cause,
+                        reason: String::new(),
+                        since: now,
+                        until: now,
+                    },
+                    wait: Duration::ZERO,
+                    scope,
+                    untried_probes: 0,
+                    untried_from: now,
+                }
+            }
+        };
+        // A probe of an untried call, let through before its time, makes the others wait no longer.
+        let is_early = is_ahead(outage.hold.until, now);
+        if scope != Scope::Doubtful || !(is_new || is_early) {
+            outage.wait = (outage.wait * 2).clamp(first, longest);
+            // Whatever one answer asks for, the others go on without a probe for minutes, not for a day.
+            let asked = error.retry_after().unwrap_or_default();
+            let wait = outage.wait.max(asked.min(LONGEST_KEY_HOLD));
+            outage.hold.until = now.plus(wait);
+        }
+        outage.hold.reason = error.to_string();
+        if is_probe {
+            outage.untried_probes += 1;
+        }
+        outage.untried_from = match outage.untried_probes {
+            0..FREE_PROBES => now,
+            _ => now.plus(FIRST_HOLD),
+        };
+        self.state = State::Open(outage);
+    }
+}
+
+impl State {
+    fn outage(&self) -> Option<&Outage> {
+        match self {
+            Self::Closed => None,
+            Self::Open(outage) | Self::HalfOpen { outage, .. } => Some(outage),
+        }
+    }
+}
+
+/// Remembers a call among the first few that differ.
+fn note(calls: &mut Vec<String>, call_id: &str) {
+    if calls.len() < TRIP_AFTER && calls.iter().all(|known| known != call_id) {
+        calls.push(call_id.to_owned());
+    }
+}
+
+/// Whether a time has not come. One further ahead than any that is made here is of a clock that was set back since.
+fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    now < time && time.since(now) <= LONGEST_KEY_HOLD
+}
+
+#[cfg(test)]
+mod tests;
