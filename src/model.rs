@@ -6,6 +6,7 @@ mod credential;
 mod drift;
 mod id;
 mod number;
+mod outside;
 mod source;
 mod time;
 
@@ -25,6 +26,7 @@ pub use id::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, Identity, MAX_ID_CHARS, PlatformId, RepId,
 };
 pub(crate) use number::plain;
+pub use outside::{MAX_OUTSIDE_CHARS, outside_text};
 pub use source::Source;
 pub use time::{NotATime, Timestamp};
 

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER,
+};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
@@ -13,14 +16,16 @@ use url::Url;
 use super::drift::DriftWatch;
 use super::error::{Error, Refusal};
 use super::keys::{ApiKey, KeyRing};
-use super::types::{self, MintBody, SessionToken};
+use super::types::{self, MintBody, NextCursor, SessionToken};
 use crate::clock::Clock;
-use crate::model::{CallDetail, CallHeader, Credential, KeyState, Source, Timestamp};
+use crate::model::{CallDetail, CallHeader, Credential, KeyState, Source, Timestamp, outside_text};
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Largest body read from Athos, in bytes: a two-hour transcript with room to spare.
 pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes that are read of a refusal: Athos's envelope, with room to spare.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 /// Longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most rows Athos gives in one page.
@@ -39,6 +44,10 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client, reqwest::Error> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("athos-backend/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(
+            ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        )]))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_DEADLINE.min(deadline))
         .timeout(deadline)
@@ -57,6 +66,7 @@ pub struct Client {
     base: Url,
     keys: KeyRing,
     drift: DriftWatch,
+    clock: Clock,
 }
 
 /// Which calls to list.
@@ -81,8 +91,10 @@ fn as_word<S: Serializer>(source: &Source, serializer: S) -> Result<S::Ok, S::Er
 pub struct Page {
     /// The calls on it.
     pub calls: Vec<CallHeader>,
+    /// Rows that name no call; they are left out.
+    pub unreadable: usize,
     /// Where the next page starts; `None` on the last.
-    pub next_cursor: Option<String>,
+    pub next_cursor: NextCursor,
 }
 
 impl Client {
@@ -92,7 +104,8 @@ impl Client {
     /// When no HTTP client can be made (no certificate authorities), or a key has bytes no header can carry.
     pub fn new(base: &Url, keys: &[SecretString], clock: Clock) -> anyhow::Result<Self> {
         Ok(Self {
-            keys: KeyRing::new(keys, clock)?,
+            keys: KeyRing::new(keys, clock.clone())?,
+            clock,
             http: http_client(base, ANSWER_DEADLINE)?,
             base: base.clone(),
             drift: DriftWatch::default(),
@@ -201,7 +214,11 @@ impl Client {
                 "Athos lists calls without a usable id; they are left out"
             );
         }
-        Ok(Page { calls, next_cursor })
+        Ok(Page {
+            calls,
+            unreadable,
+            next_cursor,
+        })
     }
 
     pub(super) fn request(&self, method: Method, path: &[&str]) -> reqwest::RequestBuilder {
@@ -223,7 +240,7 @@ impl Client {
                 .ok_or_else(|| Error::Unreachable("the request cannot be repeated".to_owned()))?
                 .header(AUTHORIZATION, key.authorization());
             let response = attempt.send().await.map_err(transport)?;
-            let answer = Answer::read(response).await?;
+            let answer = Answer::read(response, self.clock.now()).await?;
             if answer.status.is_success() {
                 self.keys.accepted(key);
                 return Ok(answer);
@@ -252,9 +269,28 @@ fn transport(error: reqwest::Error) -> Error {
         why = format!("{why}: {cause}");
         source = cause.source();
     }
+    let why = outside_text(&why);
     match is_connected {
         true => Error::Interrupted(why),
         false => Error::Unreachable(why),
+    }
+}
+
+/// How long an answer asks to wait: in seconds, with or without a fraction, or until a date, by the clock that wrote it.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |text: &str| {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Timestamp::from_millis(date.timestamp().as_millisecond()))
+    };
+    let asked = text(RETRY_AFTER)?;
+    match asked.parse::<f64>() {
+        Ok(seconds) if !seconds.is_finite() => None,
+        Ok(seconds) => Duration::try_from_secs_f64(seconds.min(MAX_RETRY_AFTER.as_secs_f64())).ok(),
+        Err(_) => {
+            let written_at = text(DATE).and_then(date).unwrap_or(now);
+            Some(date(asked)?.since(written_at))
+        }
     }
 }
 
@@ -267,36 +303,56 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    async fn read(mut response: reqwest::Response) -> Result<Self, Error> {
-        let text = |name: &str| {
-            response
-                .headers()
-                .get(name)?
-                .to_str()
-                .ok()
-                .map(str::to_owned)
-        };
+    async fn read(mut response: reqwest::Response, now: Timestamp) -> Result<Self, Error> {
         let status = response.status();
-        let request_id = text("x-athos-request-id");
-        let retry_after = text(RETRY_AFTER.as_str())
-            .and_then(|seconds| seconds.trim().parse().ok())
-            .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(transport)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Error::TooLarge {
-                    limit: MAX_ANSWER_BYTES,
-                    request_id,
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Self {
+        let headers = response.headers();
+        let request_id = types::header_word(headers, "x-athos-request-id");
+        let retry_after = retry_after(headers, now).map(|wait| wait.min(MAX_RETRY_AFTER));
+        let encoding = headers
+            .get(CONTENT_ENCODING)
+            .filter(|encoding| *encoding != "identity")
+            .map(|encoding| outside_text(&String::from_utf8_lossy(encoding.as_bytes())));
+        let mut answer = Self {
             status,
             request_id,
             retry_after,
-            body,
-        })
+            body: Vec::new(),
+        };
+        if !status.is_success() {
+            // What it refuses is told by its status; a body that is cut, broken or too long costs only its words.
+            while let Ok(Some(chunk)) = response.chunk().await {
+                let room = MAX_REFUSAL_BYTES - answer.body.len();
+                answer
+                    .body
+                    .extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() >= room {
+                    break;
+                }
+            }
+            return Ok(answer);
+        }
+        if let Some(encoding) = encoding {
+            let why = format!("it is encoded as {encoding}, which was not asked for");
+            return Err(answer.unreadable(&why));
+        }
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            if answer.body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(answer.too_large(MAX_ANSWER_BYTES, "bytes"));
+            }
+            answer.body.extend_from_slice(&chunk);
+        }
+        if types::has_too_many_values(&answer.body) {
+            return Err(answer.too_large(types::MAX_VALUES, "values"));
+        }
+        Ok(answer)
+    }
+
+    fn too_large(&self, limit: usize, of: &'static str) -> Error {
+        Error::TooLarge {
+            limit,
+            of,
+            request_id: self.request_id.clone(),
+        }
     }
 
     pub(super) fn unreadable(&self, why: &str) -> Error {
@@ -315,17 +371,23 @@ impl Answer {
                 .unwrap_or("no reason given")
                 .to_owned()
         });
-        // Whatever a vendor or a proxy on the way may echo, a key of ours goes no further.
+        // Whatever a vendor or a proxy on the way may echo, a key of ours goes no further; not a part of one either, so it is
+        // cut out before the text is cut.
         for key in keys {
             message = key.redact(&message);
         }
+        let is_clean = |word: &String| keys.iter().all(|key| key.redact(word) == *word);
         Refusal {
             status: status.as_u16(),
             code: said
                 .code
+                .filter(is_clean)
                 .unwrap_or_else(|| format!("HTTP_{}", status.as_u16())),
-            message,
-            request_id: said.request_id.or_else(|| self.request_id.clone()),
+            message: outside_text(&message),
+            request_id: said
+                .request_id
+                .or_else(|| self.request_id.clone())
+                .filter(is_clean),
             retry_after: self.retry_after,
             existing_agent: said.existing_agent.map(Box::new),
         }

@@ -31,10 +31,12 @@ pub enum Error {
         request_id: Option<String>,
     },
     /// The body is larger than anything the contract describes.
-    #[error("Athos answered more than {limit} bytes{}", quoted(.request_id.as_deref()))]
+    #[error("Athos answered more than {limit} {of}{}", quoted(.request_id.as_deref()))]
     TooLarge {
-        /// The limit that was passed, in bytes.
+        /// The limit that was passed.
         limit: usize,
+        /// What it limits: bytes, or values.
+        of: &'static str,
         /// Athos's request id, to quote.
         request_id: Option<String>,
     },

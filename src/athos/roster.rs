@@ -141,7 +141,7 @@ impl Client {
             .map_err(|why| answer.unreadable(&why))?;
         Ok(AgentPage {
             agents,
-            next_cursor,
+            next_cursor: next_cursor.map_err(|why| answer.unreadable(why))?,
         })
     }
 }

@@ -190,7 +190,7 @@ async fn show_health() -> impl IntoResponse {
 /// Can the service do its work
 ///
 /// 503 when webhooks cannot be kept; 200 with `degraded` when only Athos is the trouble. Needs no credentials; with those
-/// of an admin or another backend it also tells how each secret and key fares.
+/// of an admin or another backend it also tells how each secret and key fares, and why fetching is paused in words.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
@@ -206,7 +206,13 @@ async fn show_readiness(
     }
     let store_ok = store.is_ok();
     let worker_ok = state.worker.is_alive();
-    let paused = state.worker.circuit_breaker().hold();
+    let mut paused = state.worker.circuit_breaker().hold();
+    if let Some(hold) = &mut paused
+        && !is_operator
+    {
+        // It has words of Athos's, and perhaps ids; whoever asks is told the state.
+        hold.reason = None;
+    }
     let status = match (store_ok && worker_ok, &paused) {
         (false, _) => ReadinessStatus::Unready,
         (true, Some(_)) => ReadinessStatus::Degraded,

@@ -61,8 +61,9 @@ pub enum HoldCause {
 pub struct Hold {
     /// Why it is open.
     pub cause: HoldCause,
-    /// The last failure, in words.
-    pub reason: String,
+    /// The last failure, in words. Only for admins and other backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
     /// When the next request goes through.
@@ -360,7 +361,7 @@ impl Inner {
                 Outage {
                     hold: Hold {
                         cause,
-                        reason: String::new(),
+                        reason: None,
                         since: now,
                         until: now,
                     },
@@ -380,7 +381,7 @@ impl Inner {
             let wait = outage.wait.max(asked.min(LONGEST_KEY_HOLD));
             outage.hold.until = now.plus(wait);
         }
-        outage.hold.reason = error.to_string();
+        outage.hold.reason = Some(error.to_string());
         if is_probe {
             outage.untried_probes += 1;
         }

@@ -4,6 +4,7 @@
 mod report;
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -157,6 +158,7 @@ impl Reconciler {
             pages: 0,
             seen: 0,
             repaired: 0,
+            unreadable: 0,
             until: window.from.plus(self.reading.overlap),
         };
         let read = self.read_pages(&mut tally, asked, leave_out, watch).await?;
@@ -218,7 +220,10 @@ impl Reconciler {
             to: asked.window.map(|window| window.to),
         };
         let mut cursor: Option<String> = None;
-        let mut cursors = HashSet::new();
+        // Only to notice a circle: a cursor can be long, and a list too.
+        let hasher = RandomState::new();
+        let mut cursors: HashSet<u64> = HashSet::new();
+        let mut foreign_page = None;
         loop {
             let page = match self.list_page(&query, cursor.as_deref()).await {
                 Ok(page) => page,
@@ -237,6 +242,10 @@ impl Reconciler {
                 tally.until = latest.min(tally.window.to);
             }
             tally.seen += u32::try_from(page.calls.len()).unwrap_or(u32::MAX);
+            tally.unreadable += u32::try_from(page.unreadable).unwrap_or(u32::MAX);
+            if page.calls.is_empty() && page.unreadable > 0 {
+                foreign_page = foreign_page.or(Some(tally.pages));
+            }
             let calls = page.calls.len();
             let repairs = self.repair(page.calls, asked.dry_run, &leave_out).await?;
             tally.repaired += u32::try_from(repairs.len()).unwrap_or(u32::MAX);
@@ -245,17 +254,28 @@ impl Reconciler {
                 calls,
                 repairs: &repairs,
             });
-            let Some(next) = page.next_cursor else {
-                return Ok(Ok(()));
+            let next = match page.next_cursor {
+                Ok(next) => next,
+                Err(why) => return failed(format!("Athos's list breaks off: {why}")),
             };
-            if !cursors.insert(next.clone()) {
+            let Some(next) = next else {
+                // The others were read all the same.
+                return match foreign_page {
+                    None => Ok(Ok(())),
+                    Some(page) => failed(format!("none of its rows on page {page} names a call")),
+                };
+            };
+            if !cursors.insert(hasher.hash_one(&next)) {
                 return failed("Athos's list led back to a page it gave before".to_owned());
             }
             if tally.pages >= MOST_PAGES {
                 return failed(format!("Athos's list has no end after {MOST_PAGES} pages"));
             }
             if let Some(hold) = self.breaker.account_hold() {
-                return failed(format!("asking Athos is paused: {}", hold.reason));
+                return failed(format!(
+                    "asking Athos is paused: {}",
+                    hold.reason.unwrap_or_default()
+                ));
             }
             cursor = Some(next);
         }

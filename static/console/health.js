@@ -6,7 +6,9 @@ import { PAUSES } from "./advice.js";
 
 /** What `/readyz` says; it answers 503 with the same body when the service is not ready. */
 export async function readiness(api, signal) {
-  const answer = await fetch(api.url("readyz"), { signal });
+  // With the operator's credentials it says why fetching is paused.
+  const headers = { ...(await api.headers?.()) };
+  const answer = await fetch(api.url("readyz"), { signal, credentials: "include", headers });
   return answer.json();
 }
 

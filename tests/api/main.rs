@@ -26,6 +26,7 @@ mod live;
 mod log;
 mod r#loop;
 mod matrix;
+mod odd_answers;
 mod operations;
 mod outages;
 mod panics;

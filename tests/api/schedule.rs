@@ -10,7 +10,7 @@ use crate::harness::{Event, Left, Setup, TestApp};
 use crate::worker::{detail_of, standing};
 
 async fn readiness(app: &TestApp) -> Value {
-    app.send(app.request(Method::GET, "/readyz")).await.json()
+    app.get("/readyz", &app.secrets.service).await.json()
 }
 
 #[tokio::test]

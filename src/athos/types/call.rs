@@ -3,22 +3,26 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{Fields, known};
+use super::{Fields, NextCursor, known};
 use crate::athos::drift::DriftWatch;
 use crate::model::{CallContent, CallDetail, CallHeader, Source, Speaker, Turn};
+
+/// A call that says to be longer does not say how long it is: a year.
+const LONGEST_CALL_SEC: f64 = 365.0 * 24.0 * 3600.0;
 
 impl Fields {
     fn call_header(&self) -> Result<CallHeader, String> {
         Ok(CallHeader {
-            id: self.text("id").ok_or("it has no id")?,
+            id: self.call_id("id").ok_or("it has no usable id")?,
             source: self.source(),
             identity: self.identity(),
-            drill_key: self.text("drillKey"),
+            drill_key: self.label("drillKey"),
             started_at: self.time("startedAt"),
             ended_at: self.time("endedAt"),
             #[expect(clippy::cast_possible_truncation, reason = "rounded; a cast saturates")]
             duration_sec: self
                 .number("durationSec")
+                .filter(|seconds| (0.0..=LONGEST_CALL_SEC).contains(seconds))
                 .map(|seconds| seconds.round() as i64),
             scored_at: self.time("scoredAt"),
         })
@@ -38,7 +42,10 @@ pub(in crate::athos) fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<C
     };
     let fields = Fields(fields);
     let header = fields.call_header()?;
-    let score = |name: &str| fields.0.get("score")?.get(name)?.as_f64();
+    let score = |name: &str| {
+        let percent = fields.0.get("score")?.get(name)?.as_f64()?;
+        (0.0..=100.0).contains(&percent).then_some(percent)
+    };
     // 0 says that there is no headline score. Only a practice call's is passed on as Athos gives it.
     let is_headline = |score: &f64| *score > 0.0 || !Source::RealCall.is(&header.source);
     Ok(CallDetail {
@@ -103,19 +110,15 @@ fn read_turn(turn: Value) -> Option<Turn> {
     })
 }
 
-/// Reads a page of calls, and counts its rows that name none: one of them must not keep the others away. When none of
-/// them does, it is not a list that we know.
+/// Reads a page of calls, and counts its rows that name none: one of them must not keep the others away.
 pub(in crate::athos) fn read_list(
     body: &[u8],
     drift: &DriftWatch,
-) -> Result<(Vec<CallHeader>, usize, Option<String>), String> {
+) -> Result<(Vec<CallHeader>, usize, NextCursor), String> {
     let fields = Fields::read(body)?.watched(&known::CALLS, drift);
     let (rows, next_cursor) = fields.into_page(|row| row.call_header())?;
     let (calls, unreadable): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
     let unreadable = unreadable.len();
-    if calls.is_empty() && unreadable > 0 {
-        return Err("none of its rows has an id".to_owned());
-    }
     Ok((
         calls.into_iter().flatten().collect(),
         unreadable,

@@ -2,7 +2,7 @@
 
 use super::{Fields, known};
 use crate::athos::drift::DriftWatch;
-use crate::model::{CallEvent, CallHeader, EventOutcome, PlatformId};
+use crate::model::{CallEvent, CallHeader, EventOutcome};
 
 /// Why a signed body is not an event we know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,8 +54,7 @@ fn as_event(fields: &Fields) -> Result<CallEvent, NotUnderstood> {
         other => return Err(NotUnderstood::UnknownEvent(event_name(&other))),
     }
     let call_id = fields
-        .text("callId")
-        .filter(|id| PlatformId::new(id).is_ok())
+        .call_id("callId")
         .ok_or(NotUnderstood::Missing("callId"))?;
     let success = fields
         .flag("success")
@@ -64,7 +63,7 @@ fn as_event(fields: &Fields) -> Result<CallEvent, NotUnderstood> {
         EventOutcome::Scored
     } else {
         EventOutcome::Unscored {
-            reason: fields.text("reason"),
+            reason: fields.label("reason"),
             message: fields.text("reasonMessage"),
         }
     };
@@ -74,7 +73,7 @@ fn as_event(fields: &Fields) -> Result<CallEvent, NotUnderstood> {
         identity: fields.identity(),
         occurred_at: fields.time("occurredAt"),
         outcome,
-        athos_request_id: fields.text("requestId"),
+        athos_request_id: fields.label("requestId"),
     })
 }
 

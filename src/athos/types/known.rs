@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::Fields;
+use super::{DAMAGED, Fields};
 use crate::athos::drift::{DriftWatch, MOST_OF_ONE_BODY};
-use crate::model::{Drift, DriftKind};
+use crate::model::{Drift, DriftKind, Timestamp};
 
 /// A kind of object, and what is known to be in it.
 pub(super) struct Place {
@@ -203,6 +203,35 @@ impl Fields {
     }
 }
 
+/// Fields that hold a number, a flag, or anything; all others hold text.
+const NUMBERS: &[&str] = &[
+    "durationSec",
+    "overallScore",
+    "compliancePercent",
+    "startTime",
+    "endTime",
+];
+const FLAGS: &[&str] = &["success"];
+const ANYTHING: &[&str] = &["waveform", "complianceScorecard", "details"];
+
+/// In what way the value of a known field is not of the kind that it should be; such a value reads as absent.
+fn oddity(field: &str, value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Null => None,
+        _ if ANYTHING.contains(&field) => None,
+        Value::Bool(_) => (!FLAGS.contains(&field)).then_some("flag"),
+        Value::Number(_) => (!NUMBERS.contains(&field)).then_some("number"),
+        Value::Array(_) => Some("list"),
+        Value::Object(_) => Some("object"),
+        Value::String(_) if NUMBERS.contains(&field) || FLAGS.contains(&field) => Some("text"),
+        Value::String(text) if text.contains(DAMAGED) => Some("damaged"),
+        Value::String(text) => {
+            let is_time = field.ends_with("At");
+            (is_time && text.parse::<Timestamp>().is_err()).then_some("no_time")
+        }
+    }
+}
+
 impl Place {
     fn compare(&self, object: &Map<String, Value>, found: &mut BTreeSet<Drift>) {
         for (field, value) in object {
@@ -210,17 +239,32 @@ impl Place {
             if let Some((_, kind, words)) = self.words.iter().find(|word| is_named(word)) {
                 let word = value.as_str().filter(|word| !words.contains(word));
                 self.add(*kind, word, found);
+                self.add_odd(field, oddity(field, value), found);
             } else if let Some((_, part)) = self.parts.iter().find(|(name, _)| name == field) {
                 let objects = value
                     .as_array()
                     .map_or(std::slice::from_ref(value), Vec::as_slice);
-                for object in objects.iter().filter_map(Value::as_object) {
-                    part.compare(object, found);
+                for part_value in objects {
+                    match part_value {
+                        Value::Object(object) => part.compare(object, found),
+                        Value::Null => {}
+                        other => {
+                            self.add_odd(field, oddity(field, other).or(Some("text")), found);
+                        }
+                    }
                 }
             } else if !self.fields.iter().any(|some| some.contains(&&**field)) {
                 self.add(DriftKind::Field, Some(field), found);
+            } else {
+                self.add_odd(field, oddity(field, value), found);
             }
         }
+    }
+
+    /// Notes a known field whose value cannot be used.
+    fn add_odd(&self, field: &str, oddity: Option<&str>, found: &mut BTreeSet<Drift>) {
+        let name = oddity.map(|oddity| format!("{field}.{oddity}"));
+        self.add(DriftKind::Field, name.as_deref(), found);
     }
 
     fn add(&self, kind: DriftKind, name: Option<&str>, found: &mut BTreeSet<Drift>) {
@@ -299,6 +343,7 @@ mod tests {
             new_names(&CALL, call),
             [
                 "the field mood (call) x1",
+                "the field transcript.number (call) x1",
                 "the field empathy (score) x1",
                 "the field tone (transcript) x1",
                 "the source video_call (call) x1",
@@ -323,7 +368,22 @@ mod tests {
             ]
         );
         // A word that is no text is an odd value, not a new name.
-        assert_eq!(new_names(&WEBHOOK, r#"{"event":7,"reason":null}"#), [""; 0]);
+        assert_eq!(
+            new_names(&WEBHOOK, r#"{"event":7,"reason":null}"#),
+            ["the field event.number (webhook) x1"]
+        );
+        let odd = r#"{"id":7,"drillKey":{},"startedAt":"soon","durationSec":"5","score":[1],"externalUserId":"\ud83d"}"#;
+        assert_eq!(
+            new_names(&CALL, odd),
+            [
+                "the field drillKey.object (call) x1",
+                "the field durationSec.text (call) x1",
+                "the field externalUserId.damaged (call) x1",
+                "the field id.number (call) x1",
+                "the field score.number (call) x1",
+                "the field startedAt.no_time (call) x1",
+            ]
+        );
     }
 
     #[test]

@@ -5,8 +5,11 @@ mod call;
 mod event;
 #[cfg(test)]
 mod fuzz;
+mod json;
 mod known;
 mod mint;
+#[cfg(test)]
+mod odd;
 mod refusal;
 mod roster;
 mod words;
@@ -14,30 +17,45 @@ mod words;
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use crate::model::{Identity, Timestamp};
+use crate::model::{Identity, PlatformId, Timestamp};
 
 pub use call::read_content;
 pub(super) use call::{read_detail, read_list, read_recording};
 pub use event::{NotUnderstood, read_delivery, read_event, write_event};
+pub(super) use json::{MAX_VALUES, has_too_many_values};
 pub(super) use mint::read_session;
 pub use mint::{MintBody, SessionToken};
-pub(super) use refusal::read_refusal;
+pub(super) use refusal::{header_word, read_refusal};
 pub use roster::{
     Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, NewAgent, Registration,
 };
 pub(super) use roster::{AgencyBody, read_agency, read_agents, read_registration};
 pub use words::without_words;
 
+/// Longest label that is believed to be one, in bytes: our ids are at most 200 characters.
+const MAX_LABEL_BYTES: usize = 1024;
+
+/// Longest cursor that is sent back, in bytes: it travels in an address.
+const MAX_CURSOR_BYTES: usize = 4096;
+
+/// What stands in a text for what could not be read.
+const DAMAGED: char = char::REPLACEMENT_CHARACTER;
+
 /// A JSON object of Athos's. A field that is not of the type we expect reads as absent: the contract may change, and
 /// one odd field must not cost us the rest.
 struct Fields(Map<String, Value>);
+
+/// Where a list's next page starts, if there is one; or why nobody can tell.
+pub type NextCursor = Result<Option<String>, &'static str>;
 
 /// A list's rows, or what is wrong with them.
 type Rows<T> = Vec<Result<T, String>>;
 
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, String> {
-        match serde_json::from_slice(body) {
+        let body = json::repair(body)
+            .map_err(|_| format!("it has more than {} values", json::MAX_VALUES))?;
+        match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err("it is not a JSON object".to_owned()),
             Err(error) => Err(told(&error)),
@@ -46,6 +64,18 @@ impl Fields {
 
     fn text(&self, name: &str) -> Option<String> {
         self.0.get(name)?.as_str().map(str::to_owned)
+    }
+
+    /// A text that is short, as ids and other labels are.
+    fn label(&self, name: &str) -> Option<String> {
+        self.text(name).filter(|text| text.len() <= MAX_LABEL_BYTES)
+    }
+
+    /// Athos's id of a call, that can be asked for and kept. A path of `.` or `..` would ask for something else.
+    fn call_id(&self, name: &str) -> Option<String> {
+        self.text(name)
+            .filter(|id| PlatformId::new(id).is_ok() && !id.contains(DAMAGED))
+            .filter(|id| !matches!(id.trim(), "." | ".."))
     }
 
     fn flag(&self, name: &str) -> Option<bool> {
@@ -67,13 +97,20 @@ impl Fields {
         }
     }
 
-    /// The rows of a list, and where its next page starts.
     /// The rows of a list, each for itself, and where the next page starts.
     fn into_page<T>(
         mut self,
         read: impl Fn(Self) -> Result<T, String>,
-    ) -> Result<(Rows<T>, Option<String>), String> {
-        let next_cursor = self.text("nextCursor");
+    ) -> Result<(Rows<T>, NextCursor), String> {
+        let next_cursor = match self.0.remove("nextCursor") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(cursor))
+                if (1..=MAX_CURSOR_BYTES).contains(&cursor.len()) && !cursor.contains(DAMAGED) =>
+            {
+                Ok(Some(cursor))
+            }
+            Some(_) => Err("its cursor cannot be used"),
+        };
         let Some(Value::Array(rows)) = self.0.remove("data") else {
             return Err("it has no list of data".to_owned());
         };
@@ -86,17 +123,20 @@ impl Fields {
 
     /// Both families of ids, whichever generation wrote them.
     fn identity(&self) -> Identity {
-        let either = |roster, external| self.text(roster).or_else(|| self.text(external));
+        // Of two ids that are both damaged nobody could tell whether they are one.
+        let id = |name| self.label(name).filter(|id| !id.contains(DAMAGED));
+        let either = |roster, external| id(roster).or_else(|| id(external));
         Identity {
             rep: either("platformAgentId", "externalUserId"),
             agency: either("platformAgencyId", "externalAgencyId"),
-            athos_rep: self.text("agentId"),
-            athos_agency: self.text("agencyId"),
+            athos_rep: id("agentId"),
+            athos_agency: id("agencyId"),
         }
     }
 
     fn source(&self) -> String {
-        self.text("source").unwrap_or_else(|| "roleplay".to_owned())
+        self.label("source")
+            .unwrap_or_else(|| "roleplay".to_owned())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The envelope that Athos's errors come in.
 
+use reqwest::header::HeaderMap;
+
 use super::roster::ExistingAgent;
 use super::{Fields, known};
 use crate::athos::drift::DriftWatch;
@@ -17,12 +19,20 @@ pub(in crate::athos) struct RefusalBody {
 /// Longest code or request id that is believed to be one: they are passed on to callers, kept with attempts, and logged.
 const LONGEST_WORD: usize = 128;
 
-/// A word of Athos's, as codes and request ids are.
-fn word(error: &Fields, name: &str) -> Option<String> {
+/// Whether a text is a word of Athos's, as codes and request ids are.
+fn is_word(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
-    let fits =
-        |text: &String| (1..=LONGEST_WORD).contains(&text.len()) && text.chars().all(is_plain);
-    error.text(name).filter(fits)
+    (1..=LONGEST_WORD).contains(&text.len()) && text.chars().all(is_plain)
+}
+
+fn word(error: &Fields, name: &str) -> Option<String> {
+    error.text(name).filter(|text| is_word(text))
+}
+
+/// A header that holds such a word.
+pub(in crate::athos) fn header_word(headers: &HeaderMap, name: &str) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    is_word(text).then(|| text.to_owned())
 }
 
 /// Never fails: an answer that is not Athos's envelope (a proxy's page, say) reads as nothing said.

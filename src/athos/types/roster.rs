@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{Fields, known};
+use super::{Fields, NextCursor, known};
 use crate::athos::drift::DriftWatch;
 use crate::model::{PlatformId, Timestamp};
 
@@ -190,7 +191,12 @@ impl Fields {
             last_name: self.text("lastName").unwrap_or_default(),
             email: self.text("email"),
             npn: self.text("npn"),
-            platform_id: self.text("platformAgentId"),
+            // Whatever it is, it is not nobody's: an agent without one may become anybody's.
+            platform_id: match self.0.get("platformAgentId") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(id)) => Some(id.clone()),
+                Some(other) => Some(other.to_string()),
+            },
             agency_id: self.text("agencyId").ok_or("an agent has no agencyId")?,
             created_at: self.time("createdAt"),
         })
@@ -215,18 +221,36 @@ pub(in crate::athos) fn read_registration(
     drift: &DriftWatch,
 ) -> Result<(Agent, Agency), String> {
     let mut fields = Fields::read(body)?.watched(&known::REGISTRATION, drift);
-    let agent = fields.take_object("agent").ok_or("it has no agent")?;
-    let agency = fields.take_object("agency").ok_or("it has no agency")?;
-    Ok((agent.agent()?, agency.agency()?))
+    let mut agent = fields.take_object("agent").ok_or("it has no agent")?;
+    let agency = fields.take_object("agency").and_then(|it| it.agency().ok());
+    // Each of the two names the agency, and only its id is needed.
+    let agency_id = agent
+        .text("agencyId")
+        .or(agency.as_ref().map(|it| it.id.clone()));
+    let agency_id = agency_id.ok_or("it has no agency")?;
+    agent
+        .0
+        .insert("agencyId".to_owned(), agency_id.clone().into());
+    let agency = agency.unwrap_or(Agency {
+        id: agency_id,
+        name: String::new(),
+        platform_id: None,
+        created_at: None,
+    });
+    Ok((agent.agent()?, agency))
 }
 
 pub(in crate::athos) fn read_agents(
     body: &[u8],
     drift: &DriftWatch,
-) -> Result<(Vec<Agent>, Option<String>), String> {
+) -> Result<(Vec<Agent>, NextCursor), String> {
     let fields = Fields::read(body)?.watched(&known::AGENTS, drift);
-    let (agents, next_cursor) = fields.into_page(|row| row.agent())?;
-    Ok((agents.into_iter().collect::<Result<_, _>>()?, next_cursor))
+    let (rows, next_cursor) = fields.into_page(|row| row.agent())?;
+    let (agents, unreadable): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
+    match unreadable.into_iter().next() {
+        Some(Err(why)) if agents.is_empty() => Err(why),
+        _ => Ok((agents.into_iter().flatten().collect(), next_cursor)),
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +281,11 @@ mod tests {
             "agency":{"id":"athos_agency_1","name":"Acme","platformAgencyId":"acme","createdAt":"x"}}"#;
         let drift = DriftWatch::default();
         let (agent, agency) = read_registration(body, &drift).unwrap();
-        assert_eq!(drift.take().len(), 1, "the new field");
+        assert_eq!(
+            drift.take().len(),
+            2,
+            "the new field, and createdAt that is no time"
+        );
         assert_eq!(agent.id, "athos_agent_1");
         assert_eq!(agent.email.as_deref(), Some("d@e.f"));
         assert_eq!(agent.platform_id, None);
@@ -267,7 +295,7 @@ mod tests {
 
         let page = br#"{"data":[{"id":"athos_agent_1","agencyId":"a"}],"nextCursor":"c"}"#;
         let (agents, next) = read_agents(page, &drift).unwrap();
-        assert_eq!((agents.len(), next.as_deref()), (1, Some("c")));
+        assert_eq!((agents.len(), next), (1, Ok(Some("c".to_owned()))));
         assert!(read_agents(br#"{"data":[{"id":"athos_agent_1"}]}"#, &drift).is_err());
     }
 

@@ -47,6 +47,8 @@ pub struct Tally {
     pub seen: u32,
     /// Calls brought in; in a dry run, those that would have been.
     pub repaired: u32,
+    /// Rows that name no call; they are left out.
+    pub unreadable: u32,
     /// Up to where the list is known now: its latest call, by Athos's clock and not by ours. With none, as before.
     pub until: Timestamp,
 }
