@@ -3,6 +3,7 @@
 mod backup;
 mod doctor;
 mod events;
+mod output;
 mod reconcile;
 mod reps;
 mod roster;
@@ -11,12 +12,14 @@ mod serve;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
+pub(crate) use self::output::Output;
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems};
 use crate::demo;
@@ -70,6 +73,12 @@ enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
+/// A count of what to print; the words of the standard library for what is none help nobody.
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    let count = text.trim().parse();
+    count.map_err(|_| "not a whole number, of at least 1".to_owned())
+}
+
 /// Which database a command works on that needs no other setting of the service.
 #[derive(Args, Debug)]
 struct Database {
@@ -111,8 +120,10 @@ impl Cli {
                 arg
             }
         };
-        let command =
-            || Self::command().mut_subcommands(|command| mut_all_args(command, skip_empty));
+        let command = || {
+            usage_of_help(Self::command())
+                .mut_subcommands(|command| mut_all_args(command, skip_empty))
+        };
         // Without the environment first: another command must not stumble over the settings of `serve`.
         let mut matches = command().mut_args(skip_all).get_matches();
         if matches.subcommand().is_none() {
@@ -122,16 +133,35 @@ impl Cli {
     }
 }
 
+/// Errors show the same usage as the help: clap's own has every flag in it that a variable of the environment sets.
+fn usage_of_help(mut command: clap::Command) -> clap::Command {
+    fn keep(mut command: clap::Command) -> clap::Command {
+        let usage = command.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        command.override_usage(usage).mut_subcommands(keep)
+    }
+    // The names of the commands above become part of the usage.
+    command.build();
+    keep(command)
+}
+
 /// Changes the arguments of a command and of the commands within it.
 fn mut_all_args(command: clap::Command, change: impl Fn(Arg) -> Arg + Copy) -> clap::Command {
     let command = command.mut_args(change);
     command.mut_subcommands(|inner| mut_all_args(inner, change))
 }
 
-/// 2 for settings that cannot work, 1 for everything else.
+/// Says on standard error why the command failed: one paragraph, causes and all, and no backtrace. Returns the exit code:
+/// 2 for settings and flags that cannot work, 1 for everything else. That nobody reads the output is no failure to tell of.
 #[must_use]
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let misconfigured = error.is::<Misconfigured>() || error.is::<Problems>();
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if output::is_closed(error) {
+        return ExitCode::from(output::CLOSED_EXIT_CODE);
+    }
+    // If nobody reads this either, the code still says it.
+    let _unread = writeln!(io::stderr(), "athos-backend: {error:#}");
+    let misconfigured =
+        error.is::<Misconfigured>() || error.is::<Problems>() || error.is::<simulator::BadArgs>();
     ExitCode::from(if misconfigured { 2 } else { 1 })
 }
 
@@ -145,7 +175,7 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the async runtime")?;
     let clock = Clock::system();
-    let mut out = io::stdout();
+    let mut out = Output::standard();
     process::keep_files_private();
     match cli
         .command
@@ -213,7 +243,7 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
     let facts = options.facts();
     let simulator = simulator::start(options, clock, shutdown.clone()).await?;
     writeln!(
-        io::stdout(),
+        Output::standard(),
         "simulator: {}\nsdk: {}\n{facts}\nready",
         simulator.base_url(),
         simulator.sdk_url(),

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::athos::contract::Generation;
-use crate::model::Source;
+use crate::model::{Source, UnknownWord};
 use crate::worker::reconcile::Reading;
 use crate::worker::retention::Keeping;
 
@@ -264,9 +264,8 @@ fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
 }
 
 /// A source of calls by its name, also for `reconcile --source`.
-pub(crate) fn source(text: &str) -> Result<Source, String> {
-    let source = text.trim().parse();
-    source.map_err(|_| "neither roleplay nor real_call".to_owned())
+pub(crate) fn source(text: &str) -> Result<Source, UnknownWord> {
+    text.trim().parse()
 }
 
 fn ip_range(text: &str) -> Result<IpNet, String> {

@@ -1,7 +1,7 @@
 //! `athos-backend demo`: the service and the simulator in one process, with nothing to configure. The two still meet
 //! over HTTP only, as in production.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::cli::Output;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
@@ -119,7 +120,8 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     let webhook: Url = format!("{page}/athos/webhook").parse()?;
     simulator.set_webhook_url(webhook.clone());
 
-    let mut out = io::stdout();
+    // Written at once: who reads only the first line has all the rest in the pipe, and the demo goes on.
+    let mut out = Vec::new();
     writeln!(out, "page: {page}")?;
     writeln!(out, "simulator: {}", simulator.origin())?;
     writeln!(out, "service-token: {}", service_token.expose_secret())?;
@@ -132,7 +134,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     )?;
     writeln!(out, "seed: {seed}")?;
     writeln!(out, "ready")?;
-    out.flush()?;
+    Output::standard().write_all(&out)?;
 
     let ended = service.run().await;
     // The simulator first: what it is delivering is still received.

@@ -11,10 +11,6 @@ fn main() -> ExitCode {
         .and_then(|env_file| cli::run(Cli::from_process(), env_file));
     match ended {
         Ok(code) => code,
-        Err(error) => {
-            // One paragraph, causes and all, and no backtrace.
-            eprintln!("athos-backend: {error:#}");
-            cli::exit_code(&error)
-        }
+        Err(error) => cli::report(&error),
     }
 }

@@ -9,8 +9,7 @@ mod number;
 mod outside;
 mod source;
 mod time;
-
-use std::str::FromStr;
+mod words;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,7 +27,9 @@ pub use id::{
 pub(crate) use number::plain;
 pub use outside::{MAX_OUTSIDE_CHARS, outside_text};
 pub use source::Source;
-pub use time::{NotATime, Timestamp};
+pub use time::{NotATime, NotATimeBound, TimeBound, Timestamp};
+pub(crate) use words::words;
+pub use words::{UnknownWord, counted, plural};
 
 /// Whose calls a reader may see. Rows outside the scope do not exist for that reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,41 +58,10 @@ pub enum EventState {
     Dead,
 }
 
-impl EventState {
-    /// Every state, in the order of an event's life.
-    pub const ALL: [Self; 5] = [
-        Self::Pending,
-        Self::Processing,
-        Self::Done,
-        Self::Ignored,
-        Self::Dead,
-    ];
-
-    /// The word in the database and on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Done => "done",
-            Self::Ignored => "ignored",
-            Self::Dead => "dead",
-        }
-    }
-}
-
-impl FromStr for EventState {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == word)
-            .ok_or(UnknownWord)
-    }
-}
-
-/// A word that names no state.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("not a known word")]
-pub struct UnknownWord;
+words!(EventState, "state", {
+    Pending: "pending",
+    Processing: "processing",
+    Done: "done",
+    Ignored: "ignored",
+    Dead: "dead",
+});

@@ -27,7 +27,11 @@ pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
         })?,
         _ => EnvFilter::new(DEFAULT_FILTER),
     };
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would panic on a standard error that nobody reads any more.
+        .log_internal_errors(false);
     // The subscriber of a test, or of an earlier call, stays.
     let _ = match format {
         LogFormat::Pretty => lines

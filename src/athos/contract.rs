@@ -2,10 +2,9 @@
 //! answer proves is judged here, and who asks Athos is elsewhere.
 
 use std::fmt;
-use std::str::FromStr;
 
 use super::error::Error;
-use crate::model::{Timestamp, UnknownWord};
+use crate::model::{Timestamp, words};
 
 /// A generation of the contract. They differ in whom a token is minted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,15 +19,6 @@ impl Generation {
     /// What is spoken before anything has been learnt.
     pub const DEFAULT: Self = Self::External;
 
-    /// The word in settings, in the database and on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::External => "external",
-            Self::Roster => "roster",
-        }
-    }
-
     /// The one to try when this one is not understood.
     #[must_use]
     pub fn other(self) -> Self {
@@ -39,23 +29,10 @@ impl Generation {
     }
 }
 
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Generation {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "external" => Ok(Self::External),
-            "roster" => Ok(Self::Roster),
-            _ => Err(UnknownWord),
-        }
-    }
-}
+words!(Generation, "generation", {
+    External: "external",
+    Roster: "roster",
+});
 
 /// A generation that Athos was found to speak.
 #[derive(Clone, Debug, PartialEq, Eq)]

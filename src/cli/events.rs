@@ -2,17 +2,19 @@
 //! through the same verbs of the store; a running service takes up what is replayed.
 
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::model::{EventState, NotATime, Timestamp, UnknownWord};
+use crate::model::{EventState, TimeBound, Timestamp, counted};
 use crate::store::{
-    Actor, EventFilter, EventRow, EventVerdict, Origin, Replay, SqliteStore, Store, StoredEvent,
+    Actor, EventFilter, EventRow, EventVerdict, Origin, Replay, SqliteStore, Store, StoreResult,
+    StoredEvent,
 };
 
-use super::{Database, Misconfigured};
+use super::{Database, Misconfigured, at_least_one};
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
@@ -37,8 +39,8 @@ enum What {
     List(ListArgs),
     /// Show one event with its body, its attempts, and what was done by hand
     Show {
-        /// Our id of the event
-        id: i64,
+        /// The event's number, its webhook id, or the id of its call, of which the latest event is shown
+        id: String,
     },
     /// Make events pending again: one by its id, or all in a state
     Replay(ReplayArgs),
@@ -47,62 +49,130 @@ enum What {
 #[derive(clap::Args, Debug)]
 struct ListArgs {
     /// pending, processing, done, ignored or dead
-    #[arg(long, value_parser = word::<EventState>)]
+    #[arg(long)]
     state: Option<EventState>,
     /// accepted, or ignored: signed, but not understood
-    #[arg(long, value_parser = word::<EventVerdict>)]
+    #[arg(long)]
     verdict: Option<EventVerdict>,
     /// webhook or reconcile
-    #[arg(long, value_parser = word::<Origin>)]
+    #[arg(long)]
     origin: Option<Origin>,
-    /// Came in at or after, ISO 8601
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Option<Timestamp>,
-    /// Came in at or before
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Option<Timestamp>,
+    #[command(flatten)]
+    came_in: CameIn,
     /// About this call
     #[arg(long, value_name = "ID")]
     call: Option<String>,
+    /// With this webhook id
+    #[arg(long, value_name = "ID")]
+    webhook: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 50)]
-    limit: u32,
+    #[arg(long, value_name = "COUNT", default_value = "50", value_parser = at_least_one)]
+    limit: NonZeroU32,
+}
+
+/// When events came in. Lists and replays take the same flags, under either name.
+#[derive(clap::Args, Debug)]
+struct CameIn {
+    /// Came in at or after: a moment (2026-06-05T18:09:14Z), a day in UTC (2026-06-05, from its start), or how long ago
+    /// (2h, 7d)
+    #[arg(long, visible_alias = "since", value_name = "TIME")]
+    from: Option<TimeBound>,
+    /// Came in at or before: the same, and a day to its end
+    #[arg(long, visible_alias = "until", value_name = "TIME")]
+    to: Option<TimeBound>,
+}
+
+impl CameIn {
+    fn range(
+        &self,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, Option<Timestamp>), Misconfigured> {
+        let from = self.from.map(|bound| bound.first(now));
+        let to = self.to.map(|bound| bound.last(now));
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Misconfigured(format!(
+                "--from {from} is later than --to {to}"
+            )));
+        }
+        Ok((from, to))
+    }
 }
 
 #[derive(clap::Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true).args(["id", "state"])))]
 struct ReplayArgs {
-    /// Our id of the event
-    #[arg(required_unless_present = "state", conflicts_with = "state")]
+    /// The event's number
+    #[arg(conflicts_with_all = ["from", "to"])]
     id: Option<i64>,
     /// All that are dead, ignored or done
-    #[arg(long, value_parser = word::<EventState>)]
+    #[arg(long)]
     state: Option<EventState>,
-    /// Of these, those that came in at or after, ISO 8601
-    #[arg(long, value_name = "TIME", value_parser = time, requires = "state")]
-    since: Option<Timestamp>,
-    /// Of these, those that came in at or before
-    #[arg(long, value_name = "TIME", value_parser = time, requires = "state")]
-    until: Option<Timestamp>,
+    #[command(flatten)]
+    came_in: CameIn,
     /// Say which, and do nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-fn time(text: &str) -> Result<Timestamp, NotATime> {
-    text.parse()
+/// What is asked for, once the flags have been found to make sense.
+enum Asked {
+    List(EventFilter, u32),
+    Show(String),
+    Replay(Replay, bool),
 }
 
-fn word<T: std::str::FromStr<Err = UnknownWord>>(text: &str) -> Result<T, UnknownWord> {
-    text.parse()
+impl What {
+    fn read(&self, now: Timestamp) -> Result<Asked, Misconfigured> {
+        Ok(match self {
+            Self::List(args) => {
+                let (from, to) = args.came_in.range(now)?;
+                let filter = EventFilter {
+                    state: args.state,
+                    origin: args.origin,
+                    verdict: args.verdict,
+                    from,
+                    to,
+                    call: args.call.clone(),
+                    webhook: args.webhook.clone(),
+                };
+                Asked::List(filter, args.limit.get())
+            }
+            Self::Show { id } => Asked::Show(id.trim().to_owned()),
+            Self::Replay(args) => {
+                let (since, until) = args.came_in.range(now)?;
+                let replay = match (args.id, args.state) {
+                    (Some(id), _) => Replay::One(id),
+                    (
+                        None,
+                        Some(state @ (EventState::Dead | EventState::Ignored | EventState::Done)),
+                    ) => Replay::Range {
+                        state,
+                        since,
+                        until,
+                    },
+                    (None, _) => {
+                        let why = "--state must be dead, ignored or done: the others wait already";
+                        return Err(Misconfigured(why.to_owned()));
+                    }
+                };
+                Asked::Replay(replay, args.dry_run)
+            }
+        })
+    }
 }
 
 /// Does what is asked, and prints it on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
+    let asked = args.what.read(clock.now())?;
     let store = SqliteStore::open_existing(&args.database.database_url).await?;
-    let done = match &args.what {
-        What::List(list) => list_events(&store, list, args.json, out).await,
-        What::Show { id } => show_event(&store, *id, args.json, out).await,
-        What::Replay(replay) => replay_events(&store, replay, clock, args.json, out).await,
+    let done = match asked {
+        Asked::List(filter, limit) => list_events(&store, &filter, limit, args.json, out).await,
+        Asked::Show(id) => show_event(&store, &id, args.json, out).await,
+        Asked::Replay(what, is_dry_run) => {
+            replay_events(&store, what, is_dry_run, clock, args.json, out).await
+        }
     };
     store.close().await;
     done
@@ -110,28 +180,17 @@ pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> any
 
 async fn list_events(
     store: &impl Store,
-    args: &ListArgs,
+    filter: &EventFilter,
+    limit: u32,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let filter = EventFilter {
-        state: args.state,
-        origin: args.origin,
-        verdict: args.verdict,
-        from: args.from,
-        to: args.to,
-        call: args.call.clone(),
-    };
-    if !json {
-        writeln!(
-            out,
-            "{:>8}  {:<24}  {:<10}  {:<9}  {:>8}  {:<32}  REASON",
-            "ID", "RECEIVED", "STATE", "ORIGIN", "ATTEMPTS", "CALL"
-        )?;
-    }
-    let (mut left, mut after) = (args.limit, None);
+    let (mut left, mut after) = (limit, None);
     while left > 0 {
-        let page = store.list_events(&filter, left.min(PAGE), after).await?;
+        let page = store.list_events(filter, left.min(PAGE), after).await?;
+        if !json && after.is_none() {
+            print_head(out, page.rows.is_empty())?;
+        }
         for row in &page.rows {
             if json {
                 writeln!(out, "{}", serde_json::to_string(row)?)?;
@@ -142,10 +201,24 @@ async fn list_events(
         left -= u32::try_from(page.rows.len()).unwrap_or(left).min(left);
         after = page.next;
         if after.is_none() {
-            break;
+            return Ok(());
         }
     }
+    if !json {
+        writeln!(out, "and older ones: --limit takes more than {limit}")?;
+    }
     Ok(())
+}
+
+fn print_head(out: &mut impl Write, is_empty: bool) -> io::Result<()> {
+    if is_empty {
+        return writeln!(out, "no events");
+    }
+    writeln!(
+        out,
+        "{:>8}  {:<24}  {:<10}  {:<9}  {:>8}  {:<32}  REASON",
+        "ID", "RECEIVED", "STATE", "ORIGIN", "ATTEMPTS", "CALL"
+    )
 }
 
 fn print_row(out: &mut impl Write, row: &EventRow) -> io::Result<()> {
@@ -164,18 +237,47 @@ fn print_row(out: &mut impl Write, row: &EventRow) -> io::Result<()> {
 
 async fn show_event(
     store: &impl Store,
-    id: i64,
+    id: &str,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let event = store.find_event(id).await?;
-    let event = event.ok_or_else(|| anyhow::anyhow!("there is no event {id}"))?;
+    let event = find_event(store, id).await?;
+    let event = event.ok_or_else(|| {
+        anyhow::anyhow!(
+            "no event has the number, the webhook id or the call {:?}",
+            shown(id)
+        )
+    })?;
     if json {
         writeln!(out, "{}", serde_json::to_string(&event)?)?;
     } else {
         print_event(out, &event)?;
     }
     Ok(())
+}
+
+/// By its number, else the latest with this webhook id or about this call.
+async fn find_event(store: &impl Store, id: &str) -> StoreResult<Option<StoredEvent>> {
+    if let Ok(number) = id.parse()
+        && let Some(event) = store.find_event(number).await?
+    {
+        return Ok(Some(event));
+    }
+    let by_webhook = EventFilter {
+        webhook: Some(id.to_owned()),
+        ..EventFilter::default()
+    };
+    let by_call = EventFilter {
+        call: Some(id.to_owned()),
+        ..EventFilter::default()
+    };
+    for filter in [by_webhook, by_call] {
+        let found = store.list_events(&filter, 1, None).await?;
+        if let Some(row) = found.rows.first() {
+            return store.find_event(row.id).await;
+        }
+    }
+    Ok(None)
 }
 
 fn print_event(out: &mut impl Write, event: &StoredEvent) -> io::Result<()> {
@@ -249,26 +351,13 @@ fn shown(text: &str) -> String {
 
 async fn replay_events(
     store: &impl Store,
-    args: &ReplayArgs,
+    what: Replay,
+    is_dry_run: bool,
     clock: &Clock,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let what = match (args.id, args.state) {
-        (Some(id), _) => Replay::One(id),
-        (None, Some(state @ (EventState::Dead | EventState::Ignored | EventState::Done))) => {
-            Replay::Range {
-                state,
-                since: args.since,
-                until: args.until,
-            }
-        }
-        (None, _) => {
-            let why = "--state must be dead, ignored or done: the others wait already";
-            return Err(Misconfigured(why.to_owned()).into());
-        }
-    };
-    let ids = if args.dry_run {
+    let ids = if is_dry_run {
         store.would_replay(what).await?
     } else {
         store.replay(what, Actor::Command, clock.now()).await?
@@ -279,18 +368,18 @@ async fn replay_events(
         );
     }
     if json {
-        let said = json!({ "count": ids.len(), "ids": ids, "dryRun": args.dry_run });
+        let said = json!({ "count": ids.len(), "ids": ids, "dryRun": is_dry_run });
         writeln!(out, "{said}")?;
         return Ok(());
     }
     for id in &ids {
         writeln!(out, "{id}")?;
     }
-    let verb = if args.dry_run {
+    let verb = if is_dry_run {
         "would be replayed"
     } else {
         "replayed; the running service takes them up within seconds, else `serve` does when it starts"
     };
-    writeln!(out, "{} events {verb}", ids.len())?;
+    writeln!(out, "{} {verb}", counted(ids.len(), "event"))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::athos;
 use crate::clock::Clock;
 use crate::config::{Config, source};
-use crate::model::{NotATime, Source, Timestamp};
+use crate::model::{Source, TimeBound, counted};
 use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
 use crate::worker::drift;
 use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
@@ -27,13 +27,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "SOURCE", value_parser = source)]
     source: Option<Source>,
 
-    /// The earliest end of a call (of a real call: its start), ISO 8601; else from where the run before ended, less the overlap
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Option<Timestamp>,
+    /// The earliest end of a call (of a real call: its start); else from where the run before ended, less the overlap.
+    /// A moment (2026-06-05T18:09:14Z), a day in UTC (2026-06-05, from its start), or how long ago (2h, 7d)
+    #[arg(long, visible_alias = "since", value_name = "TIME")]
+    from: Option<TimeBound>,
 
-    /// The latest; else now
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Option<Timestamp>,
+    /// The latest; else now. A day is meant to its end
+    #[arg(long, visible_alias = "until", value_name = "TIME")]
+    to: Option<TimeBound>,
 
     /// Say what would come in, and write nothing
     #[arg(long)]
@@ -41,10 +42,6 @@ pub(super) struct Args {
 
     #[command(flatten)]
     pub(super) config: Config,
-}
-
-fn time(text: &str) -> Result<Timestamp, NotATime> {
-    text.parse()
 }
 
 /// Runs it, and says what it does on `out`.
@@ -99,9 +96,10 @@ async fn reconcile(
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<()> {
     let next = reconciler.next_window().await?;
+    let now = clock.now();
     let window = Window {
-        from: args.from.unwrap_or(next.from),
-        to: args.to.unwrap_or(next.to),
+        from: args.from.map_or(next.from, |bound| bound.first(now)),
+        to: args.to.map_or(next.to, |bound| bound.last(now)),
     };
     if window.from > window.to {
         let (from, to) = (window.from, window.to);
@@ -140,9 +138,9 @@ async fn reconcile(
         Ended::Completed(tally) => tally,
         Ended::Failed(tally, reason) => {
             anyhow::bail!(
-                "broke off after {} pages, {} calls {verb}: {reason}",
-                tally.pages,
-                tally.repaired
+                "broke off after {}, {} {verb}: {reason}",
+                counted(tally.pages, "page"),
+                counted(tally.repaired, "call")
             )
         }
         Ended::Refused(reason) => anyhow::bail!(reason),
@@ -150,8 +148,10 @@ async fn reconcile(
     };
     writeln!(
         out,
-        "done: {} pages, {} calls, {} {verb}",
-        tally.pages, tally.seen, tally.repaired
+        "done: {}, {}, {} {verb}",
+        counted(tally.pages, "page"),
+        counted(tally.seen, "call"),
+        tally.repaired
     )?;
     if tally.repaired > 0 && !args.dry_run {
         writeln!(
@@ -186,7 +186,11 @@ async fn count_unseen_mints(
 
 fn print_page(out: &mut impl Write, progress: &Progress<'_>, verb: &str) -> io::Result<()> {
     let (page, calls, count) = (progress.page, progress.calls, progress.repairs.len());
-    writeln!(out, "page {page}: {calls} calls, {count} {verb}")?;
+    writeln!(
+        out,
+        "page {page}: {}, {count} {verb}",
+        counted(calls, "call")
+    )?;
     for repair in progress.repairs {
         writeln!(out, "  {} ({})", repair.call_id, repair.cause.as_str())?;
     }

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::model::RepId;
+use crate::model::{RepId, plural};
 use crate::store::{Actor, ErasedRows, SqliteStore, Store};
 
 use super::{Database, Misconfigured};
@@ -125,7 +125,7 @@ fn print(out: &mut impl Write, rows: ErasedRows, dry_run: bool, json: bool) -> i
         "removed"
     };
     for (kind, count) in rows.by_kind() {
-        writeln!(out, "{count:>8} {kind} {verb}")?;
+        writeln!(out, "{count:>8} {} {verb}", plural(count, kind))?;
     }
     Ok(())
 }

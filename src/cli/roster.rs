@@ -8,6 +8,7 @@ mod patience;
 mod report;
 
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use self::import::Import;
 use self::report::Report;
-use super::Misconfigured;
+use super::{Misconfigured, at_least_one};
 use crate::athos::types::{Agent, AgentQuery, Handle};
 use crate::athos::{self, Class, Client, npn_digits};
 use crate::clock::Clock;
@@ -75,8 +76,8 @@ struct ListArgs {
     #[arg(long, value_name = "ID")]
     agency: Option<String>,
     /// At most so many; else all
-    #[arg(long, value_name = "COUNT")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
+    limit: Option<NonZeroU32>,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -164,7 +165,7 @@ async fn list(args: &ListArgs, athos: &Client, out: &mut impl Write) -> anyhow::
         handle: None,
         agency_id: args.agency.clone(),
     };
-    let mut left = args.limit.unwrap_or(usize::MAX);
+    let mut left = args.limit.map_or(usize::MAX, |limit| limit.get() as usize);
     let mut cursor: Option<String> = None;
     while left > 0 {
         let page = athos.list_agents(&query, cursor.as_deref()).await;

@@ -14,11 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::query::{parse_limit, parse_time};
+use super::query::{parse_limit, parse_range, parse_source, parse_word};
 use super::read_limit::Reader;
 use super::state::AppState;
 use crate::athos::types;
-use crate::model::{CallRow, CallStatus, Timestamp, Turn};
+use crate::model::{CallRow, Timestamp, Turn};
 use crate::store::{CallFilter, PageKey, StoreError};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -31,9 +31,9 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Ended (began, while no end is known) at or after, ISO 8601.
+    /// Ended (began, while no end is known) at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
     from: Option<String>,
-    /// Ended at or before, ISO 8601.
+    /// Ended at or before: the same, and a day to its end.
     to: Option<String>,
     /// Of this rep.
     rep: Option<String>,
@@ -105,15 +105,20 @@ async fn list_calls(
     let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let (from, to) = parse_range(
+        query.from.as_deref(),
+        query.to.as_deref(),
+        state.clock.now(),
+    )?;
     let filter = CallFilter {
         scope: reader.scope(),
-        from: parse_time("from", query.from.as_deref())?,
-        to: parse_time("to", query.to.as_deref())?,
+        from,
+        to,
         rep: query.rep,
         agency: query.agency,
         drill: query.drill,
-        status: parse_status(query.status.as_deref())?,
-        source: query.source,
+        status: parse_word("status", query.status.as_deref())?,
+        source: parse_source(&state.store, query.source).await?,
     };
     let page = state.store.list_calls(&filter, limit, after).await?;
     let list = CallList {
@@ -168,12 +173,6 @@ async fn show_call(
         has_recording: call.has_recording,
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(view)))
-}
-
-fn parse_status(word: Option<&str>) -> Result<Option<CallStatus>, ApiError> {
-    word.map(str::parse).transpose().map_err(|_| {
-        ApiError::InvalidRequest("status must be processing, scored or unscored".to_owned())
-    })
 }
 
 /// Cursors are opaque to callers: what is in them may change.

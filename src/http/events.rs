@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 use super::auth::{Caller, Role};
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
-use super::query::{parse_limit, parse_time};
+use super::query::{parse_limit, parse_range, parse_word};
 use super::read_limit::Reader;
 use super::state::AppState;
-use crate::model::{EventState, Timestamp};
+use crate::model::{EventState, TimeBound};
 use crate::store::{Actor, EventFilter, EventRow, Replay, StoredEvent};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -38,12 +38,14 @@ struct EventQuery {
     verdict: Option<String>,
     /// `webhook`, or `reconcile`: its webhook never came.
     origin: Option<String>,
-    /// Came in at or after, ISO 8601.
+    /// Came in at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
     from: Option<String>,
-    /// Came in at or before, ISO 8601.
+    /// Came in at or before: the same, and a day to its end.
     to: Option<String>,
     /// About this call.
     call: Option<String>,
+    /// With this webhook id.
+    webhook: Option<String>,
     /// Rows in a page, 1 to 100; 50 unless given.
     limit: Option<String>,
     /// `nextCursor` of the page before.
@@ -67,10 +69,12 @@ struct ReplayRequest {
     /// `dead`, `ignored` or `done`.
     #[schema(example = "dead")]
     state: EventState,
-    /// Came in at or after, ISO 8601.
-    since: Option<Timestamp>,
-    /// Came in at or before, ISO 8601.
-    until: Option<Timestamp>,
+    /// Came in at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
+    #[schema(value_type = Option<String>, example = "2h")]
+    since: Option<TimeBound>,
+    /// Came in at or before: the same, and a day to its end.
+    #[schema(value_type = Option<String>, example = "2026-06-05")]
+    until: Option<TimeBound>,
     /// Say which, and do nothing.
     #[serde(default)]
     dry_run: bool,
@@ -120,13 +124,19 @@ async fn list_events(
     operator(&reader)?;
     let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
+    let (from, to) = parse_range(
+        query.from.as_deref(),
+        query.to.as_deref(),
+        state.clock.now(),
+    )?;
     let filter = EventFilter {
         state: parse_word("state", query.state.as_deref())?,
         origin: parse_word("origin", query.origin.as_deref())?,
         verdict: parse_word("verdict", query.verdict.as_deref())?,
-        from: parse_time("from", query.from.as_deref())?,
-        to: parse_time("to", query.to.as_deref())?,
+        from,
+        to,
         call: query.call,
+        webhook: query.webhook,
     };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let page = state.store.list_events(&filter, limit, after).await?;
@@ -222,10 +232,11 @@ async fn replay_events(
             "state must be dead, ignored or done: the others wait already".to_owned(),
         ));
     }
+    let now = state.clock.now();
     let range = Replay::Range {
         state: asked.state,
-        since: asked.since,
-        until: asked.until,
+        since: asked.since.map(|bound| bound.first(now)),
+        until: asked.until.map(|bound| bound.last(now)),
     };
     let ids = if asked.dry_run {
         state.store.would_replay(range).await?
@@ -255,12 +266,6 @@ async fn replay(state: &AppState, what: Replay, actor: Actor) -> Result<Vec<i64>
     let ids = state.store.replay(what, actor.clone(), now).await?;
     tracing::info!(?actor, events = ids.len(), "events replayed by hand");
     Ok(ids)
-}
-
-fn parse_word<T: std::str::FromStr>(name: &str, word: Option<&str>) -> Result<Option<T>, ApiError> {
-    word.map(str::parse).transpose().map_err(|_| {
-        ApiError::InvalidRequest(format!("{name} is none of the words that it may be"))
-    })
 }
 
 fn read_cursor(cursor: &str) -> Result<i64, ApiError> {

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
 use super::events::operator;
-use super::query::{parse_limit, parse_time};
+use super::query::{parse_limit, parse_range};
 use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::Timestamp;
@@ -61,9 +61,9 @@ struct MintQuery {
     without_call: Option<bool>,
     /// For this rep.
     rep: Option<String>,
-    /// Asked for at or after, ISO 8601.
+    /// Asked for at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
     from: Option<String>,
-    /// Asked for at or before, ISO 8601.
+    /// Asked for at or before: the same, and a day to its end.
     to: Option<String>,
     /// Rows in a page, 1 to 100; 50 unless given.
     limit: Option<String>,
@@ -142,13 +142,14 @@ async fn list_mints(
     let Query(query) = query?;
     let limit = parse_limit(query.limit.as_deref())?;
     let without_call = query.without_call.unwrap_or(false);
-    let mut to = parse_time("to", query.to.as_deref())?;
+    let now = state.clock.now();
+    let (from, mut to) = parse_range(query.from.as_deref(), query.to.as_deref(), now)?;
     if without_call {
-        let over = state.clock.now().minus(MINT_MAY_TAKE);
+        let over = now.minus(MINT_MAY_TAKE);
         to = Some(to.map_or(over, |to| to.min(over)));
     }
     let filter = MintFilter {
-        from: parse_time("from", query.from.as_deref())?,
+        from,
         to,
         rep: query.rep,
         without_call,

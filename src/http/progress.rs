@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::query::parse_time;
+use super::query::{parse_range, parse_source};
 use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::{Source, Timestamp, plain};
@@ -31,9 +31,9 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ProgressQuery {
-    /// Ended at or after, ISO 8601.
+    /// Ended at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
     from: Option<String>,
-    /// Ended at or before, ISO 8601.
+    /// Ended at or before: the same, and a day to its end.
     to: Option<String>,
     /// Of this rep.
     rep: Option<String>,
@@ -145,15 +145,19 @@ async fn show_progress(
     query: Result<Query<ProgressQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(query) = query?;
+    let (from, to) = parse_range(
+        query.from.as_deref(),
+        query.to.as_deref(),
+        state.clock.now(),
+    )?;
+    let source = parse_source(&state.store, query.source).await?;
     let filter = ProgressFilter {
         scope: reader.scope(),
-        from: parse_time("from", query.from.as_deref())?,
-        to: parse_time("to", query.to.as_deref())?,
+        from,
+        to,
         rep: query.rep,
         agency: query.agency,
-        source: query
-            .source
-            .unwrap_or_else(|| Source::Roleplay.as_str().to_owned()),
+        source: source.unwrap_or_else(|| Source::Roleplay.as_str().to_owned()),
     };
     let progress = state.store.progress(&filter, MAX_PAIRS, POINTS).await?;
     let of_source = |progress| DrillProgress::new(&filter.source, progress);

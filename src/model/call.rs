@@ -1,12 +1,11 @@
 //! A call: where it stands, what a webhook and a list say of it, its detail, and the row that readers see.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Identity, Timestamp, UnknownWord, plain};
+use super::{Identity, Timestamp, plain, words};
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,30 +19,11 @@ pub enum CallStatus {
     Unscored,
 }
 
-impl CallStatus {
-    /// The word in the database and on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Processing => "processing",
-            Self::Scored => "scored",
-            Self::Unscored => "unscored",
-        }
-    }
-}
-
-impl FromStr for CallStatus {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "processing" => Ok(Self::Processing),
-            "scored" => Ok(Self::Scored),
-            "unscored" => Ok(Self::Unscored),
-            _ => Err(UnknownWord),
-        }
-    }
-}
+words!(CallStatus, "status", {
+    Processing: "processing",
+    Scored: "scored",
+    Unscored: "unscored",
+});
 
 /// What a webhook says.
 #[derive(Clone, Debug, PartialEq, Eq)]

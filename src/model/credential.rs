@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Timestamp, UnknownWord};
+use super::{Timestamp, words};
 
 /// A secret that nobody has used for so long, while another is in use, has been rotated out.
 const IDLE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -20,27 +20,10 @@ pub enum CredentialKind {
     ApiKey,
 }
 
-impl CredentialKind {
-    /// The word in the database and in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WebhookSecret => "webhook_secret",
-            Self::ApiKey => "api_key",
-        }
-    }
-}
-
-impl std::str::FromStr for CredentialKind {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        [Self::WebhookSecret, Self::ApiKey]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or(UnknownWord)
-    }
-}
+words!(CredentialKind, "kind of credential", {
+    WebhookSecret: "webhook_secret",
+    ApiKey: "api_key",
+});
 
 /// A credential's life so far.
 #[derive(Clone, Debug, PartialEq, Eq)]

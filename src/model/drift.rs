@@ -1,9 +1,8 @@
 //! What Athos sends that no document mentions, by name: the vendor moves on under the same `/v1`.
 
 use std::fmt;
-use std::str::FromStr;
 
-use super::{Timestamp, UnknownWord};
+use super::{Timestamp, words};
 
 /// What kind of name is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,38 +19,13 @@ pub enum DriftKind {
     Role,
 }
 
-impl DriftKind {
-    const ALL: [Self; 5] = [
-        Self::Field,
-        Self::Code,
-        Self::Event,
-        Self::Source,
-        Self::Role,
-    ];
-
-    /// The word in the database, in metrics and for people.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Field => "field",
-            Self::Code => "code",
-            Self::Event => "event",
-            Self::Source => "source",
-            Self::Role => "role",
-        }
-    }
-}
-
-impl FromStr for DriftKind {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or(UnknownWord)
-    }
-}
+words!(DriftKind, "kind of name", {
+    Field: "field",
+    Code: "code",
+    Event: "event",
+    Source: "source",
+    Role: "role",
+});
 
 /// Something new, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

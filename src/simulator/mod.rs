@@ -59,7 +59,7 @@ pub use self::offline::{SignArgs, Signed, Verified, VerifyArgs, sign, verify};
 pub use self::options::{
     Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options, parse_duration,
 };
-pub use self::trigger::{Answer, TriggerArgs, Triggered, trigger};
+pub use self::trigger::{Answer, BadArgs, TriggerArgs, Triggered, trigger};
 
 /// Why the simulator cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,7 @@ pub struct Options {
     pub bind: SocketAddr,
 
     /// Where to deliver signed webhooks; without it they are logged and listed as undelivered
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
     pub webhook_url: Option<Url>,
 
     /// Secrets shared with the receiver, comma-separated; the first one signs
@@ -123,6 +123,13 @@ pub enum Contract {
     /// `roster`, for clients of either: mints of both shapes are accepted, lists need no `source`, and calls and webhooks
     /// carry the ids of both
     Both,
+}
+
+/// Reads the URL of a receiver.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    let url: Option<Url> = text.trim().parse().ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| "not a whole URL, such as http://127.0.0.1:8080/athos/webhook".to_owned())
 }
 
 /// The text is not a number with a unit.

@@ -2,9 +2,10 @@
 //! the vendor would. One shot and no memory; a vendor that remembers is `simulate`.
 
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
@@ -15,10 +16,14 @@ use super::call::Scoring;
 use super::contract::{News, Source, generation};
 use super::directory::Rep;
 use super::http_client;
-use super::options::Contract;
+use super::options::{Contract, parse_url};
 use crate::athos::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
 use crate::clock::Clock;
+use crate::process::asked_at;
 
+/// Where the service takes webhooks, and where it listens unless told otherwise.
+const WEBHOOK_PATH: &str = "/athos/webhook";
+const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// How long the vendor waits for an answer.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Twice what a receiver tolerates.
@@ -27,13 +32,17 @@ const STALE_BY_SECS: i64 = 2 * signature::TOLERANCE_SECS;
 /// What to send, where to, and what to get wrong.
 #[derive(Args, Clone, Debug)]
 pub struct TriggerArgs {
-    /// Where to send it
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080/athos/webhook"
-    )]
-    pub url: Url,
+    /// Where to send it; else to /athos/webhook of the service at BIND_ADDR, or at PUBLIC_URL, or at 127.0.0.1:8080
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub url: Option<Url>,
+
+    /// Where the service listens on this machine
+    #[arg(long, env, value_name = "ADDR")]
+    pub bind_addr: Option<SocketAddr>,
+
+    /// Where the service is reached from elsewhere
+    #[arg(long, env, value_name = "URL", value_parser = parse_url)]
+    pub public_url: Option<Url>,
 
     /// The secret shared with the receiver; of several, comma-separated, the first one signs
     #[arg(
@@ -93,6 +102,23 @@ pub struct TriggerArgs {
     /// Replace a member of the body; the value is JSON, or else a string. May be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+}
+
+impl TriggerArgs {
+    /// Where it goes: what is named, or else the nearest service that the settings know.
+    fn target(&self) -> anyhow::Result<Url> {
+        if let Some(url) = &self.url {
+            return Ok(url.clone());
+        }
+        let local = |addr| format!("http://{}{WEBHOOK_PATH}", asked_at(addr));
+        let text = match (self.bind_addr, &self.public_url) {
+            // Which port the system chose for the service is not known here.
+            (Some(addr), _) if addr.port() != 0 => local(addr),
+            (_, Some(url)) => format!("{}{WEBHOOK_PATH}", url.as_str().trim_end_matches('/')),
+            _ => local(DEFAULT_ADDR),
+        };
+        text.parse().with_context(|| format!("{text} is not a URL"))
+    }
 }
 
 /// What was sent, and what came back.
@@ -159,6 +185,7 @@ impl Triggered {
 /// [`Triggered::is_success`].
 pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggered> {
     let body = sample(&args, &clock)?.to_string();
+    let url = args.target()?;
     let shared = args.secrets.first().context("no secret to sign with")?;
     let nobodys = SecretString::from("whsec_that_nobody_shares");
     let secret = if args.bad_signature { &nobodys } else { shared };
@@ -172,7 +199,7 @@ pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggere
     let mut answers = Vec::new();
     for _ in 0..if args.duplicate { 2 } else { 1 } {
         let sent = http
-            .post(args.url.clone())
+            .post(url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(SIGNATURE_HEADER, &signature)
             .header(WEBHOOK_ID_HEADER, &webhook_id)
@@ -180,14 +207,14 @@ pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggere
             .timeout(ACK_TIMEOUT)
             .send()
             .await;
-        let answer = sent.with_context(|| format!("{} did not answer", args.url))?;
+        let answer = sent.with_context(|| format!("{url} did not answer"))?;
         answers.push(Answer {
             status: answer.status().as_u16(),
             body: answer.text().await.context("the answer broke off")?,
         });
     }
     Ok(Triggered {
-        url: args.url,
+        url,
         webhook_id,
         signature,
         body,
@@ -196,7 +223,12 @@ pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggere
     })
 }
 
-fn sample(args: &TriggerArgs, clock: &Clock) -> anyhow::Result<Value> {
+/// The arguments do not make a webhook.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadArgs(String);
+
+fn sample(args: &TriggerArgs, clock: &Clock) -> Result<Value, BadArgs> {
     let rep = Rep {
         agent_id: "athos_agent_bR4kQ2wZ9Lp0nH3xVq1Yt".into(),
         agency_id: "athos_agency_V1StGXR8Z5jdHi6B-myT".into(),
@@ -225,9 +257,10 @@ fn sample(args: &TriggerArgs, clock: &Clock) -> anyhow::Result<Value> {
 }
 
 /// Applies one `path=value`. A path that is not there is an error: it would be a typo that tests nothing.
-fn set(body: &mut Value, assignment: &str) -> anyhow::Result<()> {
+fn set(body: &mut Value, assignment: &str) -> Result<(), BadArgs> {
     let Some((path, value)) = assignment.split_once('=') else {
-        bail!("--set {assignment}: not PATH=VALUE");
+        let why = format!("--set {assignment}: not PATH=VALUE");
+        return Err(BadArgs(why));
     };
     let known = paths(body);
     let mut at = Some(&mut *body);
@@ -235,7 +268,9 @@ fn set(body: &mut Value, assignment: &str) -> anyhow::Result<()> {
         at = at.and_then(|object| object.get_mut(key));
     }
     let Some(at) = at else {
-        bail!("--set {path}: no such path; there are {}", known.join(", "));
+        let known = known.join(", ");
+        let why = format!("--set {path}: no such path; there are {known}");
+        return Err(BadArgs(why));
     };
     *at = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok(())

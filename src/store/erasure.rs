@@ -38,17 +38,17 @@ impl ErasedRows {
         }
     }
 
-    /// Each kind in words, with its count.
+    /// Each kind in words, one of it, with its count.
     #[must_use]
     pub fn by_kind(&self) -> [(&'static str, u64); 7] {
         [
-            ("calls", self.calls),
-            ("details", self.details),
-            ("events", self.events),
-            ("attempts", self.attempts),
-            ("acts", self.acts),
-            ("mints", self.mints),
-            ("identities", self.identities),
+            ("call", self.calls),
+            ("call detail", self.details),
+            ("event", self.events),
+            ("attempt", self.attempts),
+            ("audit entry", self.acts),
+            ("session token record", self.mints),
+            ("linked id", self.identities),
         ]
     }
 }

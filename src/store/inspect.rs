@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Mint;
-use crate::model::{CallRow, EventState, PlatformId, Timestamp};
+use crate::model::{CallRow, EventState, PlatformId, Timestamp, words};
 
 /// How an event came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -26,36 +26,13 @@ pub enum EventVerdict {
     Ignored,
 }
 
-macro_rules! words {
-    ($type:ident { $($variant:ident: $word:literal),* }) => {
-        impl $type {
-            /// The word in the database and on the wire.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = crate::model::UnknownWord;
-
-            fn from_str(word: &str) -> Result<Self, Self::Err> {
-                match word {
-                    $($word => Ok(Self::$variant),)*
-                    _ => Err(crate::model::UnknownWord),
-                }
-            }
-        }
-    };
-}
-
-words!(Origin {
+words!(Origin, "origin", {
     Webhook: "webhook",
-    Reconcile: "reconcile"
+    Reconcile: "reconcile",
 });
-words!(EventVerdict {
+words!(EventVerdict, "verdict", {
     Accepted: "accepted",
-    Ignored: "ignored"
+    Ignored: "ignored",
 });
 
 /// Which events to list.
@@ -73,6 +50,8 @@ pub struct EventFilter {
     pub to: Option<Timestamp>,
     /// About this call.
     pub call: Option<String>,
+    /// With this webhook id.
+    pub webhook: Option<String>,
 }
 
 /// An event, without its body and its history.

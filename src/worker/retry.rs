@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::athos::{Class, Error};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, counted};
 
 /// Delays after the first failures; after the last of them, [`HOURLY`].
 const FIRST_DELAYS: [Duration; 5] = [
@@ -45,7 +45,8 @@ pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -
     };
     if attempt >= limit {
         return Next::Dead(format!(
-            "Given up after {attempt} attempts; the last: {error}."
+            "Given up after {}; the last: {error}.",
+            counted(attempt, "attempt")
         ));
     }
     let wait = delay(attempt, jitter).max(asked.unwrap_or_default());

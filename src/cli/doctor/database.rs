@@ -10,7 +10,9 @@ use crate::athos::contract::ContractInForce;
 use crate::athos::signature::fingerprint;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Credential, CredentialKind, SeenDrift, Source, Timestamp, idle_secrets};
+use crate::model::{
+    Credential, CredentialKind, SeenDrift, Source, Timestamp, counted, idle_secrets,
+};
 use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
 
 const CHECK: &str = "database";
@@ -197,9 +199,9 @@ fn last_round(source: Source, config: &Config, contents: &Contents, now: Timesta
     };
     let ago = now.since(run.finished_at.unwrap_or(run.started_at));
     let seen = format!(
-        "{source}: {} ago, {} calls seen, {} brought in",
+        "{source}: {} ago, {} seen, {} brought in",
         Span(ago),
-        run.seen,
+        counted(run.seen, "call"),
         run.repaired
     );
     if let Some(error) = &run.error {
@@ -285,7 +287,7 @@ fn drift(contents: &Contents, now: Timestamp) -> Vec<Finding> {
     if let Some(last) = lines.last_mut()
         && all.len() > SHOWN
     {
-        *last = format!("{last}; and {} other names", all.len() - SHOWN);
+        *last = format!("{last}; and {}", counted(all.len() - SHOWN, "other name"));
     }
     let mut findings: Vec<_> = lines
         .into_iter()

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::model::counted;
+
 /// How bad it is. The order is that of badness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -112,8 +114,7 @@ impl Report {
         let (failures, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
         let many = |count: usize, word: &str| match count {
             0 => format!("no {word}s"),
-            1 => format!("1 {word}"),
-            _ => format!("{count} {word}s"),
+            _ => counted(count, word),
         };
         writeln!(
             out,

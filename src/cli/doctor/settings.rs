@@ -4,6 +4,7 @@ use super::finding::Finding;
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
 use crate::http::{Authenticator, sdk_warning};
+use crate::model::counted;
 
 const CHECK: &str = "settings";
 
@@ -65,8 +66,7 @@ fn callers(config: &Config, clock: &Clock) -> Option<Finding> {
     }
     match config.service_tokens.len() {
         0 => {}
-        1 => ways.push("1 service token".to_owned()),
-        count => ways.push(format!("{count} service tokens")),
+        count => ways.push(counted(count, "service token")),
     }
     (!ways.is_empty()).then(|| Finding::ok(CHECK, ways.join(", ")))
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::model::counted;
+
 /// Rows between two lines of progress where no bar can be drawn.
 const ROWS_A_LINE: usize = 100;
 const BAR_CELLS: usize = 30;
@@ -110,7 +112,12 @@ impl Report {
                     self.sum()
                 )
             }
-            (false, true) => writeln!(screen, "{done}/{} rows: {}", self.rows, self.sum()),
+            (false, true) => writeln!(
+                screen,
+                "{done}/{}: {}",
+                counted(self.rows, "row"),
+                self.sum()
+            ),
             (false, false) => Ok(()),
         };
     }
@@ -151,8 +158,7 @@ impl Report {
         }
         match self.rows {
             0 => writeln!(out, "no rows")?,
-            1 => writeln!(out, "1 row: {}", self.sum())?,
-            rows => writeln!(out, "{rows} rows: {}", self.sum())?,
+            rows => writeln!(out, "{}: {}", counted(rows, "row"), self.sum())?,
         }
         Ok(!self.outcomes.iter().any(|one| one.status.is_trouble()))
     }

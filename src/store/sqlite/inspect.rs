@@ -64,6 +64,9 @@ pub(super) async fn list(
             .push_bind(&**call)
             .push(")");
     }
+    if let Some(webhook) = &filter.webhook {
+        sql.push(" AND webhook_id = ").push_bind(&**webhook);
+    }
     push_times(&mut sql, filter.from, filter.to);
     if let Some(after) = after {
         sql.push(" AND id < ").push_bind(after);
