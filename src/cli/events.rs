@@ -244,7 +244,7 @@ async fn show_event(
     let event = find_event(store, id).await?;
     let event = event.ok_or_else(|| {
         anyhow::anyhow!(
-            "no event has the number, the webhook id or the call {:?}",
+            "there is no event {0}, none with the webhook id {0}, and none about a call {0}",
             shown(id)
         )
     })?;

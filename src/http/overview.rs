@@ -19,7 +19,7 @@ use super::query::{parse_limit, parse_range};
 use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::Timestamp;
-use crate::store::{MINT_MAY_TAKE, Mint, MintFilter, Run};
+use crate::store::{MINT_MAY_TAKE, Mint, MintFilter, Received, Run};
 
 /// What was lost is counted this far back.
 const LATELY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,6 +50,17 @@ struct Overview {
     mints_without_call: u64,
     /// The latest reconciliation of each source.
     last_runs: Vec<Run>,
+    /// What has come in since `from`, and what became of it; only when `from` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received: Option<Received>,
+}
+
+/// Which time to count for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OverviewQuery {
+    /// Also count what has come in since: a moment (ISO 8601), a day in UTC (`2026-06-05`), or how long ago (`10m`, `2h`).
+    from: Option<String>,
 }
 
 /// Which tokens to list.
@@ -85,9 +96,10 @@ struct MintList {
 ///
 /// What waits, what was given up, and what was lost in the last 24 hours.
 #[utoipa::path(
-    get, path = "/athos/overview", tag = "operations",
+    get, path = "/athos/overview", tag = "operations", params(OverviewQuery),
     responses(
         (status = 200, body = Overview),
+        (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
@@ -97,9 +109,16 @@ struct MintList {
 async fn show_overview(
     State(state): State<AppState>,
     reader: Reader,
+    query: Result<Query<OverviewQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     operator(&reader)?;
+    let Query(query) = query?;
     let now = state.clock.now();
+    let (from, _) = parse_range(query.from.as_deref(), None, now)?;
+    let received = match from {
+        Some(from) => Some(state.store.received_since(from).await?),
+        None => None,
+    };
     let since = now.minus(LATELY);
     let depth = state.store.queue_depth().await?;
     let runs = state.store.latest_runs(RUNS).await?;
@@ -115,6 +134,7 @@ async fn show_overview(
             .mints_without_call(since, now.minus(MINT_MAY_TAKE))
             .await?,
         last_runs: latest_of_each_source(runs),
+        received,
     };
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(overview)))
 }

@@ -320,6 +320,46 @@ mod tests {
         trigger(args(receiver, more), clock).await
     }
 
+    #[test]
+    fn without_a_url_the_nearest_service_that_the_settings_know_is_meant() {
+        let target = |more: &[&str]| {
+            let base = ["trigger", "--secret", "whsec_simulator_0000"];
+            let cli = Cli::try_parse_from(base.iter().chain(more)).unwrap();
+            cli.trigger.target().unwrap().to_string()
+        };
+        let public = ["--public-url", "https://practice.example.com/"];
+        for (flags, expected) in [
+            (&[][..], "http://127.0.0.1:8080/athos/webhook"),
+            (
+                &["--bind-addr", "127.0.0.1:9000"],
+                "http://127.0.0.1:9000/athos/webhook",
+            ),
+            (
+                &["--bind-addr", "0.0.0.0:9000"],
+                "http://127.0.0.1:9000/athos/webhook",
+            ),
+            (
+                &["--bind-addr", "[::1]:9000"],
+                "http://[::1]:9000/athos/webhook",
+            ),
+            (&public, "https://practice.example.com/athos/webhook"),
+            (
+                &[&public[..], &["--bind-addr", "127.0.0.1:0"]].concat(),
+                "https://practice.example.com/athos/webhook",
+            ),
+            (
+                &[&public[..], &["--bind-addr", "127.0.0.1:9000"]].concat(),
+                "http://127.0.0.1:9000/athos/webhook",
+            ),
+            (
+                &[&public[..], &["--url", "http://localhost/hook"]].concat(),
+                "http://localhost/hook",
+            ),
+        ] {
+            assert_eq!(target(flags), expected, "{flags:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_scored_call_is_announced_by_default() {
         let receiver = Receiver::start(&[]).await;

@@ -175,6 +175,30 @@ pub struct Act {
     pub was_reason: Option<String>,
 }
 
+/// What has come in within a time, and what became of it so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Received {
+    /// Counted from here on.
+    pub from: Timestamp,
+    /// Webhooks, each counted once however often it was delivered.
+    pub webhooks: u64,
+    /// Deliveries of a webhook that had been delivered before.
+    pub duplicates: u64,
+    /// Events of calls that reconciliation brought in: their webhook never came.
+    pub repaired: u64,
+    /// Of all these events, those whose call is scored.
+    pub scored: u64,
+    /// Those whose call could not be scored.
+    pub unscored: u64,
+    /// Those that are pending or being processed.
+    pub waiting: u64,
+    /// Those that were not understood.
+    pub ignored: u64,
+    /// Those that were given up.
+    pub dead: u64,
+}
+
 /// Who does something by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {

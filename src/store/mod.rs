@@ -31,8 +31,8 @@ pub use inbox::{
     Accepted, Claimable, ClaimedEvent, Failure, Lease, NewEvent, QueueDepth, Settled, Settlement,
 };
 pub use inspect::{
-    Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin, Replay,
-    StoredEvent,
+    Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin,
+    Received, Replay, StoredEvent,
 };
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, MintPage, NewMint};
 pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
@@ -243,6 +243,9 @@ pub trait Store: Send + Sync {
 
     /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
     async fn empty_log(&self) -> StoreResult<bool>;
+
+    /// What has come in since then, and what became of it so far.
+    async fn received_since(&self, from: Timestamp) -> StoreResult<Received>;
 
     /// How much work lies in the inbox.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;

@@ -278,6 +278,128 @@ fn help_names_every_command_and_an_unknown_one_is_exit_2() {
     assert_eq!(run(&["sevre"], &[]).status.code(), Some(2));
 }
 
+/// A pipe whose reader has gone, as `head` goes once it has seen enough.
+fn nobody() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
+#[test]
+fn an_output_that_nobody_reads_any_more_ends_a_command_in_silence() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("body"), "{}").unwrap();
+    let sign = ["sign", "--secret", "whsec_0123456789", "body"];
+    for args in [&["openapi"][..], &["doctor", "--offline"], &sign] {
+        let output = command(folder.path(), args, &[])
+            .stdout(nobody())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(141), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
+    for args in [&["help"][..], &["events", "--help"], &["--version"]] {
+        let output = command(folder.path(), args, &[])
+            .stdout(nobody())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
+    // Nor does it panic (101) when it is the errors that nobody reads.
+    let mut failing = command(folder.path(), &["events", "list"], &[]);
+    let status = failing.stderr(nobody()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_service_whose_log_nobody_reads_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let free = "127.0.0.1:0";
+    let args = ["demo", "--bind", free, "--simulator-bind", free];
+    let mut demo = command(folder.path(), &args, &[("RUST_LOG", "trace")]);
+    demo.stderr(nobody());
+    let mut demo = demo.spawn().unwrap();
+    let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    let page = lines.find_map(|line| line.strip_prefix("page: ").map(str::to_owned));
+    let page = page.unwrap();
+    assert!(lines.any(|line| line == "ready"));
+    for _ in 0..3 {
+        let answer = http_client().get(format!("{page}/healthz")).send().await;
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+}
+
+#[test]
+fn the_usage_in_an_error_is_that_of_the_command_whatever_the_environment_sets() {
+    let env = [
+        ("ATHOS_API_KEY", "ath_live_1"),
+        ("ATHOS_WHSEC", "whsec_0123456789"),
+        ("SERVICE_TOKENS", "svc"),
+        ("DATABASE_URL", "sqlite://athos.db"),
+    ];
+    for (args, usage) in [
+        (&["roster", "import"][..], "roster import [OPTIONS] <FILE>"),
+        (&["roster", "find"], "roster find [OPTIONS] <HANDLE>"),
+        (&["events", "show"], "events show [OPTIONS] <ID>"),
+        (&["reps", "delete"], "reps delete [OPTIONS] <REP>"),
+        (&["backup"], "backup [OPTIONS] <FILE>"),
+        (&["reconcile", "--foo"], "reconcile [OPTIONS]"),
+        (&["serve", "--foo"], "serve [OPTIONS]"),
+    ] {
+        let output = run(args, &env);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let usage = format!("\nUsage: athos-backend {usage}\n");
+        assert!(said.contains(&usage), "{said}");
+        assert!(said.lines().count() < 9, "{said}");
+    }
+}
+
+#[test]
+fn flags_that_cannot_be_are_exit_2_whatever_the_command() {
+    let secret = ["--secret", "whsec_0123456789"];
+    let trigger = [&["trigger"], &secret[..], &["--set", "calId=1"]].concat();
+    for (args, advice) in [
+        (&trigger[..], "there are event, success, callId"),
+        (&["trigger", "--url", "localhost"], "such as http://"),
+        (
+            &["events", "list", "--state", "foo"],
+            "foo is no state; use one of pending,",
+        ),
+        (
+            &["events", "list", "--from", "06/05/2026"],
+            "a day in UTC (2026-06-05)",
+        ),
+        (&["events", "list", "--limit", "0"], "of at least 1"),
+        (
+            &["events", "list", "--from", "1h", "--to", "2h"],
+            "is later than --to",
+        ),
+        (&["events", "replay"], "<ID|--state <STATE>>"),
+        (
+            &["events", "replay", "--state", "pending"],
+            "must be dead, ignored or done",
+        ),
+        (
+            &["reconcile", "--source", "foo"],
+            "use one of roleplay, real_call",
+        ),
+        (&["roster", "list", "--limit", "many"], "of at least 1"),
+        (
+            &["simulate", "--webhook-url", "localhost:8080"],
+            "such as http://",
+        ),
+    ] {
+        let output = run(args, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(advice), "{said}");
+    }
+}
+
 /// `ulimit` makes files stop growing, as a full disk does; raising the limit again makes room.
 #[tokio::test]
 async fn on_a_full_disk_nothing_is_acknowledged_and_the_retry_is_stored() {

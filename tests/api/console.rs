@@ -138,6 +138,43 @@ async fn the_overview_counts_what_waits_and_what_was_lost() {
 }
 
 #[tokio::test]
+async fn the_overview_counts_what_has_come_in_and_what_became_of_it() {
+    let app = TestApp::start().await;
+    app.ended_call("rep_1", "agency_1").await;
+    app.work().await;
+    app.clock.advance(60 * MINUTE);
+    let begun = app.now();
+    app.faults(json!({ "duplicate": { "copies": 3 } })).await;
+    app.ended_call("rep_1", "agency_1").await;
+    app.faults(json!({ "never-send": {} })).await;
+    app.ended_call("rep_2", "agency_1").await;
+    app.faults(json!({})).await;
+    app.reconciler().run_once().await.unwrap();
+    let event = Event::unscored("call_short", "rep_1", "agency_1");
+    app.event("wh_short", &event)
+        .send(&app)
+        .await
+        .receipt("accepted");
+    app.hook("not JSON").send(&app).await.receipt("ignored");
+    let received = async || {
+        let path = format!("/athos/overview?from={begun}");
+        asked(&app, &path).await["received"].clone()
+    };
+    let mut expected = json!({
+        "from": begun, "webhooks": 3, "duplicates": 2, "repaired": 1, "scored": 0, "unscored": 0, "waiting": 3,
+        "ignored": 1, "dead": 0,
+    });
+    assert_eq!(received().await, expected);
+    app.work().await;
+    for (what, count) in [("waiting", 0), ("scored", 2), ("unscored", 1)] {
+        expected[what] = json!(count);
+    }
+    assert_eq!(received().await, expected);
+    let all = asked(&app, "/athos/overview?from=2h").await;
+    assert_eq!(all["received"]["scored"], 3);
+}
+
+#[tokio::test]
 async fn a_token_whose_call_never_appeared_is_visible_as_such() {
     let app = TestApp::start().await;
     app.ended_call("rep_1", "agency_1").await;

@@ -337,7 +337,7 @@ async fn the_commands_do_the_same_on_the_database() {
     assert_eq!(event["history"].as_array().unwrap().len(), 6);
 
     let (_, said) = command(&app, &["replay", "--state", "dead", "--dry-run"]).await;
-    assert!(said.contains("1 events would be replayed"), "{said}");
+    assert!(said.contains("1 event would be replayed"), "{said}");
     let (_, said) = command(&app, &["replay", &id, "--json"]).await;
     assert_eq!(
         said.trim(),
@@ -357,4 +357,171 @@ async fn the_commands_do_the_same_on_the_database() {
     assert_eq!(app.work().await.scored, 1);
     let (_, said) = command(&app, &["show", &id]).await;
     assert!(said.contains("by command, was dead: Given up"), "{said}");
+}
+
+#[tokio::test]
+async fn an_event_is_shown_by_its_number_its_webhook_id_or_its_call() {
+    let app = TestApp::start().await;
+    let call = app.ended_call("rep_1", "agency_1").await;
+    app.work().await;
+    let again = Event::unscored(&call, "rep_1", "agency_1");
+    app.event("wh_again", &again)
+        .send(&app)
+        .await
+        .receipt("accepted");
+    app.work().await;
+    let first = show(&app, 1).await["webhookId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for (asked, number) in [
+        ("1", 1),
+        (&*first, 1),
+        ("wh_again", 2),
+        ("2", 2),
+        (&*call, 2),
+    ] {
+        let (_, said) = command(&app, &["show", asked, "--json"]).await;
+        let event: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(event["id"], number, "{asked}");
+    }
+    // The latest of the call, with the others by name.
+    let (_, said) = command(&app, &["show", &call]).await;
+    assert!(said.contains("same call   event 1"), "{said}");
+    for nobody in ["3", "wh_none", "", "%"] {
+        let (ok, said) = command(&app, &["show", nobody]).await;
+        assert!(!ok && said.contains("there is no event"), "{said}");
+    }
+    assert_eq!(list(&app, "?webhook=wh_again").await, [2]);
+    assert_eq!(list(&app, "?webhook=wh_none").await, [0; 0]);
+}
+
+#[tokio::test]
+async fn lists_from_a_terminal_take_days_and_say_when_there_is_more() {
+    let app = TestApp::start().await;
+    app.clock.set(Clock::system().now().minus(2 * MINUTE));
+    for _ in 0..3 {
+        app.hook("not JSON").send(&app).await.receipt("ignored");
+    }
+    let lines = async |args: &[&str]| {
+        let (ok, said) = command(&app, &[&["list"], args].concat()).await;
+        assert!(ok, "{said}");
+        said.lines().count()
+    };
+    assert_eq!(lines(&["--since", "1h"]).await, 4, "a head and three rows");
+    assert_eq!(lines(&["--from", "10 minutes", "--json"]).await, 3);
+    assert_eq!(lines(&["--from=-1h", "--until", "1s"]).await, 4);
+    let (_, said) = command(&app, &["list", "--to", "1h"]).await;
+    assert_eq!(said, "no events\n");
+    let (_, said) = command(&app, &["list", "--limit", "2"]).await;
+    assert!(
+        said.ends_with("and older ones: --limit takes more than 2\n"),
+        "{said}"
+    );
+    let (ok, said) = command(&app, &["list", "--from", "1h", "--to", "2h"]).await;
+    assert!(!ok && said.contains("is later than --to"), "{said}");
+    let (_, said) = command(
+        &app,
+        &["replay", "--state", "ignored", "--since", "2h", "--dry-run"],
+    )
+    .await;
+    assert!(said.contains("3 events would be replayed"), "{said}");
+}
+
+/// As people write them, on every route that takes times.
+#[tokio::test]
+async fn ranges_of_time_are_moments_days_or_how_long_ago_and_both_ends_belong_to_them() {
+    let app = TestApp::start().await;
+    app.clock.set("2026-06-05T23:59:59.999Z".parse().unwrap());
+    app.hook("late on the 5th")
+        .send(&app)
+        .await
+        .receipt("ignored");
+    app.clock.advance(Duration::from_millis(1));
+    app.hook("early on the 6th")
+        .send(&app)
+        .await
+        .receipt("ignored");
+    for (query, expected) in [
+        ("?from=2026-06-05&to=2026-06-05", &[1][..]),
+        ("?from=2026-06-06", &[2]),
+        ("?to=2026-06-04", &[]),
+        ("?to=2026-06-06", &[2, 1]),
+        ("?from=1h", &[2, 1]),
+        ("?from=0s", &[2]),
+        ("?to=1h", &[]),
+        ("?from=2026-06-06T00:00:00Z", &[2]),
+        // Not escaped, the plus sign arrives as a space.
+        ("?from=2026-06-06T02:00:00+02:00", &[2]),
+        ("?from=2026-06-06T02:00:00%2B02:00", &[2]),
+    ] {
+        assert_eq!(list(&app, query).await, expected, "{query}");
+    }
+    let replayed =
+        json!({ "state": "ignored", "since": "2026-06-05", "until": "2026-06-05", "dryRun": true });
+    assert_eq!(replay_all(&app, replayed).await["ids"], json!([1]));
+    let replayed = json!({ "state": "ignored", "since": "2h", "dryRun": true });
+    assert_eq!(replay_all(&app, replayed).await["ids"], json!([1, 2]));
+    for path in [
+        "/athos/events",
+        "/athos/calls",
+        "/athos/progress",
+        "/athos/mints",
+        "/athos/overview",
+    ] {
+        for time in ["2026-06-05", "7d", "2026-06-05T00:00:00Z"] {
+            app.get(&format!("{path}?from={time}"), &app.secrets.service)
+                .await
+                .expect(200);
+        }
+        let refused = app
+            .get(
+                &format!("{path}?from=2026-06-05T18:09"),
+                &app.secrets.service,
+            )
+            .await;
+        let refused = refused.refused(400, "INVALID_REQUEST");
+        assert!(
+            refused.text().contains("from is not a time: write"),
+            "{}",
+            refused.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_word_that_is_none_is_answered_with_those_that_are() {
+    let app = TestApp::start().await;
+    for (query, words) in [
+        (
+            "events?state=foo",
+            "state: foo is no state; use one of pending, processing, done, ignored, dead",
+        ),
+        (
+            "events?verdict=foo",
+            "verdict: foo is no verdict; use one of accepted, ignored",
+        ),
+        (
+            "events?origin=Webhook",
+            "origin: Webhook is no origin; use one of webhook, reconcile",
+        ),
+        (
+            "calls?status=",
+            "status: \\\"\\\" is no status; use one of processing, scored, unscored",
+        ),
+        (
+            "calls?source=real-call",
+            "source: real-call is no source; use one of roleplay, real_call",
+        ),
+        (
+            "progress?source=dream",
+            "source: dream is no source; use one of roleplay, real_call",
+        ),
+    ] {
+        let refused = app
+            .get(&format!("/athos/{query}"), &app.secrets.service)
+            .await;
+        let refused = refused.refused(400, "INVALID_REQUEST").text();
+        assert!(refused.contains(words), "{refused}");
+    }
 }

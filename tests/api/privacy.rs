@@ -502,7 +502,7 @@ async fn the_command_erases_beside_the_service_which_keeps_late_deliveries_out()
     };
     let (code, said) = run(&["--dry-run"]);
     assert_eq!(code, Some(0));
-    assert!(said.contains("       1 calls would be removed"), "{said}");
+    assert!(said.contains("       1 call would be removed"), "{said}");
     assert_eq!(
         run(&[]).0,
         Some(2),

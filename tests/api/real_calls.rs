@@ -254,7 +254,6 @@ async fn real_calls_and_practice_are_apart_in_lists_and_in_progress() {
         of("?source=real_call").await,
         ["call_3", "call_2", "call_1"]
     );
-    assert_eq!(of("?source=dream").await, [""; 0]);
     assert_eq!(of("").await.len(), 4);
 
     let practice = get("/athos/progress").await;

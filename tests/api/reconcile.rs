@@ -444,14 +444,14 @@ async fn the_command_works_beside_the_service_and_says_what_it_does() {
 
     let (ok, said) = command(&app, &["--from", &from, "--dry-run"]).await;
     assert!(ok, "{said}");
-    assert!(said.contains("page 1: 1 calls, 1 would come in"), "{said}");
+    assert!(said.contains("page 1: 1 call, 1 would come in"), "{said}");
     assert_eq!(app.count("SELECT count(*) FROM events").await, 0);
 
     let (ok, said) = command(&app, &["--from", &from]).await;
     assert!(ok, "{said}");
     assert!(said.contains(&format!("{id} (missing)")), "{said}");
     assert!(
-        said.contains("done: 1 pages, 1 calls, 1 brought in"),
+        said.contains("done: 1 page, 1 call, 1 brought in"),
         "{said}"
     );
     assert!(said.contains("the running service fetches them"), "{said}");

@@ -10,8 +10,8 @@ use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Replay,
-    Settlement, StoreResult, StoredEvent,
+    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Received,
+    Replay, Settlement, StoreResult, StoredEvent,
 };
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
@@ -88,6 +88,38 @@ fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Optio
             sql.push(condition).push_bind(time.as_millis());
         }
     }
+}
+
+/// Reads the rows of that time, newest first, and no others.
+pub(super) async fn received_since(readers: &ReadPool, from: Timestamp) -> StoreResult<Received> {
+    let row = sqlx::query(
+        "SELECT count(*) FILTER (WHERE origin = 'webhook') AS webhooks, \
+                coalesce(sum(deliveries - 1) FILTER (WHERE origin = 'webhook'), 0) AS duplicates, \
+                count(*) FILTER (WHERE origin = 'reconcile') AS repaired, \
+                count(*) FILTER (WHERE state = 'done' AND calls.status = 'scored') AS scored, \
+                count(*) FILTER (WHERE state = 'done' AND calls.status = 'unscored') AS unscored, \
+                count(*) FILTER (WHERE state IN ('pending', 'processing')) AS waiting, \
+                count(*) FILTER (WHERE state = 'ignored') AS ignored, \
+                count(*) FILTER (WHERE state = 'dead') AS dead \
+         FROM events LEFT JOIN calls ON calls.id = events.call_id \
+         WHERE received_at >= ?1 AND events.id > coalesce( \
+             (SELECT id FROM events WHERE received_at < ?1 ORDER BY id DESC LIMIT 1), 0)",
+    )
+    .bind(from.as_millis())
+    .fetch_one(readers)
+    .await?;
+    let count = |column| row.get::<i64, _>(column).unsigned_abs();
+    Ok(Received {
+        from,
+        webhooks: count("webhooks"),
+        duplicates: count("duplicates"),
+        repaired: count("repaired"),
+        scored: count("scored"),
+        unscored: count("unscored"),
+        waiting: count("waiting"),
+        ignored: count("ignored"),
+        dead: count("dead"),
+    })
 }
 
 pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<StoredEvent>> {

@@ -34,8 +34,8 @@ use tokio::task::AbortHandle;
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
-    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Repair, Replay, Run,
-    RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall, StoredEvent, Strip,
+    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Received, Repair,
+    Replay, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall, StoredEvent, Strip,
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
@@ -397,6 +397,10 @@ impl Store for SqliteStore {
 
     async fn empty_log(&self) -> StoreResult<bool> {
         self.wal.empty().await
+    }
+
+    async fn received_since(&self, from: Timestamp) -> StoreResult<Received> {
+        self.noting(inspect::received_since(&self.readers.callers, from).await)
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
