@@ -30,3 +30,8 @@ pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod worker;
+
+/// The code of the recipes for forks is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/forking.md")]
+mod forking {}

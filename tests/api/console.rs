@@ -149,6 +149,7 @@ async fn the_overview_counts_what_has_come_in_and_what_became_of_it() {
     app.faults(json!({ "never-send": {} })).await;
     app.ended_call("rep_2", "agency_1").await;
     app.faults(json!({})).await;
+    app.clock.advance(MINUTE);
     app.reconciler().run_once().await.unwrap();
     let event = Event::unscored("call_short", "rep_1", "agency_1");
     app.event("wh_short", &event)

@@ -31,6 +31,7 @@ mod operations;
 mod outages;
 mod panics;
 mod privacy;
+mod readme;
 mod reads;
 mod real_calls;
 mod reconcile;

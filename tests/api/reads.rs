@@ -259,7 +259,7 @@ async fn garbage_in_the_query_is_400() {
         "cursor=MS4",
         "from=yesterday",
         "from=",
-        "from=2026-06-05",
+        "from=2026-06",
         "from=2026-06-05T14:39:40",
         "to=1780682954",
         "status=done",

@@ -400,7 +400,7 @@ impl Store for SqliteStore {
     }
 
     async fn received_since(&self, from: Timestamp) -> StoreResult<Received> {
-        self.noting(inspect::received_since(&self.readers.callers, from).await)
+        self.noting(inspect::received_since(&self.readers.requests, from).await)
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
