@@ -35,7 +35,8 @@ use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
     NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Received, Repair,
-    Replay, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall, StoredEvent, Strip,
+    Replay, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall,
+    StoredEvent, Strip,
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
