@@ -102,7 +102,7 @@ async fn a_manager_of_no_agency_and_an_unknown_role_see_only_their_own() {
     for role in [
         json!("owner"),
         json!("Admin"),
-        json!(["admin"]),
+        json!(["owner", "Admin"]),
         json!({ "admin": true }),
     ] {
         let mut claims = app.claims("rep_a", "agency_1", "");
