@@ -9,19 +9,19 @@ mod reps;
 mod roster;
 mod serve;
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
 pub(crate) use self::output::Output;
 use crate::clock::Clock;
-use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems};
+use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems, Unreadable};
 use crate::demo;
 use crate::http;
 use crate::lifecycle::asked_to_stop;
@@ -39,6 +39,9 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     config: Config,
+    /// What is wrong with variables and with `.env`.
+    #[arg(skip)]
+    problems: Vec<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -100,36 +103,55 @@ struct HealthcheckArgs {
         long,
         env = "BIND_ADDR",
         value_name = "ADDR",
+        value_parser = process::parse_address,
         default_value = "127.0.0.1:8080"
     )]
     bind_addr: SocketAddr,
 }
 
 impl Cli {
-    /// Reads the process's command line. A variable that is set to nothing counts as not set: compose files and
-    /// CI systems pass on what they do not have as an empty text.
-    #[must_use]
-    pub fn from_process() -> Self {
-        let skip_all = |arg: Arg| arg.env(None::<&str>);
-        let skip_empty = |arg: Arg| {
-            let is_empty =
-                |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-            if arg.get_env().is_some_and(is_empty) {
-                skip_all(arg)
-            } else {
-                arg
-            }
+    /// Reads the process's command line, and ends the process when a flag is wrong.
+    ///
+    /// # Errors
+    /// When a variable that the command cannot do without is wrong. What else is wrong with variables and with `.env` is
+    /// kept for [`run`]: a command may be the one that tells of it.
+    pub fn from_process(env_file: &EnvFile) -> Result<Self, Problems> {
+        let mut unreadable = Unreadable::default();
+        let all = |unreadable: Unreadable| {
+            [env_file.faults().to_vec(), unreadable.into_problems()].concat()
         };
+        loop {
+            let cli =
+                Self::matches(&unreadable).and_then(|matches| Self::from_arg_matches(&matches));
+            match cli {
+                Ok(mut cli) => {
+                    cli.problems = all(unreadable);
+                    return Ok(cli);
+                }
+                Err(error) if unreadable.note(&Self::command(), &error, env_file) => {}
+                Err(error)
+                    if error.kind() == ErrorKind::MissingRequiredArgument
+                        && !unreadable.is_empty() =>
+                {
+                    return Err(Problems::new(all(unreadable)));
+                }
+                Err(error) => error.exit(),
+            }
+        }
+    }
+
+    fn matches(unreadable: &Unreadable) -> Result<ArgMatches, clap::Error> {
+        let skip_all = |arg: Arg| arg.env(None::<&str>);
+        let skip = |arg: Arg| unreadable.skip_in(arg);
         let command = || {
-            usage_of_help(Self::command())
-                .mut_subcommands(|command| mut_all_args(command, skip_empty))
+            usage_of_help(Self::command()).mut_subcommands(|command| mut_all_args(command, skip))
         };
         // Without the environment first: another command must not stumble over the settings of `serve`.
-        let mut matches = command().mut_args(skip_all).get_matches();
-        if matches.subcommand().is_none() {
-            matches = command().mut_args(skip_empty).get_matches();
+        let matches = command().mut_args(skip_all).try_get_matches()?;
+        if matches.subcommand().is_some() {
+            return Ok(matches);
         }
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        command().mut_args(skip).try_get_matches()
     }
 }
 
@@ -177,10 +199,13 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     let mut out = Output::standard();
     process::keep_files_private();
-    match cli
+    let command = cli
         .command
-        .unwrap_or_else(|| Command::Serve(Box::new(cli.config)))
-    {
+        .unwrap_or_else(|| Command::Serve(Box::new(cli.config)));
+    if !cli.problems.is_empty() && !matches!(command, Command::Doctor(_)) {
+        return Err(Problems::new(cli.problems).into());
+    }
+    match command {
         Command::Serve(config) => {
             telemetry::start_logging(config.log_format)?;
             process::keep_memory_private();
@@ -222,7 +247,13 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
             runtime.block_on(backup::run(&args, &mut out))?;
         }
         Command::Doctor(args) => {
-            return runtime.block_on(doctor::run(&args, &clock, &env_file, &mut out));
+            return runtime.block_on(doctor::run(
+                &args,
+                &clock,
+                &env_file,
+                &cli.problems,
+                &mut out,
+            ));
         }
         Command::Reps(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
@@ -257,7 +288,7 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
 async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
     let addr = process::asked_at(args.bind_addr);
     let url: Url = format!("http://{addr}/healthz").parse()?;
-    let client = crate::athos::http_client(&url, std::time::Duration::from_secs(3))?;
+    let client = crate::athos::direct_http_client(&url, std::time::Duration::from_secs(3))?;
     let answer = client.get(url.clone()).send().await;
     let answer = answer.with_context(|| format!("no answer from {url}"))?;
     anyhow::ensure!(
@@ -266,4 +297,24 @@ async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
         answer.status()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::names;
+
+    #[test]
+    fn every_variable_that_a_command_reads_is_known_by_name() {
+        fn variables(command: &clap::Command) -> Vec<String> {
+            let own = command.get_arguments().filter_map(Arg::get_env);
+            let own = own.map(|name| name.to_string_lossy().into_owned());
+            own.chain(command.get_subcommands().flat_map(variables))
+                .collect()
+        }
+        let mut all = variables(&Cli::command());
+        assert!(!all.is_empty());
+        all.retain(|name| !names::is_known(name));
+        assert_eq!(all, Vec::<String>::new());
+    }
 }

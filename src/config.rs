@@ -3,28 +3,32 @@
 
 mod checks;
 mod env_file;
+pub(crate) mod names;
+mod read;
 mod secrets;
+mod values;
 
-use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::parser::ValueSource;
-use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 use reqwest::header::HeaderName;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use crate::athos::contract::Generation;
-use crate::model::{Source, UnknownWord};
+use crate::model::Source;
+use crate::process::parse_address;
 use crate::worker::reconcile::Reading;
 use crate::worker::retention::Keeping;
 
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
+pub(crate) use read::Unreadable;
+pub(crate) use values::source;
+use values::{at_least_one, duration, header, ip_range, secret, url, word, yes_or_no};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -54,19 +58,25 @@ pub struct Config {
     pub athos_base_url: Url,
 
     /// Which generation of Athos's contract to mint with: `external`, `roster`, or `auto`, which finds out
-    #[arg(long, env, value_name = "GENERATION", default_value = "auto")]
+    #[arg(
+        long,
+        env,
+        value_name = "GENERATION",
+        ignore_case = true,
+        default_value = "auto"
+    )]
     pub athos_contract: Contract,
 
     /// Register reps at Athos, from their credentials, when they first ask for a token (`true`, generation `roster`)
-    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value_t = false)]
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, value_parser = yes_or_no, default_value = "false")]
     pub auto_enroll: bool,
 
     /// Where the service listens
-    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, env, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:8080")]
     pub bind_addr: SocketAddr,
 
     /// Where Prometheus metrics are served; keep it private
-    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:9464")]
+    #[arg(long, env, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:9464")]
     pub admin_addr: SocketAddr,
 
     /// Where browsers and Athos reach the service, for example <https://practice.example.com>
@@ -77,6 +87,7 @@ pub struct Config {
     #[arg(
         long,
         env,
+        value_parser = word,
         value_name = "URL",
         default_value = "sqlite://data/athos.db"
     )]
@@ -91,60 +102,60 @@ pub struct Config {
     pub auth_jwks_url: Option<Url>,
 
     /// Verify callers' JWTs with this public key: PEM, line breaks may be written `\n`
-    #[arg(long, env, value_name = "PEM")]
+    #[arg(long, env, value_parser = word, value_name = "PEM")]
     pub auth_jwt_public_key: Option<String>,
 
     /// Refuse JWTs of any other issuer (`iss`)
-    #[arg(long, env, value_name = "ISS")]
+    #[arg(long, env, value_parser = word, value_name = "ISS")]
     pub auth_issuer: Option<String>,
 
     /// Refuse JWTs for any other audience (`aud`)
-    #[arg(long, env, value_name = "AUD")]
+    #[arg(long, env, value_parser = word, value_name = "AUD")]
     pub auth_audience: Option<String>,
 
     /// Name of the cookie that carries the JWT; without it, only `Authorization: Bearer` does
-    #[arg(long, env, value_name = "NAME")]
+    #[arg(long, env, value_parser = word, value_name = "NAME")]
     pub auth_cookie: Option<String>,
 
     /// Claim with the rep's id; a path such as `app.user_id` reaches into objects
-    #[arg(long, env, value_name = "CLAIM", default_value = "sub")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM", default_value = "sub")]
     pub auth_claim_user: String,
 
     /// Claim with the agency's id
-    #[arg(long, env, value_name = "CLAIM", default_value = "agency_id")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM", default_value = "agency_id")]
     pub auth_claim_agency: String,
 
     /// Claim with the role: `rep`, `manager` or `admin`, or a list, of which the highest counts; anything else is `rep`
-    #[arg(long, env, value_name = "CLAIM", default_value = "role")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM", default_value = "role")]
     pub auth_claim_role: String,
 
     /// Claim with the rep's name, for display and for enrolment
-    #[arg(long, env, value_name = "CLAIM", default_value = "name")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM", default_value = "name")]
     pub auth_claim_name: String,
 
     /// Claim with the rep's e-mail address, for display and for enrolment
-    #[arg(long, env, value_name = "CLAIM", default_value = "email")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM", default_value = "email")]
     pub auth_claim_email: String,
 
     /// Claim that says that the address was checked (`true`); without it, `email_verified` does for the claim `email`, and
     /// nothing for any other
-    #[arg(long, env, value_name = "CLAIM")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM")]
     pub auth_claim_email_verified: Option<String>,
 
     /// Claim with the agency's name, for enrolment; without it, a new agency is called by its id
-    #[arg(long, env, value_name = "CLAIM")]
+    #[arg(long, env, value_parser = word, value_name = "CLAIM")]
     pub auth_claim_agency_name: Option<String>,
 
     /// Header in which an authenticating proxy names the rep
-    #[arg(long, env, value_name = "HEADER")]
+    #[arg(long, env, value_name = "HEADER", value_parser = header)]
     pub auth_proxy_user_header: Option<HeaderName>,
 
     /// Header in which it names the agency
-    #[arg(long, env, value_name = "HEADER")]
+    #[arg(long, env, value_name = "HEADER", value_parser = header)]
     pub auth_proxy_agency_header: Option<HeaderName>,
 
     /// Header in which it names the role, or several with commas between them
-    #[arg(long, env, value_name = "HEADER")]
+    #[arg(long, env, value_name = "HEADER", value_parser = header)]
     pub auth_proxy_role_header: Option<HeaderName>,
 
     /// What the proxy must send in `X-Auth-Proxy-Secret` to be believed
@@ -156,11 +167,11 @@ pub struct Config {
     pub service_tokens: Vec<SecretString>,
 
     /// Exact origins, comma-separated, whose pages may call with credentials
-    #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
+    #[arg(long, env, value_delimiter = ',', value_parser = word, value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
 
     /// Exact origins, comma-separated, whose pages may show the practice page in a frame; without any, none may
-    #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
+    #[arg(long, env, value_delimiter = ',', value_parser = word, value_name = "ORIGIN")]
     pub frame_ancestors: Vec<String>,
 
     /// Where the page loads Athos's browser SDK from; without it, the copy in `static/vendor/`, else a guess at a public CDN
@@ -205,12 +216,24 @@ pub struct Config {
     pub retention_days: Option<NonZeroU32>,
 
     /// Keep what was said in calls; with `false`, no transcript or quote is ever written, scores and feedback are
-    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, value_parser = BoolishValueParser::new(), default_value = "true")]
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, value_parser = yes_or_no, default_value = "true")]
     pub store_transcripts: bool,
 
     /// How to write the log, which goes to standard error; `RUST_LOG` says how much of it
-    #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
+    #[arg(
+        long,
+        env,
+        value_name = "FORMAT",
+        ignore_case = true,
+        default_value = "pretty"
+    )]
     pub log_format: LogFormat,
+}
+
+/// Every setting, as clap knows it.
+fn arguments() -> Vec<clap::Arg> {
+    let command = Config::augment_args(clap::Command::new("settings"));
+    command.get_arguments().cloned().collect()
 }
 
 /// Which generation of the contract tokens are minted with.
@@ -243,45 +266,6 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object a line, for machines
     Json,
-}
-
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "clap's value parsers return a Result"
-)]
-fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
-    Ok(SecretString::from(text.trim()))
-}
-
-fn url(text: &str) -> Result<Url, String> {
-    let url = text.trim().parse();
-    url.map_err(|error| format!("not a whole URL, such as https://app.example.com ({error})"))
-}
-
-fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
-    let number = text.trim().parse();
-    number.map_err(|_| "not a whole number, of at least 1".to_owned())
-}
-
-/// A source of calls by its name, also for `reconcile --source`.
-pub(crate) fn source(text: &str) -> Result<Source, UnknownWord> {
-    text.trim().parse()
-}
-
-fn ip_range(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    let one = || text.parse().map(|address: IpAddr| address.into());
-    text.parse()
-        .or_else(|_| one())
-        .map_err(|_| "not an IP address, and not a range such as 10.0.0.0/8".to_owned())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: Option<Duration> = text
-        .parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| duration.try_into().ok());
-    duration.ok_or_else(|| "not a length of time such as 90s, 5m or 2h".to_owned())
 }
 
 impl Config {
@@ -317,54 +301,6 @@ impl Config {
         }
     }
 
-    /// A configuration from flags alone, blind to the environment: for `demo` and for tests.
-    ///
-    /// # Errors
-    /// As clap reports it: an unknown flag, or a value that cannot be parsed.
-    pub fn from_flags<I, T>(flags: I) -> Result<Self, clap::Error>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        let command = Self::augment_args(Command::new("athos-backend").no_binary_name(true))
-            .mut_args(|arg| arg.env(None::<&str>));
-        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
-    }
-
-    /// The configuration of a running process, with `.env` as it is now: flags win over the environment that the process
-    /// was started with, and that over the file.
-    ///
-    /// # Errors
-    /// When a value cannot be understood.
-    pub fn read_again(flags: &[OsString], file: &EnvFile) -> Result<Self, Misconfigured> {
-        let refused = |error: clap::Error| {
-            let told = error.to_string();
-            let told = told.lines().next().unwrap_or_default();
-            Misconfigured(told.trim_start_matches("error: ").to_owned())
-        };
-        let command = || Self::augment_args(Command::new("athos-backend").no_binary_name(true));
-        let alone = command().mut_args(|arg| arg.env(None::<&str>));
-        let alone = alone.try_get_matches_from(flags).map_err(refused)?;
-        let mut flags = flags.to_vec();
-        let command = command().mut_args(|arg| {
-            let name = arg
-                .get_env()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            let is_flag =
-                alone.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-            if let (Some(value), Some(long), false) = (file.value(name), arg.get_long(), is_flag) {
-                flags.push(format!("--{long}={}", value.expose_secret()).into());
-            }
-            // What the file said at the start is in the environment too; that is over.
-            let is_set = file.is_set_elsewhere(name)
-                && std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            if is_set { arg } else { arg.env(None::<&str>) }
-        });
-        let matches = command.try_get_matches_from(flags).map_err(refused)?;
-        Self::from_arg_matches(&matches).map_err(refused)
-    }
-
     /// Whether a running service takes over this variable when it is told to read `.env` again.
     #[must_use]
     pub fn is_reloaded(variable: &str) -> bool {
@@ -379,10 +315,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn variables() -> BTreeMap<String, clap::Arg> {
-        Config::augment_args(Command::new("x"))
-            .get_arguments()
-            .filter_map(|arg| Some((arg.get_env()?.to_str()?.to_owned(), arg.clone())))
-            .collect()
+        let variable = |arg: clap::Arg| Some((arg.get_env()?.to_str()?.to_owned(), arg));
+        arguments().into_iter().filter_map(variable).collect()
     }
 
     /// What the README must say, row by row.
@@ -427,16 +361,11 @@ mod tests {
                 }
             })
             .collect();
-        let parse = |text: &str| -> BTreeMap<String, String> {
-            dotenvy::from_read_iter(text.as_bytes())
-                .map(Result::unwrap)
-                .collect()
-        };
-        let mut all: Vec<_> = parse(&uncommented).into_keys().collect();
+        let mut all: Vec<_> = env_file::read_text(&uncommented).into_keys().collect();
         all.retain(|name| name != "RUST_LOG");
         assert_eq!(all, variables().into_keys().collect::<Vec<_>>());
 
-        let active = parse(text);
+        let active = env_file::read_text(text);
         assert!(!active.is_empty());
         let flags = active
             .iter()

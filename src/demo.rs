@@ -15,22 +15,22 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
 use crate::lifecycle::{Options, Service};
-use crate::process::asked_at;
+use crate::process::{asked_at, parse_address};
 use crate::simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Where the service listens; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:8080")]
     bind: SocketAddr,
 
     /// Where the simulator listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:8081")]
     simulator_bind: SocketAddr,
 
     /// Where metrics are served
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:0")]
     admin_bind: SocketAddr,
 
     /// Keep the database in this file; else it is in a folder of its own that is removed at the end

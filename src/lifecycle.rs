@@ -1,6 +1,7 @@
 //! How the service starts and how it stops: in which order things open, and in which they close so that nothing that
 //! was acknowledged, claimed or begun is left hanging.
 
+mod instance;
 mod upkeep;
 
 use std::io;
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::athos;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Misconfigured};
 use crate::credentials::{Credentials, Replaced};
 use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Places,
@@ -27,11 +28,12 @@ use crate::http::{
 };
 use crate::in_force::InForce;
 use crate::mint::Minter;
-use crate::store::{SharedStore, SqliteStore};
+use crate::store::{SharedStore, SqliteStore, database_file};
 use crate::telemetry;
 use crate::worker::Worker;
 use crate::worker::reconcile::Reconciler;
 use crate::worker::retention::Retention;
+use instance::Instance;
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -67,6 +69,8 @@ pub struct Service {
     pub credentials: Arc<Credentials>,
     authenticator: Arc<InForce<Authenticator>>,
     clock: Clock,
+    /// Held for as long as it serves.
+    _instance: Arc<Instance>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     servers: Vec<JoinHandle<()>>,
@@ -95,6 +99,7 @@ impl Service {
         let admin_listener = bind(config.admin_addr, "ADMIN_ADDR").await?;
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
         let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
+        let instance = Arc::new(Instance::of(&database_file(&config.database_url)?));
 
         let credentials = Credentials::start(
             &config.athos_whsec,
@@ -204,6 +209,8 @@ impl Service {
             }));
         }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
+        let claiming = (Arc::clone(&instance), shutdown.clone());
+        tokio::spawn(async move { claiming.0.claim(&claiming.1).await });
         Ok(Self {
             addr,
             admin_addr,
@@ -214,6 +221,7 @@ impl Service {
             credentials,
             authenticator,
             clock,
+            _instance: instance,
             shutdown,
             tasks,
             servers,
@@ -294,12 +302,14 @@ async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "{variable}={addr} is in use: stop the process that listens there, or choose another port"
         ),
-        io::ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+        io::ErrorKind::AddrNotAvailable => Misconfigured(format!(
             "{variable}={addr} is not an address of this machine: use 127.0.0.1 or 0.0.0.0"
-        ),
-        io::ErrorKind::PermissionDenied => anyhow::anyhow!(
+        ))
+        .into(),
+        io::ErrorKind::PermissionDenied => Misconfigured(format!(
             "{variable}={addr} may not be used by this user: choose a port above 1023"
-        ),
+        ))
+        .into(),
         _ => anyhow::anyhow!("cannot listen at {variable}={addr}: {error}"),
     })
 }

@@ -6,10 +6,9 @@ use athos_backend::cli::{self, Cli};
 use athos_backend::config::EnvFile;
 
 fn main() -> ExitCode {
-    let ended = EnvFile::load()
-        .map_err(Into::into)
-        .and_then(|env_file| cli::run(Cli::from_process(), env_file));
-    match ended {
+    let env_file = EnvFile::load();
+    let ended = Cli::from_process(&env_file).map_err(Into::into);
+    match ended.and_then(|cli| cli::run(cli, env_file)) {
         Ok(code) => code,
         Err(error) => cli::report(&error),
     }

@@ -1,32 +1,24 @@
 //! Logs and metrics. Logs go to standard error; neither ever holds a body, a token, a key or a transcript, because
 //! nothing that does is handed to them.
 
+mod filter;
+
 use std::sync::OnceLock;
 
 use anyhow::Context;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
-use crate::config::{LogFormat, Misconfigured};
-
-/// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT_FILTER: &str = "info";
+use crate::config::LogFormat;
+pub(crate) use filter::Filter;
 
 /// Starts logging to standard error. A second call changes nothing.
 ///
 /// # Errors
 /// When `RUST_LOG` cannot be understood.
 pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).map_err(|_| {
-            Misconfigured(format!(
-                "RUST_LOG={text} is not a filter such as info,sqlx=debug"
-            ))
-        })?,
-        _ => EnvFilter::new(DEFAULT_FILTER),
-    };
+    let Filter { filter, warning } = Filter::from_environment()?;
     let lines = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -44,6 +36,9 @@ pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
             .with_span_list(false)
             .try_init(),
     };
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use super::keys::{ApiKey, KeyRing};
 use super::types::{self, MintBody, NextCursor, SessionToken};
 use crate::clock::Clock;
 use crate::model::{CallDetail, CallHeader, Credential, KeyState, Source, Timestamp, outside_text};
+use crate::process::is_loopback;
 
 /// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,15 +34,34 @@ pub(super) const PAGE_LIMIT: u32 = 100;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The one way to make an HTTP client here: bounded in time, never redirected, and honest about who asks.
-/// Clients of plain-HTTP hosts (the simulator) skip loading the system's certificates.
+/// Clients of plain-HTTP hosts (the simulator) skip loading the system's certificates; those of this machine ask no proxy.
 ///
 /// # Errors
 /// When TLS is needed and the system has no certificate authorities to trust.
+pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    build(for_url, deadline, !is_loopback(for_url))
+}
+
+/// The same for what listens on this machine, at whatever address: no proxy is asked.
+///
+/// # Errors
+/// As `http_client`.
+pub fn direct_http_client(
+    for_url: &Url,
+    deadline: Duration,
+) -> Result<reqwest::Client, reqwest::Error> {
+    build(for_url, deadline, false)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that builds clients"
 )]
-pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client, reqwest::Error> {
+fn build(
+    for_url: &Url,
+    deadline: Duration,
+    proxied: bool,
+) -> Result<reqwest::Client, reqwest::Error> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("athos-backend/", env!("CARGO_PKG_VERSION")))
         .default_headers(HeaderMap::from_iter([(
@@ -53,6 +73,7 @@ pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client,
         .timeout(deadline)
         .pool_max_idle_per_host(32)
         .tcp_nodelay(true);
+    let builder = if proxied { builder } else { builder.no_proxy() };
     match for_url.scheme() {
         "http" => builder.tls_certs_only([]).build(),
         _ => builder.https_only(true).build(),

@@ -12,7 +12,9 @@ mod secrets;
 pub mod signature;
 pub mod types;
 
-pub use client::{ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, http_client};
+pub use client::{
+    ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, direct_http_client, http_client,
+};
 pub use drift::DriftWatch;
 pub use error::{Blame, Class, Error, Refusal};
 pub use roster::{AgencyWas, AgentPage, Whose, npn_digits};

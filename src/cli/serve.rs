@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{Config, EnvFile};
+use crate::config::{Config, EnvFile, Problems};
 use crate::http::{Deadlines, sdk_warning};
 use crate::lifecycle::{Options, Service};
 
@@ -15,7 +15,8 @@ use crate::lifecycle::{Options, Service};
 pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> anyhow::Result<()> {
     // Before anything else: a signal that nobody waits for ends the process.
     let mut hang_ups = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    for warning in config.check()?.into_iter().chain(sdk_warning(config)) {
+    let warnings = config.check()?.into_iter().chain(sdk_warning(config));
+    for warning in warnings.chain(env_file.unknown_names()) {
         tracing::warn!("{warning}");
     }
     let options = Options {
@@ -33,16 +34,23 @@ pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> any
                 ended = &mut running => break ended,
                 _ = hang_ups.recv() => match reload(&service, &in_force).await {
                     Ok(file) => in_force = file,
-                    Err(error) => tracing::error!(
-                        error = format!("{error:#}"),
-                        "not reloaded; what was in force stays in force"
-                    ),
+                    Err(error) => tell_refusal(&error),
                 },
             }
         }
     };
     service.stop().await;
     ended
+}
+
+/// One line in the log for each thing that is wrong.
+fn tell_refusal(error: &anyhow::Error) {
+    let told =
+        |error: &str| tracing::error!(error, "not reloaded; what was in force stays in force");
+    match error.downcast_ref::<Problems>() {
+        Some(problems) => problems.iter().for_each(told),
+        None => told(&format!("{error:#}")),
+    }
 }
 
 /// Reads the settings again and hands them to the service; the file that is in force now.
@@ -55,6 +63,9 @@ async fn reload(service: &Service, before: &EnvFile) -> anyhow::Result<EnvFile> 
         removed = replaced.removed.join(", "),
         "reloaded"
     );
+    for warning in file.unknown_names() {
+        tracing::warn!("{warning}");
+    }
     for name in before.differences(&file) {
         if file.is_set_elsewhere(&name) {
             tracing::warn!(

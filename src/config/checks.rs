@@ -3,17 +3,22 @@
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::Config;
 use crate::model::Source;
 
-/// Everything that keeps the service from starting, in one paragraph.
+/// Everything that keeps the service from starting, one a line.
 #[derive(Debug, thiserror::Error)]
 pub struct Problems(Vec<String>);
 
 impl Problems {
+    pub(crate) fn new(problems: Vec<String>) -> Self {
+        Self(problems)
+    }
+
     /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -22,7 +27,10 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration does not work: {}", self.0.join(" "))
+        f.write_str("the configuration does not work:")?;
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -77,16 +85,10 @@ impl Config {
     }
 
     fn check_athos(&self, problems: &mut Vec<String>) {
-        if self.athos_whsec.is_empty() || self.athos_whsec.iter().any(is_blank) {
+        if self.athos_whsec.is_empty() {
             problems.push(
-                "ATHOS_WHSEC is missing or has a blank entry: without the webhook secret no delivery can be \
-                 verified; set it to the whsec_… value from Athos."
-                    .to_owned(),
-            );
-        }
-        if self.athos_api_key.iter().any(is_blank) {
-            problems.push(
-                "ATHOS_API_KEY has a blank entry: set it to the ath_live_… key from Athos, or remove it."
+                "ATHOS_WHSEC is missing: without the webhook secret no delivery can be verified; set it to the \
+                 whsec_… value from Athos."
                     .to_owned(),
             );
         }
@@ -102,6 +104,13 @@ impl Config {
             problems.push(
                 "ATHOS_API_KEY and ATHOS_WHSEC are swapped: the key begins with ath_live_, the secret with \
                  whsec_."
+                    .to_owned(),
+            );
+        }
+        let is_sendable = |key: &SecretString| HeaderValue::from_str(key.expose_secret()).is_ok();
+        if !self.athos_api_key.iter().all(is_sendable) {
+            problems.push(
+                "ATHOS_API_KEY has a character that cannot be sent to Athos: copy it again."
                     .to_owned(),
             );
         }
@@ -151,25 +160,15 @@ impl Config {
                 ));
             }
         }
-        if self.auth_jwt_secret.as_ref().is_some_and(is_blank) {
-            problems.push("AUTH_JWT_SECRET is blank: set it, or remove it.".to_owned());
-        }
         if let Some(why) = self.auth_jwks_url.as_ref().and_then(unsafe_url) {
             problems.push(format!("AUTH_JWKS_URL {why}"));
-        }
-        if self.service_tokens.iter().any(is_blank) {
-            problems.push("SERVICE_TOKENS has a blank entry: remove it.".to_owned());
         }
         self.check_proxy(problems);
     }
 
     fn check_proxy(&self, problems: &mut Vec<String>) {
-        let has_secret = self
-            .auth_proxy_secret
-            .as_ref()
-            .is_some_and(|secret| !is_blank(secret));
         let has_user = self.auth_proxy_user_header.is_some();
-        if has_user && !has_secret {
+        if has_user && self.auth_proxy_secret.is_none() {
             problems.push(
                 "AUTH_PROXY_USER_HEADER is set without AUTH_PROXY_SECRET: anyone could send that header; set a \
                  secret that your proxy sends in X-Auth-Proxy-Secret."
@@ -212,11 +211,10 @@ impl Config {
             ("FRAME_ANCESTORS", &self.frame_ancestors),
         ];
         for (variable, origins) in origins {
-            for origin in origins.iter().filter(|origin| !is_exact_origin(origin)) {
-                problems.push(format!(
-                    "{variable} has \"{origin}\", which is not an exact origin: write scheme, host and port \
-                     only, for example https://app.example.com, in lower case and without a slash at the end."
-                ));
+            for origin in origins {
+                if let Some(why) = inexact(origin) {
+                    problems.push(format!("{variable} has \"{origin}\", which {why}."));
+                }
             }
         }
         if let Some(url) = &self.athos_sdk_url
@@ -312,12 +310,22 @@ impl Config {
     }
 }
 
-fn is_exact_origin(origin: &str) -> bool {
-    Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin)
-}
-
-fn is_blank(secret: &SecretString) -> bool {
-    secret.expose_secret().is_empty()
+/// Why browsers would never send this text as an origin, if so. What holds a `*` is refused for pages in frames too, where
+/// browsers understand it: a forgotten subdomain would do.
+fn inexact(origin: &str) -> Option<String> {
+    const EXACT: &str = "write scheme, host and port only, for example https://app.example.com";
+    if origin.contains('*') {
+        return Some(format!(
+            "is a pattern, and only exact origins are allowed: list each one; {EXACT}"
+        ));
+    }
+    let url = Url::parse(origin).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    match url.map(|url| url.origin().ascii_serialization()) {
+        Some(exact) if exact == origin => None,
+        Some(exact) => Some(format!("is not an exact origin: write {exact}")),
+        None => Some(format!("is not an exact origin: {EXACT}")),
+    }
 }
 
 fn is_weak(secret: &SecretString) -> bool {
@@ -406,11 +414,6 @@ mod tests {
                 "AUTH_JWKS_URL",
             ),
             (&["--athos-api-key=whsec_x"], "swapped"),
-            (
-                &["--athos-api-key=ath_live_a,"],
-                "ATHOS_API_KEY has a blank",
-            ),
-            (&["--athos-whsec=,"], "ATHOS_WHSEC"),
             (&["--admin-addr=127.0.0.1:8080"], "BIND_ADDR and ADMIN_ADDR"),
             (
                 &["--database-url=postgres://x/y"],
@@ -420,8 +423,32 @@ mod tests {
             (&["--reconcile-every=0s"], "RECONCILE_EVERY"),
             (&["--reconcile-overlap=1m"], "RECONCILE_OVERLAP"),
             (&["--sources=roleplay,roleplay"], "SOURCES"),
-            (&["--cors-origins=*"], "CORS_ORIGINS"),
-            (&["--cors-origins=https://a.com/"], "CORS_ORIGINS"),
+            (
+                &["--cors-origins=*"],
+                "CORS_ORIGINS has \"*\", which is a pattern",
+            ),
+            (
+                &["--cors-origins=https://*.a.com"],
+                "CORS_ORIGINS has \"https://*.a.com\", which is a pattern",
+            ),
+            (&["--cors-origins=https://a.com/"], "write https://a.com."),
+            (
+                &["--cors-origins=https://a.com/b?c"],
+                "write https://a.com.",
+            ),
+            (
+                &["--cors-origins=HTTPS://A.com:443"],
+                "write https://a.com.",
+            ),
+            (&["--cors-origins=https://u@a.com"], "write https://a.com."),
+            (&["--cors-origins=null"], "not an exact origin"),
+            (&["--cors-origins=a.com"], "not an exact origin"),
+            (&["--cors-origins=ftp://a.com"], "not an exact origin"),
+            (
+                &["--frame-ancestors=https://b.com,https://*.a.com"],
+                "FRAME_ANCESTORS has \"https://*.a.com\", which is a pattern",
+            ),
+            (&["--frame-ancestors='self'"], "FRAME_ANCESTORS"),
             (
                 &["--frame-ancestors=https://a.com; script-src *"],
                 "FRAME_ANCESTORS",

@@ -1,18 +1,30 @@
-//! The file `.env`: loaded into the environment when the process starts, and read again when it is told to. It never
-//! shows a value, since most of them are secrets.
+//! The file `.env`: put into the environment when the process starts, and read again, by the same rules, when it is told
+//! to. What is set in the environment wins, set to nothing counts as not set. It never shows a value, since most of them
+//! are secrets.
+
+mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Misconfigured;
+use self::syntax::Entry;
+use super::{Problems, names};
+
+/// Where settings may be, beside flags and the environment.
+const FILE: &str = ".env";
 
 /// What `.env` said, and which variables it has no say in.
 #[derive(Clone, Debug)]
 pub struct EnvFile {
     path: PathBuf,
-    values: BTreeMap<String, SecretString>,
+    exists: bool,
+    entries: Vec<Entry>,
+    /// What keeps it from being read, line by line.
+    faults: Vec<String>,
     /// Set in the environment the process was started with: they win, and cannot change while it runs.
     elsewhere: BTreeSet<String>,
 }
@@ -20,58 +32,168 @@ pub struct EnvFile {
 impl EnvFile {
     /// Loads the file, if there is one here or in a folder above, into the process's environment. Call it first of all:
     /// the environment belongs to the whole process, and must not change once there are threads.
-    ///
-    /// # Errors
-    /// When a line is not `NAME=value`.
-    pub fn load() -> Result<Self, Misconfigured> {
-        let elsewhere = std::env::vars_os()
-            .filter_map(|(name, _)| name.into_string().ok())
-            .collect();
-        let path = match dotenvy::dotenv() {
-            Ok(path) => path,
-            Err(error) if error.not_found() => PathBuf::from(".env"),
-            Err(error) => return Err(unreadable(&error)),
-        };
-        let nothing = Self {
+    #[must_use]
+    pub fn load() -> Self {
+        let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let elsewhere = set.filter_map(|(name, _)| name.into_string().ok());
+        let mut file = Self::find(elsewhere.collect());
+        if let Err(error) = dotenvy::from_read_override(&*file.in_force()) {
+            // It was written to be read; its words would quote the line.
+            drop(error);
+            let path = file.path.display();
+            file.faults
+                .push(format!("{path} cannot be put into the environment"));
+        }
+        file
+    }
+
+    fn find(elsewhere: BTreeSet<String>) -> Self {
+        let here = std::env::current_dir().unwrap_or_default();
+        for folder in here.ancestors() {
+            if folder != here && folder.join(FILE).is_dir() {
+                continue;
+            }
+            let file = Self::read(folder.join(FILE), elsewhere.clone());
+            if file.exists {
+                return file;
+            }
+        }
+        Self::read(here.join(FILE), elsewhere)
+    }
+
+    fn read(path: PathBuf, elsewhere: BTreeSet<String>) -> Self {
+        let mut file = Self {
             path,
-            values: BTreeMap::new(),
+            exists: true,
+            entries: Vec::new(),
+            faults: Vec::new(),
             elsewhere,
         };
-        nothing.read_again()
+        match fs::read(&file.path) {
+            Ok(bytes) => file.parse(&bytes),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound if !file.path.is_symlink() => file.exists = false,
+                // Python's virtual environments are called so, too.
+                io::ErrorKind::IsADirectory if file.path.join("pyvenv.cfg").exists() => file.exists = false,
+                io::ErrorKind::IsADirectory => file.faults.push(format!(
+                    "{} is a folder, not a file (Docker makes one where the file to mount is missing)",
+                    file.path.display()
+                )),
+                _ => file.faults.push(format!("{} cannot be read: {error}", file.path.display())),
+            },
+        }
+        file
+    }
+
+    fn parse(&mut self, bytes: &[u8]) {
+        let (entries, faults) = syntax::parse(bytes);
+        let mut told: Vec<(usize, String)> = Vec::new();
+        for fault in faults {
+            let name = fault
+                .name
+                .map(|name| names::printable(&name))
+                .unwrap_or_default();
+            let subject = if name.is_empty() {
+                String::new()
+            } else {
+                format!("{name} ")
+            };
+            told.push((fault.line, format!("{subject}{}", fault.why)));
+        }
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        for Entry { line, name, .. } in &entries {
+            let before = *first.entry(name).or_insert(*line);
+            if before != *line {
+                let name = names::printable(name);
+                told.push((
+                    *line,
+                    format!("{name} is set here and on line {before}: keep one of them"),
+                ));
+            }
+        }
+        told.sort();
+        let path = self.path.display();
+        let told = told
+            .into_iter()
+            .map(|(line, why)| format!("{path}, line {line}: {why}"));
+        self.faults = told.collect();
+        self.entries = entries;
+    }
+
+    /// What it has a say in, as the library reads it that can write the environment.
+    fn in_force(&self) -> Vec<u8> {
+        let mut text = String::new();
+        for Entry { name, value, .. } in &self.entries {
+            if self.value(name).is_some() {
+                text.push_str(&as_dotenvy_reads(name, value.expose_secret()));
+            }
+        }
+        text.into_bytes()
     }
 
     /// The file as it is now. The environment stays as it is.
     ///
     /// # Errors
-    /// When a line is not `NAME=value`.
-    pub fn read_again(&self) -> Result<Self, Misconfigured> {
-        let values = match dotenvy::from_path_iter(&self.path) {
-            Ok(lines) => lines
-                .map(|line| line.map(|(name, value)| (name, SecretString::from(value))))
-                .collect::<Result<_, _>>(),
-            Err(error) if error.not_found() => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        };
-        Ok(Self {
-            values: values.map_err(|error| unreadable(&error))?,
-            ..self.clone()
-        })
+    /// When it cannot be read, or not in one way only.
+    pub fn read_again(&self) -> Result<Self, Problems> {
+        let file = Self::read(self.path.clone(), self.elsewhere.clone());
+        if file.faults.is_empty() {
+            Ok(file)
+        } else {
+            Err(Problems::new(file.faults))
+        }
     }
 
     /// Where the file is, if there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.exists().then_some(&*self.path)
+        self.exists.then_some(&*self.path)
     }
 
-    /// The variables that the environment sets to something else than the file.
+    /// What keeps it from being read, each with its line.
     #[must_use]
-    pub fn overruled(&self) -> Vec<&str> {
-        let differs = |(name, value): &(&String, &SecretString)| {
-            std::env::var(name).is_ok_and(|set| set != value.expose_secret())
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    /// Where a variable is set: on a line of the file, or in the environment.
+    #[must_use]
+    pub fn place(&self, name: &str) -> String {
+        match self.entries.iter().find(|entry| entry.name == name) {
+            Some(entry) if !self.is_set_elsewhere(name) => {
+                format!("{}, line {}", self.path.display(), entry.line)
+            }
+            _ => "in the environment".to_owned(),
+        }
+    }
+
+    /// The variables that the environment sets to something else than the file, each with its line.
+    pub fn overruled(&self) -> impl Iterator<Item = (&str, usize)> {
+        let differs = |entry: &&Entry| {
+            self.is_set_elsewhere(&entry.name)
+                && !entry.value.expose_secret().is_empty()
+                && std::env::var(&entry.name).is_ok_and(|set| set != entry.value.expose_secret())
         };
-        let overruled = self.values.iter().filter(differs);
-        overruled.map(|(name, _)| name.as_str()).collect()
+        let overruled = self.entries.iter().filter(differs);
+        overruled.map(|entry| (&*entry.name, entry.line))
+    }
+
+    /// Names that are no setting's: in the file, and in the environment those that look like ours.
+    #[must_use]
+    pub fn unknown_names(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for Entry { line, name, .. } in &self.entries {
+            if !names::is_known(name) {
+                let place = format!("{}, line {line}", self.path.display());
+                told.push(names::unknown(name, &place));
+            }
+        }
+        let ours = self
+            .elsewhere
+            .iter()
+            .filter(|name| names::looks_like_ours(name));
+        told.extend(ours.map(|name| names::unknown(name, "in the environment")));
+        told
     }
 
     /// Whether the environment that the process was started with has this variable.
@@ -82,76 +204,115 @@ impl EnvFile {
 
     /// What the file says of a variable that it has a say in. Set to nothing counts as not set.
     pub(super) fn value(&self, name: &str) -> Option<&SecretString> {
-        let value = self.values.get(name)?;
-        (!self.is_set_elsewhere(name) && !value.expose_secret().is_empty()).then_some(value)
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
+        let is_empty = entry.value.expose_secret().is_empty();
+        (!self.is_set_elsewhere(name) && !is_empty).then_some(&entry.value)
     }
 
-    /// The variables of which `other` says something else.
+    /// The settings of which `other` says something else.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let said = |file: &Self, name: &String| {
-            let value = file.values.get(name);
-            value.map(|value| value.expose_secret().to_owned())
+        let said = |file: &Self| -> BTreeMap<String, String> {
+            let entries = file
+                .entries
+                .iter()
+                .filter(|entry| names::is_known(&entry.name));
+            entries
+                .map(|entry| (entry.name.clone(), entry.value.expose_secret().to_owned()))
+                .filter(|(_, value)| !value.is_empty())
+                .collect()
         };
-        let names: BTreeSet<_> = self.values.keys().chain(other.values.keys()).collect();
+        let (here, there) = (said(self), said(other));
+        let names: BTreeSet<_> = here.keys().chain(there.keys()).collect();
+        let differ = |name: &&&String| here.get(**name) != there.get(**name);
         names
-            .into_iter()
-            .filter(|name| said(self, name) != said(other, name))
-            .cloned()
+            .iter()
+            .filter(differ)
+            .map(|name| (*name).clone())
             .collect()
     }
 }
 
-fn unreadable(error: &dotenvy::Error) -> Misconfigured {
-    let why = without_values(error);
-    Misconfigured(format!("the file .env cannot be read: {why}"))
+/// A line with this value and no other meaning: the library replaces a `$`, and leaves out a backslash.
+fn as_dotenvy_reads(name: &str, value: &str) -> String {
+    let escaped = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('$', "\\$");
+    format!("{name}=\"{escaped}\"\n")
 }
 
-/// The library quotes the line that it cannot read, which may hold a secret.
-fn without_values(error: &dotenvy::Error) -> String {
-    let dotenvy::Error::LineParse(line, _) = error else {
-        return error.to_string();
-    };
-    let is_name = |name: &&str| {
-        let mut chars = name.chars();
-        chars.all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-    };
-    if line.starts_with('\u{feff}') {
-        return "it begins with a byte order mark: save it as UTF-8 without BOM".to_owned();
-    }
-    match line.split_once('=').map(|(name, _)| name).filter(is_name) {
-        Some(name) => format!(
-            "the value of {name} is not one; put it in quotes when it has spaces, quotes or #"
-        ),
-        None => "one of its lines is not NAME=value".to_owned(),
-    }
+/// What a file without faults says.
+#[cfg(test)]
+pub(super) fn read_text(text: &str) -> BTreeMap<String, String> {
+    let (entries, faults) = syntax::parse(text.as_bytes());
+    assert_eq!(faults, []);
+    let entries = entries.into_iter();
+    entries
+        .map(|entry| (entry.name, entry.value.expose_secret().to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn file(text: &str) -> EnvFile {
+        let mut file = EnvFile {
+            path: PathBuf::from("/srv/.env"),
+            exists: true,
+            entries: Vec::new(),
+            faults: Vec::new(),
+            elsewhere: BTreeSet::from(["AUTH_ISSUER".to_owned()]),
+        };
+        file.parse(text.as_bytes());
+        file
+    }
+
     #[test]
-    fn a_file_of_an_editor_that_marks_the_byte_order_is_told_as_one() {
-        let file = "\u{feff}ATHOS_WHSEC=hush\r\nBIND_ADDR=127.0.0.1:0\r\n";
-        let mut lines = dotenvy::from_read_iter(file.as_bytes());
-        let error = lines.next().unwrap().unwrap_err();
-        assert!(unreadable(&error).to_string().contains("without BOM"));
+    fn a_name_that_stands_twice_is_a_fault_that_tells_both_lines() {
+        let text = "ATHOS_WHSEC=hush\n# same\nATHOS_WHSEC=hush\nSOURCES=\nAUTH_COOKIE=a$hush\n";
+        let expected = [
+            "/srv/.env, line 3: ATHOS_WHSEC is set here and on line 1: keep one of them".to_owned(),
+            format!(
+                "/srv/.env, line 5: AUTH_COOKIE {}",
+                syntax::parse(b"A=$").1[0].why
+            ),
+        ];
+        assert_eq!(file(text).faults, expected);
+    }
+
+    #[test]
+    fn the_environment_wins_and_set_to_nothing_is_not_set() {
+        let file = file("AUTH_ISSUER=b\nAUTH_AUDIENCE=c\nSOURCES=\n");
+        assert!(file.value("AUTH_ISSUER").is_none());
+        assert_eq!(file.value("AUTH_AUDIENCE").unwrap().expose_secret(), "c");
+        assert!(file.value("SOURCES").is_none());
+        assert_eq!(file.place("AUTH_AUDIENCE"), "/srv/.env, line 2");
+        assert_eq!(file.place("AUTH_ISSUER"), "in the environment");
+        assert_eq!(file.in_force(), b"AUTH_AUDIENCE=\"c\"\n");
     }
 
     proptest::proptest! {
         #[test]
         fn a_line_that_cannot_be_read_is_not_quoted(
             name in "[A-Za-z_ ]{0,12}",
+            sign in "=|: | = |=\"|='",
             before in "\\PC{0,12}",
             after in "\\PC{0,12}",
         ) {
-            let line = format!("{name}={before}hush_hush{after}\n");
-            for read in dotenvy::from_read_iter(line.as_bytes()) {
-                if let Err(error) = read {
-                    proptest::prop_assert!(!unreadable(&error).to_string().contains("hush_hush"));
-                }
+            for line in [format!("{name}{sign}{before}hush_hush{after}\n"), format!("{before}hush{after}=\n")] {
+                let file = file(&line);
+                let told = [file.faults.clone(), file.unknown_names()].concat().concat();
+                proptest::prop_assert!(!told.contains("hush"), "{told}");
             }
+        }
+
+        #[test]
+        fn what_was_read_is_what_the_environment_gets(value in "[^\0]{1,40}") {
+            let line = as_dotenvy_reads("A", &value);
+            let read: Vec<_> = dotenvy::from_read_iter(line.as_bytes()).map(Result::unwrap).collect();
+            proptest::prop_assert_eq!(read, [("A".to_owned(), value)]);
         }
     }
 }

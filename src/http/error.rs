@@ -222,8 +222,14 @@ impl ApiError {
     /// The words for the caller, and those for the log.
     fn told(&self) -> Told {
         let (message, athos_request_id) = match self {
-            Self::Upstream(athos::Error::Refused(refusal)) => {
-                (refusal.message.clone(), refusal.request_id.clone())
+            Self::Upstream(error @ athos::Error::Refused(refusal)) => {
+                let is_ours = error.class() == athos::Class::KeyFault
+                    && upstream_status(refusal) == StatusCode::BAD_GATEWAY;
+                let message = match is_ours {
+                    true => key_fault_message(refusal),
+                    false => refusal.message.clone(),
+                };
+                (message, refusal.request_id.clone())
             }
             Self::Upstream(error) => (upstream_message(error), None),
             Self::NotOnRoster {
@@ -308,10 +314,25 @@ fn upstream_status(refusal: &athos::Refusal) -> StatusCode {
     }
 }
 
+/// Whose key it is that Athos's words are about: the caller has sent none.
+fn key_fault_message(refusal: &athos::Refusal) -> String {
+    let what = match refusal.code.as_str() {
+        "IP_NOT_ALLOWED" => "does not allow the address of this service",
+        "TENANT_INACTIVE" => "has made the account of this service inactive",
+        _ => "refuses the API key of this service (ATHOS_API_KEY)",
+    };
+    format!(
+        "Athos {what}; the caller's credentials are fine, and the operator of this service must act. Athos says: {}",
+        refusal.message
+    )
+}
+
 fn upstream_message(error: &athos::Error) -> String {
     match error {
         athos::Error::Timeout => "Athos did not answer in time; try again",
-        athos::Error::NoKey => "this service has no Athos API key yet",
+        athos::Error::NoKey => {
+            "this service has no Athos API key yet: its operator must set ATHOS_API_KEY"
+        }
         _ => "Athos could not be reached; try again",
     }
     .to_owned()

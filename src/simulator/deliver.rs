@@ -205,7 +205,7 @@ async fn post(
     let secret = if is_spoiled { &nobodys } else { shared };
     let t = (now.as_secs() - age_secs).max(0);
     let sent = vendor
-        .http
+        .sender
         .post(url)
         .header(CONTENT_TYPE, "application/json")
         .header(SIGNATURE_HEADER, signature::sign(secret, t, &webhook.body))

@@ -53,7 +53,7 @@ use self::error::ApiError;
 use self::seam::{Cut, CuttableListener};
 use self::vendor::{SharedVendor, Vendor};
 use crate::clock::Clock;
-use crate::process::asked_at;
+use crate::process::{asked_at, is_loopback};
 
 pub use self::offline::{SignArgs, Signed, Verified, VerifyArgs, sign, verify};
 pub use self::options::{
@@ -143,8 +143,8 @@ pub async fn start(
     let bind_error = |source| StartError::Bind { addr, source };
     let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
     let addr = listener.local_addr().map_err(bind_error)?;
-    let http = http_client().map_err(StartError::Client)?;
-    let vendor = Arc::new(Vendor::new(options, clock, http, shutdown.clone()));
+    let sender = Sender::new().map_err(StartError::Client)?;
+    let vendor = Arc::new(Vendor::new(options, clock, sender, shutdown.clone()));
 
     let app = router(&vendor).into_make_service_with_connect_info::<Cut>();
     let server = axum::serve(CuttableListener(listener), app)
@@ -199,13 +199,33 @@ async fn serve_sdk() -> impl IntoResponse {
     (headers, include_str!("sdk.js"))
 }
 
-/// The client that sends webhooks as the vendor does: redirects are an answer like any other, not followed.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the receiver's client, not the vendor's: its timeout is set for each delivery"
-)]
-fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
+/// What sends webhooks as the vendor does: redirects are an answer like any other, not followed.
+#[derive(Clone)]
+struct Sender {
+    /// To this machine: no proxy would find it.
+    near: reqwest::Client,
+    far: reqwest::Client,
+}
+
+impl Sender {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the receiver's client, not the vendor's: its timeout is set for each delivery"
+    )]
+    fn new() -> reqwest::Result<Self> {
+        let builder = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Ok(Self {
+            near: builder().no_proxy().build()?,
+            far: builder().build()?,
+        })
+    }
+
+    fn post(&self, url: Url) -> reqwest::RequestBuilder {
+        let client = if is_loopback(&url) {
+            &self.near
+        } else {
+            &self.far
+        };
+        client.post(url)
+    }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use super::options::parse_secret;
 use crate::athos::signature::{self, Header, Verdict, Verifier};
 use crate::clock::Clock;
 use crate::model::Timestamp;
@@ -26,6 +27,7 @@ pub struct SignArgs {
         env = "ATHOS_WHSEC",
         hide_env_values = true,
         value_name = "SECRET",
+        value_parser = parse_secret,
         value_delimiter = ',',
         required = true
     )]
@@ -77,6 +79,7 @@ pub struct VerifyArgs {
     #[arg(value_name = "FILE", default_value = "-")]
     pub body: PathBuf,
 
+    // As they stand: a blank too many is one of the things that it finds.
     /// The secrets in force, comma-separated
     #[arg(
         long = "secret",

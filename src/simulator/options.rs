@@ -8,6 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::process::parse_address;
+
 /// The API key that works when none is given.
 pub const DEMO_API_KEY: &str = "ath_live_simulator_0000";
 /// The secret that signs webhooks when none is given.
@@ -15,11 +17,19 @@ pub const DEMO_WEBHOOK_SECRET: &str = "whsec_simulator_0000";
 
 const DEFAULT_BIND: &str = "127.0.0.1:8081";
 
+/// A secret, as lists of them are written: blanks around it do not count.
+pub(super) fn parse_secret(text: &str) -> Result<SecretString, &'static str> {
+    match text.trim() {
+        "" => Err("empty, or has an empty entry"),
+        text => Ok(SecretString::from(text)),
+    }
+}
+
 /// How the simulated vendor is set up.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Where the simulated Athos listens; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_BIND)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = DEFAULT_BIND)]
     pub bind: SocketAddr,
 
     /// Where to deliver signed webhooks; without it they are logged and listed as undelivered
@@ -32,6 +42,7 @@ pub struct Options {
         env = "ATHOS_WHSEC",
         hide_env_values = true,
         value_name = "SECRET",
+        value_parser = parse_secret,
         value_delimiter = ',',
         default_value = DEMO_WEBHOOK_SECRET
     )]
@@ -43,6 +54,7 @@ pub struct Options {
         env = "ATHOS_API_KEY",
         hide_env_values = true,
         value_name = "KEY",
+        value_parser = parse_secret,
         value_delimiter = ',',
         default_value = DEMO_API_KEY
     )]

@@ -12,14 +12,14 @@ use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
+use super::Sender;
 use super::call::Scoring;
 use super::contract::{News, Source, generation};
 use super::directory::Rep;
-use super::http_client;
-use super::options::{Contract, parse_url};
+use super::options::{Contract, parse_secret, parse_url};
 use crate::athos::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
 use crate::clock::Clock;
-use crate::process::asked_at;
+use crate::process::{asked_at, parse_address};
 
 /// Where the service takes webhooks, and where it listens unless told otherwise.
 const WEBHOOK_PATH: &str = "/athos/webhook";
@@ -37,7 +37,7 @@ pub struct TriggerArgs {
     pub url: Option<Url>,
 
     /// Where the service listens on this machine
-    #[arg(long, env, value_name = "ADDR")]
+    #[arg(long, env, value_name = "ADDR", value_parser = parse_address)]
     pub bind_addr: Option<SocketAddr>,
 
     /// Where the service is reached from elsewhere
@@ -50,6 +50,7 @@ pub struct TriggerArgs {
         env = "ATHOS_WHSEC",
         hide_env_values = true,
         value_name = "SECRET",
+        value_parser = parse_secret,
         value_delimiter = ',',
         required = true
     )]
@@ -195,10 +196,10 @@ pub async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggere
     let webhook_id = args.webhook_id;
     let webhook_id = webhook_id.unwrap_or_else(|| format!("wh_{}", clock.new_id().simple()));
 
-    let http = http_client().context("the HTTP client cannot be made")?;
+    let sender = Sender::new().context("the HTTP client cannot be made")?;
     let mut answers = Vec::new();
     for _ in 0..if args.duplicate { 2 } else { 1 } {
-        let sent = http
+        let sent = sender
             .post(url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(SIGNATURE_HEADER, &signature)

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::Sender;
 use super::error::ApiError;
 use super::faults::Endpoint;
 use super::options::Options;
@@ -29,7 +30,7 @@ pub(super) type SharedVendor = Arc<Vendor>;
 /// The vendor: one for each started simulator.
 pub(super) struct Vendor {
     pub(super) options: Options,
-    pub(super) http: reqwest::Client,
+    pub(super) sender: Sender,
     pub(super) shutdown: CancellationToken,
     pub(super) tasks: TaskTracker,
     pub(super) in_flight: Semaphore,
@@ -43,11 +44,11 @@ impl Vendor {
     pub(super) fn new(
         options: Options,
         clock: Clock,
-        http: reqwest::Client,
+        sender: Sender,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
-            http,
+            sender,
             shutdown,
             tasks: TaskTracker::new(),
             in_flight: Semaphore::new(MAX_DELIVERIES_IN_FLIGHT),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use crate::harness::{http_client, unique};
+use crate::harness::{TestApp, http_client, unique};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_athos-backend");
 
@@ -33,19 +33,18 @@ pub(crate) fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
     command(folder.path(), args, env).output().unwrap()
 }
 
-/// One paragraph for a person, on standard error.
+/// What a person is told on standard error: one message, which may have a line for each of several problems.
 pub(crate) fn paragraph(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
-    let said: Vec<_> = text
-        .lines()
-        .filter(|line| line.starts_with("athos-backend: "))
-        .collect();
-    assert_eq!(said.len(), 1, "{text}");
+    let lines = text.lines();
+    let begun = lines.filter(|line| line.starts_with("athos-backend: "));
+    assert_eq!(begun.count(), 1, "{text}");
     for noise in ["panicked", "stack backtrace", "RUST_BACKTRACE"] {
         assert!(!text.contains(noise), "{text}");
     }
     assert!(output.stdout.is_empty());
-    said[0].to_owned()
+    let at = text.find("athos-backend: ").unwrap();
+    text[at..].to_owned()
 }
 
 /// A process that is ended with the test.
@@ -133,13 +132,170 @@ fn settings_that_contradict_each_other_are_named_and_never_quoted() {
         assert!(said.contains(part), "{said}");
     }
     assert!(!said.contains(&secret), "{said}");
-    let output = run(&[], &[("BIND_ADDR", "nonsense")]);
+}
+
+#[test]
+fn every_variable_that_cannot_be_read_is_told_on_a_line_with_its_place_and_without_its_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = unique("whsec");
+    let text =
+        format!("RECONCILE_EVERY={secret}\n\nATHOS_CONTRACT={secret}\nATHOS_WHSEC={secret},\n");
+    std::fs::write(folder.path().join(".env"), text).unwrap();
+    let env = [("BIND_ADDR", &*secret), ("AUTO_ENROLL", "ja")];
+    let lines = [
+        (
+            "ATHOS_CONTRACT",
+            ".env, line 3) is not one of auto, external, roster.",
+        ),
+        (
+            "ATHOS_WHSEC",
+            ".env, line 4) is empty, or has an empty entry",
+        ),
+        (
+            "AUTO_ENROLL",
+            "(in the environment) is neither true nor false",
+        ),
+        (
+            "BIND_ADDR",
+            "(in the environment) is not an IP address with a port, such as 127.0.0.1:8080",
+        ),
+        (
+            "RECONCILE_EVERY",
+            ".env, line 1) is not a length of time such as 90s, 5m or 2h.",
+        ),
+    ];
+    let output = command(folder.path(), &["serve"], &env).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = paragraph(&output);
+    assert_eq!(said.lines().count(), 1 + lines.len(), "{said}");
+    let examined = command(folder.path(), &["doctor", "--offline"], &env)
+        .output()
+        .unwrap();
+    let examined = String::from_utf8(examined.stdout).unwrap();
+    for (name, told) in lines {
+        for said in [&said, &examined] {
+            let is_it = |line: &str| line.contains(name) && line.contains(told);
+            assert!(said.lines().any(is_it), "{name}: {said}");
+        }
+    }
+    assert!(!said.contains(&secret) && !examined.contains(&secret));
+
+    // What a command does not read is not its problem; what it cannot do without is.
+    for (args, code) in [
+        (&["sign"][..], 2),
+        (&["healthcheck"], 2),
+        (&["events", "list"], 1),
+    ] {
+        let env = [("BIND_ADDR", "8080"), ("ATHOS_WHSEC", ",")];
+        let output = run(args, &env);
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_is_told_with_an_example() {
+    for (args, told) in [
+        (&["--bind-addr", "8080"][..], "such as 127.0.0.1:8080"),
+        (&["simulate", "--bind", ":8081"], "such as 127.0.0.1:8080"),
+        (&["demo", "--bind=localhost:80"], "such as 127.0.0.1:8080"),
+        (&["healthcheck", "--bind-addr=x"], "such as 127.0.0.1:8080"),
+        (
+            &["events", "list", "--state=foo"],
+            "not one of pending, processing, done, ignored, dead",
+        ),
+        (
+            &["events", "list", "--origin=foo"],
+            "not one of webhook, reconcile",
+        ),
+        (
+            &["events", "list", "--verdict=foo"],
+            "not one of accepted, ignored",
+        ),
+        (
+            &["reconcile", "--source=foo"],
+            "not one of roleplay, real_call",
+        ),
+        (&["--log-format=foo"], "pretty, json"),
+        (
+            &["trigger", "--secret=x", "--set=nowhere=1"],
+            "no such path",
+        ),
+        (
+            &["trigger", "--secret=x", "--set=nothing"],
+            "not PATH=VALUE",
+        ),
+        (
+            &["events", "list", "--database-url=sqlite://a?mode=x"],
+            "is not a SQLite URL",
+        ),
+        (&["--nonsense"], "unexpected argument"),
+    ] {
+        let output = run(args, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(told), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn the_log_is_not_silenced_by_a_slip() {
+    let output = run(&[], &[("RUST_LOG", "warning")]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = paragraph(&output);
     assert!(
-        said.contains("bind-addr") && said.contains("nonsense"),
+        said.contains("\"warning\", which is neither a level"),
         "{said}"
     );
+    // Set to nothing counts as not set.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "RUST_LOG=verbose\n").unwrap();
+    let output = command(folder.path(), &[], &[("RUST_LOG", "")])
+        .output()
+        .unwrap();
+    assert!(paragraph(&output).contains("\"verbose\""));
+}
+
+/// Whatever proxy is configured does not know this machine's addresses; nobody listens at this one.
+const PROXIES: [(&str, &str); 4] = [
+    ("HTTP_PROXY", "http://127.0.0.1:1"),
+    ("http_proxy", "http://127.0.0.1:1"),
+    ("HTTPS_PROXY", "http://127.0.0.1:1"),
+    ("ALL_PROXY", "http://127.0.0.1:1"),
+];
+
+#[tokio::test]
+async fn what_runs_on_this_machine_is_asked_without_a_proxy() {
+    let app = TestApp::start().await;
+    let addr = app.service().addr;
+    let asked = async |args: &[&str], env: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = command(folder.path(), args, &[&PROXIES, env].concat());
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), said)
+    };
+    let (local, everywhere) = (addr.to_string(), format!("0.0.0.0:{}", addr.port()));
+    for bind in [&local, &everywhere] {
+        let (code, said) = asked(&["healthcheck"], &[("BIND_ADDR", bind)]).await;
+        assert_eq!(code, Some(0), "{bind}: {said}");
+    }
+    let hook = format!("http://localhost:{}/athos/webhook", addr.port());
+    let (code, said) = asked(&["trigger", "--url", &hook, "--secret", "wrong"], &[]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("-> 401"), "{said}");
+    let public = app.url("/");
+    let (_, said) = asked(
+        &["doctor"],
+        &[("BIND_ADDR", &local), ("PUBLIC_URL", &public)],
+    )
+    .await;
+    assert!(
+        said.contains("is running at") && said.contains("the service answers"),
+        "{said}"
+    );
+    // Athos is elsewhere, and is asked through the proxy.
+    assert!(said.contains("FAIL  Athos"), "{said}");
 }
 
 #[test]
@@ -147,7 +303,12 @@ fn a_line_of_the_env_file_that_cannot_be_read_is_an_error_that_shows_no_secret()
     let secret = unique("whsec");
     for line in [
         format!("ATHOS_WHSEC={secret}\" x y"),
+        format!("ATHOS_WHSEC={secret}=a b"),
+        format!("ATHOS_WHSEC={secret}$HOME"),
+        format!("ATHOS_WHSEC={secret}\nATHOS_WHSEC={secret}x"),
+        format!("ATHOS_WHSEC='{secret}"),
         format!("ATHOS_WHSEC {secret}"),
+        secret.clone(),
     ] {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(
@@ -158,9 +319,40 @@ fn a_line_of_the_env_file_that_cannot_be_read_is_an_error_that_shows_no_secret()
         let output = command(folder.path(), &[], &[]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");
         let said = paragraph(&output);
-        assert!(said.contains(".env"), "{said}");
+        assert!(said.contains(".env, line "), "{said}");
         assert!(!said.contains(&secret), "{said}");
+        if line.contains("ATHOS_WHSEC=") {
+            assert!(said.contains("ATHOS_WHSEC"), "{said}");
+        }
+        // Help is for people with a file that does not work, too.
+        let help = command(folder.path(), &["--help"], &[]).output().unwrap();
+        assert_eq!(help.status.code(), Some(0));
+        let doctor = command(folder.path(), &["doctor", "--offline"], &[])
+            .output()
+            .unwrap();
+        let told = String::from_utf8(doctor.stdout).unwrap();
+        assert!(
+            told.contains(".env, line ") && !told.contains(&secret),
+            "{told}"
+        );
     }
+}
+
+#[test]
+fn a_file_that_is_none_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    std::fs::create_dir(&file).unwrap();
+    let said = paragraph(&command(folder.path(), &[], &[]).output().unwrap());
+    assert!(said.contains(".env is a folder"), "{said}");
+    std::fs::remove_dir(&file).unwrap();
+    std::os::unix::fs::symlink("missing", &file).unwrap();
+    let said = paragraph(&command(folder.path(), &[], &[]).output().unwrap());
+    assert!(said.contains(".env cannot be read: No such file"), "{said}");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, b"ATHOS_WHSEC=whsec_1\nSERVICE_TOKENS=\xff\n").unwrap();
+    let said = paragraph(&command(folder.path(), &[], &[]).output().unwrap());
+    assert!(said.contains(".env, line 2: is not UTF-8"), "{said}");
 }
 
 #[test]

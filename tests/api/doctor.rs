@@ -127,6 +127,9 @@ impl Deployment {
 #[tokio::test]
 async fn a_deployment_in_health_has_no_failure_and_every_check() {
     let mut deployment = Deployment::start().await;
+    let jwt = deployment.app.secrets.jwt.clone();
+    deployment.set("AUTH_JWT_SECRET", &jwt);
+    deployment.set("AUTH_COOKIE", "session");
     let app = &deployment.app;
     let event = app.hook("{}").id("wh_1");
     event.send(app).await.receipt("ignored");
@@ -136,7 +139,11 @@ async fn a_deployment_in_health_has_no_failure_and_every_check() {
     assert_eq!(examined.code, 0, "{}", examined.said);
     assert_eq!(examined.report["verdict"], "ok", "{}", examined.said);
     examined.expect("settings", "ok", "from the environment");
-    examined.expect("callers", "ok", "1 service token");
+    examined.expect(
+        "callers",
+        "ok",
+        "also in the cookie session, 1 service token",
+    );
     examined.expect("database", "ok", "can be written");
     examined.expect("database", "ok", "sound");
     examined.expect("events", "ok", "0 waiting; 0 dead");
@@ -263,6 +270,117 @@ async fn before_the_first_start_it_says_what_is_missing_and_leaves_nothing_behin
         Some(2),
         "no URL is known"
     );
+}
+
+#[tokio::test]
+async fn what_it_sends_itself_hides_nothing_on_the_next_run() {
+    let deployment = Deployment::start().await;
+    deployment.app.service().reconcilers[0]
+        .run_once()
+        .await
+        .unwrap();
+    let name = fingerprint(&deployment.app.secrets.whsec.clone().into());
+    for _ in 0..2 {
+        let examined = deployment.examine(&["--webhook"]).await;
+        examined.expect("webhook", "ok", "as it was sent");
+        deployment.app.service().credentials.note().await.unwrap();
+        let examined = deployment.examine(&["--offline"]).await;
+        examined.expect("last webhook", "warn", "none has ever come in");
+        examined.expect("webhook secret", "ok", &format!("{name}: never used"));
+    }
+}
+
+#[tokio::test]
+async fn whether_anybody_can_sign_in_with_a_browser_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whsec, jwt, token) = (unique("whsec"), unique("jwt"), unique("svc"));
+    let base = [("ATHOS_WHSEC", &*whsec), ("SERVICE_TOKENS", &*token)];
+    let jwt = ("AUTH_JWT_SECRET", &*jwt);
+    let proxy = [
+        ("AUTH_PROXY_USER_HEADER", "X-User"),
+        ("AUTH_PROXY_SECRET", &*whsec),
+    ];
+    for (env, verdict, told) in [
+        (&[][..], "warn", "only other backends"),
+        (&[jwt], "warn", "AUTH_COOKIE is not set"),
+        (
+            &[jwt, ("AUTH_COOKIE", "session")],
+            "ok",
+            "in the cookie session",
+        ),
+        (&proxy, "ok", "a proxy that sets x-user"),
+    ] {
+        let examined = doctor(folder.path(), &[&base, env].concat(), &["--offline"]).await;
+        assert_eq!(examined.code, 0, "{}", examined.said);
+        examined.expect("callers", verdict, told);
+    }
+}
+
+#[tokio::test]
+async fn before_the_first_start_a_public_url_that_does_not_answer_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whsec, token) = (unique("whsec"), unique("svc"));
+    let in_front = MockServer::start().await;
+    let in_front_url = in_front.uri();
+    let env = |public| {
+        [
+            ("ATHOS_WHSEC", &*whsec),
+            ("SERVICE_TOKENS", &*token),
+            ("BIND_ADDR", "127.0.0.1:1"),
+            ("PUBLIC_URL", public),
+        ]
+    };
+    let answer = Mock::given(any()).respond_with(ResponseTemplate::new(502));
+    let answer = answer.mount_as_scoped(&in_front).await;
+    for public in ["http://127.0.0.1:1", &*in_front_url] {
+        let examined = doctor(folder.path(), &env(public), &[]).await;
+        examined.expect("public URL", "skipped", "not started yet");
+    }
+    drop(answer);
+    // What stands there instead will not go away by starting.
+    let answer = Mock::given(any()).respond_with(ResponseTemplate::new(200));
+    let _answer = answer.mount_as_scoped(&in_front).await;
+    let examined = doctor(folder.path(), &env(&in_front_url), &[]).await;
+    examined.expect("public URL", "fail", "something else answers");
+    // It has been started, and does not run.
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/athos.db"), "").unwrap();
+    let examined = doctor(folder.path(), &env("http://127.0.0.1:1"), &[]).await;
+    examined.expect("public URL", "fail", "does not lead to the service");
+}
+
+#[tokio::test]
+async fn names_that_are_no_settings_and_lines_that_stand_twice_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whsec, token) = (unique("whsec"), unique("svc"));
+    let write = |more: &str| {
+        let text = format!("ATHOS_WHSEC={whsec}\nSERVICE_TOKENS={token}\n{more}");
+        std::fs::write(folder.path().join(".env"), text).unwrap();
+    };
+    write("RETENTION_DAY=30\nIMAGE_TAG=7\n");
+    let env = [("STORE_TRANSCRIPT", "false"), ("AUTH_AUDIENCE", "")];
+    let examined = doctor(folder.path(), &env, &["--offline"]).await;
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    examined.expect(
+        "settings",
+        "warn",
+        ".env, line 3) is not a setting and changes nothing: did you mean RETENTION_DAYS?",
+    );
+    examined.expect("settings", "warn", "IMAGE_TAG (");
+    examined.expect(
+        "settings",
+        "warn",
+        "STORE_TRANSCRIPT (in the environment) is not a setting",
+    );
+    write(&format!("ATHOS_WHSEC={whsec}x\n"));
+    let examined = doctor(folder.path(), &[], &["--offline"]).await;
+    assert_eq!(examined.code, 1);
+    examined.expect(
+        "settings",
+        "fail",
+        ".env, line 3: ATHOS_WHSEC is set here and on line 1: keep one of them",
+    );
+    assert!(!examined.said.contains("with another value") && !examined.said.contains(&whsec));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::commands::{Running, command};
-use crate::harness::{Event, Hook, Left, Setup, TestApp, unique};
+use crate::harness::{Event, Hook, Left, Setup, TestApp, jwt, unique};
 
 /// The name that a secret goes by.
 fn name_of(secret: &str) -> String {
@@ -379,24 +379,39 @@ fn on_sighup_the_env_file_is_read_again_and_no_connection_is_dropped() {
         (format!("ATHOS_WHSEC={new}\" x"), "ATHOS_WHSEC"),
         ("SERVICE_TOKENS=x".to_owned(), "ATHOS_WHSEC is missing"),
         (
+            format!("ATHOS_WHSEC={new}\n\nATHOS_WHSEC={new}"),
+            "line 3: ATHOS_WHSEC is set here and on line 1",
+        ),
+        (
+            format!("ATHOS_WHSEC={new}$x"),
+            "line 1: ATHOS_WHSEC has a $",
+        ),
+        (
             format!("ATHOS_WHSEC={new}\nRECONCILE_EVERY=soon"),
-            "reconcile-every",
+            "RECONCILE_EVERY",
         ),
     ] {
         write(&broken);
         let refused = served.reload("not reloaded");
         let error = refused["error"].as_str().unwrap();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(said) && !error.contains(&new), "{error}");
         assert_eq!((served.hook(&old), served.hook(&new)), (200, 200));
     }
 
     write(&format!(
-        "ATHOS_WHSEC={new}\nSERVICE_TOKENS=other_{token}\nMINT_LIMIT_PER_REP=6\n"
+        "ATHOS_WHSEC={new}\nSERVICE_TOKENS=other_{token}\nMINT_LIMIT_PER_REP=6\nRETENTION_DAY=3\n"
     ));
     let reloaded = served.reload("reloaded");
     assert_eq!(
         reloaded["removed"],
         format!("webhook_secret {}", name_of(&old))
+    );
+    let line = wait_for(&mut served.log, "RETENTION_DAY");
+    assert!(
+        line["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("did you mean RETENTION_DAYS?")
     );
     let line = wait_for(&mut served.log, "MINT_LIMIT_PER_REP");
     assert!(line["message"].as_str().unwrap().contains("with a restart"));
@@ -414,4 +429,60 @@ fn on_sighup_the_env_file_is_read_again_and_no_connection_is_dropped() {
     served.process.signal("TERM");
     let rest: Vec<_> = served.log.map(Result::unwrap).collect();
     assert!(rest.last().unwrap().contains("stopped"), "{rest:?}");
+}
+
+#[test]
+fn an_empty_variable_hides_no_line_of_the_file_at_the_start_or_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whsec, key) = (unique("whsec"), unique("jwt"));
+    let file = |audience: &str| {
+        let text =
+            format!("ATHOS_WHSEC={whsec}\nAUTH_JWT_SECRET={key}\nAUTH_AUDIENCE='{audience}'\n");
+        std::fs::write(folder.path().join(".env"), text).unwrap();
+    };
+    file("athos");
+    let env = [
+        ("AUTH_AUDIENCE", ""),
+        ("ATHOS_WHSEC", ""),
+        ("RUST_LOG", ""),
+        ("BIND_ADDR", "127.0.0.1:0"),
+        ("ADMIN_ADDR", "127.0.0.1:0"),
+        ("LOG_FORMAT", "json"),
+    ];
+    let mut served = Served::start(folder.path(), &env);
+    let token = |audience: &str| {
+        let expires = Clock::system().now().as_secs() + 600;
+        let claims = json!({ "sub": "rep_1", "aud": audience, "exp": expires });
+        let key = jsonwebtoken::EncodingKey::from_secret(key.as_bytes());
+        jwt(jsonwebtoken::Algorithm::HS256, &key, None, &claims)
+    };
+    let (ours, others) = (token("athos"), token("other"));
+    assert_eq!((served.me(&ours), served.me(&others)), (200, 401));
+    file("other");
+    served.reload("reloaded");
+    assert_eq!((served.me(&ours), served.me(&others)), (401, 200));
+    assert_eq!(served.hook(&whsec), 200);
+}
+
+#[test]
+fn a_second_process_on_one_database_is_told_until_the_first_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [
+        ("ATHOS_WHSEC", &*unique("whsec")),
+        ("SERVICE_TOKENS", &*unique("svc")),
+        ("BIND_ADDR", "127.0.0.1:0"),
+        ("ADMIN_ADDR", "127.0.0.1:0"),
+        ("LOG_FORMAT", "json"),
+    ];
+    let told = "another process serves this database";
+    let first = Served::start(folder.path(), &env);
+    let mut second = Served::start(folder.path(), &env);
+    assert_eq!(wait_for(&mut second.log, told)["level"], "WARN");
+    first.process.signal("KILL");
+    second.process.signal("KILL");
+    drop((first, second));
+    let third = Served::start(folder.path(), &env);
+    third.process.signal("TERM");
+    let log: Vec<_> = third.log.map(Result::unwrap).collect();
+    assert!(!log.iter().any(|line| line.contains(told)), "{log:?}");
 }

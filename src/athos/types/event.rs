@@ -21,6 +21,15 @@ pub enum NotUnderstood {
 /// The event of `doctor --webhook`. It is signed, but by this service: nothing in it is news of Athos.
 const DOCTOR_CHECK: &str = "doctor.check";
 
+/// Longest body of one, in bytes.
+const DOCTOR_CHECK_BYTES: usize = 512;
+
+/// Whether this is the delivery of `doctor --webhook`. Call it on verified bytes only.
+pub(crate) fn is_doctor_check(body: &[u8]) -> bool {
+    let event = || Fields::read(body).ok()?.text("event");
+    body.len() <= DOCTOR_CHECK_BYTES && event().is_some_and(|event| event == DOCTOR_CHECK)
+}
+
 /// Reads the body of a webhook that has just come, and notes what is new in it. Call it on verified bytes only.
 ///
 /// # Errors

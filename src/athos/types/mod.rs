@@ -21,6 +21,7 @@ use crate::model::{Identity, PlatformId, Timestamp};
 
 pub use call::read_content;
 pub(super) use call::{read_detail, read_list, read_recording};
+pub(super) use event::is_doctor_check;
 pub use event::{NotUnderstood, read_delivery, read_event, write_event};
 pub(super) use json::{MAX_VALUES, has_too_many_values};
 pub(super) use mint::read_session;

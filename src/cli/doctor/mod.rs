@@ -49,9 +49,10 @@ pub(super) async fn run(
     args: &Args,
     clock: &Clock,
     env_file: &EnvFile,
+    problems: &[String],
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
-    let report = examine(args, clock, env_file).await?;
+    let report = examine(args, clock, env_file, problems).await?;
     if args.json {
         report.write_json(out)?;
     } else {
@@ -60,10 +61,15 @@ pub(super) async fn run(
     Ok(ExitCode::from(u8::from(report.worst() == Verdict::Fail)))
 }
 
-async fn examine(args: &Args, clock: &Clock, env_file: &EnvFile) -> anyhow::Result<Report> {
+async fn examine(
+    args: &Args,
+    clock: &Clock,
+    env_file: &EnvFile,
+    problems: &[String],
+) -> anyhow::Result<Report> {
     let config = &args.config;
     let target = args.webhook.then(|| target(args)).transpose()?;
-    let mut findings = settings::look(config, env_file, clock);
+    let mut findings = settings::look(config, env_file, problems, clock);
     if args.offline {
         findings.extend(database::look(config, clock).await);
         findings.push(Finding::skipped("network", "not looked at, as asked"));

@@ -12,14 +12,15 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::DEADLINE;
-use super::finding::{Finding, Span};
+use super::finding::{Finding, Span, Verdict};
 use crate::athos::signature::{TOLERANCE_SECS, fingerprint};
-use crate::athos::{self, ListQuery, http_client};
+use crate::athos::{self, ListQuery, direct_http_client, http_client};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http;
 use crate::model::{Source, Timestamp};
-use crate::process::asked_at;
+use crate::process::{asked_at, is_loopback};
+use crate::store::database_file;
 
 /// A clock this far from Athos's is on its way to refusing webhooks, in seconds.
 const SKEW_SECS: u64 = 30;
@@ -175,8 +176,15 @@ pub(super) async fn look_at_callers(config: &Config, clock: &Clock) -> Option<Fi
 
 /// The service, where it listens and where others reach it.
 pub(super) async fn look_at_service(config: &Config) -> Vec<Finding> {
-    let (here, public) = tokio::join!(look_here(config), look_from_outside(config));
+    let here = look_here(config).await;
+    let is_expected = here.verdict == Verdict::Ok || has_been_started(config);
+    let public = look_from_outside(config, is_expected).await;
     vec![here, public]
+}
+
+/// Without a database there has been no first start.
+fn has_been_started(config: &Config) -> bool {
+    database_file(&config.database_url).is_ok_and(|file| file.exists())
 }
 
 async fn look_here(config: &Config) -> Finding {
@@ -185,20 +193,22 @@ async fn look_here(config: &Config) -> Finding {
     let Ok(url) = format!("http://{addr}/healthz").parse() else {
         return Finding::skipped(CHECK, format!("{addr} cannot be asked"));
     };
-    match ask_version(&url).await {
+    let client = direct_http_client(&url, DEADLINE);
+    match ask_version(&url, client).await {
         Ok(version) => Finding::ok(CHECK, format!("version {version} is running at {addr}")),
         Err(_) => Finding::skipped(CHECK, format!("not running at BIND_ADDR={addr}")),
     }
 }
 
-async fn look_from_outside(config: &Config) -> Finding {
+async fn look_from_outside(config: &Config, is_expected: bool) -> Finding {
     const CHECK: &str = "public URL";
     let Some(public) = &config.public_url else {
         return Finding::skipped(CHECK, "PUBLIC_URL is not set").fix(
             "set it to where browsers and Athos reach the service, to have the way there looked at",
         );
     };
-    let seen = match ask_version(&below(public, &["healthz"])).await {
+    let health = below(public, &["healthz"]);
+    let seen = match ask_version(&health, http_client(&health, DEADLINE)).await {
         Ok(version) if version == env!("CARGO_PKG_VERSION") => {
             format!("the service answers at {public}")
         }
@@ -210,7 +220,11 @@ async fn look_from_outside(config: &Config) -> Finding {
             )
             .fix("deploy the same version, or ignore this during a roll-out");
         }
-        Err(why) => {
+        Err(Missing::NoAnswer(why)) if !is_expected => {
+            let seen = format!("the service is not started yet; {public} does not answer: {why}");
+            return Finding::skipped(CHECK, seen).fix("run doctor again when it is started");
+        }
+        Err(Missing::NoAnswer(why) | Missing::SomethingElse(why)) => {
             return Finding::fail(CHECK, format!("{public} does not lead to the service: {why}")).fix(
                 "start the service; then check DNS, the certificate, and that the proxy passes every path on to it",
             );
@@ -223,37 +237,47 @@ async fn look_from_outside(config: &Config) -> Finding {
     Finding::ok(CHECK, seen)
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+/// Why the service was not found at a URL.
+enum Missing {
+    /// Nobody answers, or a proxy that finds nobody behind it.
+    NoAnswer(String),
+    SomethingElse(String),
 }
 
-/// The version of the service at this `/healthz`; or why it is none of ours.
-async fn ask_version(url: &Url) -> Result<String, String> {
-    let answer = get(url).await?;
+/// The version of the service at this `/healthz`.
+async fn ask_version(
+    url: &Url,
+    client: reqwest::Result<reqwest::Client>,
+) -> Result<String, Missing> {
+    let answer = ask(url, client).await.map_err(Missing::NoAnswer)?;
     let status = answer.status();
+    let something_else = |why: String| Err(Missing::SomethingElse(why));
     if status.is_redirection() {
-        return Err(format!("{status}, a redirect, which Athos does not follow"));
+        return something_else(format!("{status}, a redirect, which Athos does not follow"));
+    }
+    if matches!(status.as_u16(), 502..=504) {
+        return Err(Missing::NoAnswer(format!("{url} answers {status}")));
     }
     if !status.is_success() {
-        return Err(format!("{url} answers {status}"));
+        return something_else(format!("{url} answers {status}"));
     }
-    let body = read(answer, 4096).await?;
+    let body = read(answer, 4096).await.map_err(Missing::NoAnswer)?;
     let health: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let version = health["version"]
-        .as_str()
-        .filter(|_| health["status"] == "ok");
-    version
-        .map(str::to_owned)
-        .ok_or_else(|| format!("something else answers at {url}"))
+    match health["version"].as_str() {
+        Some(version) if health["status"] == "ok" => Ok(version.to_owned()),
+        _ => something_else(format!("something else answers at {url}")),
+    }
 }
 
 async fn get(url: &Url) -> Result<reqwest::Response, String> {
-    let client = http_client(url, DEADLINE).map_err(words)?;
+    ask(url, http_client(url, DEADLINE)).await
+}
+
+async fn ask(
+    url: &Url,
+    client: reqwest::Result<reqwest::Client>,
+) -> Result<reqwest::Response, String> {
+    let client = client.map_err(words)?;
     client.get(url.clone()).send().await.map_err(words)
 }
 

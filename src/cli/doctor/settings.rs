@@ -5,39 +5,53 @@ use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
 use crate::http::{Authenticator, sdk_warning};
 use crate::model::counted;
+use crate::telemetry::Filter;
 
 const CHECK: &str = "settings";
 
-pub(super) fn look(config: &Config, env_file: &EnvFile, clock: &Clock) -> Vec<Finding> {
+pub(super) fn look(
+    config: &Config,
+    env_file: &EnvFile,
+    problems: &[String],
+    clock: &Clock,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let from = match env_file.path() {
         Some(path) => format!("read from the environment and {}", path.display()),
         None => "read from the environment; there is no .env here".to_owned(),
     };
-    match config.check() {
-        Ok(_) => findings.push(Finding::ok(CHECK, from)),
-        Err(problems) => {
-            findings.push(Finding::fail(
-                CHECK,
-                format!("`serve` would not start; {from}"),
-            ));
-            let problems = problems.iter();
-            findings.extend(problems.map(|problem| Finding::fail(CHECK, problem)));
-        }
+    let checked = config.check();
+    // What cannot be read is missing further on: a second complaint about it would mislead.
+    let problems: Vec<&str> = match &checked {
+        Err(checked) if problems.is_empty() => checked.iter().collect(),
+        _ => problems.iter().map(String::as_str).collect(),
+    };
+    if problems.is_empty() {
+        findings.push(Finding::ok(CHECK, from));
+    } else {
+        findings.push(Finding::fail(
+            CHECK,
+            format!("`serve` would not start; {from}"),
+        ));
     }
-    let warnings = config.warnings().into_iter().chain(sdk_warning(config));
+    findings.extend(problems.into_iter().map(|told| Finding::fail(CHECK, told)));
+    let warnings = config.warnings().into_iter();
+    let warnings = warnings
+        .chain(sdk_warning(config))
+        .chain(env_file.unknown_names());
     findings.extend(warnings.map(|told| Finding::warn(CHECK, told)));
-    for name in env_file.overruled() {
+    for (name, line) in env_file.overruled() {
+        let told =
+            format!("{name} is in .env and, with another value, in the environment, which wins");
         findings.push(
-            Finding::warn(
-                CHECK,
-                format!(
-                    "{name} is in .env and, with another value, in the environment, which wins"
-                ),
-            )
-            .fix("keep one of them"),
+            Finding::warn(CHECK, told)
+                .fix(format!("keep one of them; in .env it is on line {line}")),
         );
     }
+    findings.extend(match Filter::from_environment() {
+        Ok(filter) => filter.warning.map(|told| Finding::warn(CHECK, told)),
+        Err(wrong) => Some(Finding::fail(CHECK, wrong.to_string())),
+    });
     findings.extend(callers(config, clock));
     findings
 }
@@ -68,5 +82,30 @@ fn callers(config: &Config, clock: &Clock) -> Option<Finding> {
         0 => {}
         count => ways.push(counted(count, "service token")),
     }
-    (!ways.is_empty()).then(|| Finding::ok(CHECK, ways.join(", ")))
+    if ways.is_empty() {
+        return None;
+    }
+    let ways = ways.join(", ");
+    let has_browsers = config.auth_cookie.is_some() || config.auth_proxy_user_header.is_some();
+    if has_browsers {
+        return Some(Finding::ok(CHECK, ways));
+    }
+    let (who, fix) = if has_jwt(config) {
+        (
+            "nobody can sign in to the practice page with a browser: it sends cookies only, and AUTH_COOKIE is not set",
+            "name the cookie of your sign-in in AUTH_COOKIE; without one, your own pages can send the JWT (README, Embedding)",
+        )
+    } else {
+        (
+            "nobody can sign in with a browser, only other backends can call",
+            "for reps, set AUTH_JWT_SECRET, AUTH_JWKS_URL or AUTH_JWT_PUBLIC_KEY with AUTH_COOKIE, or AUTH_PROXY_USER_HEADER",
+        )
+    };
+    Some(Finding::warn(CHECK, format!("{ways}; {who}")).fix(fix))
+}
+
+fn has_jwt(config: &Config) -> bool {
+    config.auth_jwt_secret.is_some()
+        || config.auth_jwks_url.is_some()
+        || config.auth_jwt_public_key.is_some()
 }

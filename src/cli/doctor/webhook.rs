@@ -57,7 +57,7 @@ pub(super) async fn send(url: &Url, secrets: &[SecretString], clock: &Clock) -> 
         (200, _) if body["status"] == "ignored" => Finding::ok(
             CHECK,
             format!(
-                "{url} received it as it was sent, and kept it as ignored (that was a use of {})",
+                "{url} received it as it was sent, signed with {}, and kept it as ignored",
                 fingerprint(secret)
             ),
         ),

@@ -68,7 +68,7 @@ async fn it_stops_when_told_even_while_somebody_waits() {
     let running = crate::simulator::start(options, Clock::system(), shutdown.clone());
     let running = running.await.unwrap();
     let origin = running.origin();
-    let http = crate::simulator::http_client().unwrap();
+    let http = crate::simulator::Sender::new().unwrap().near;
     let burst = http
         .post(format!("{origin}/_simulator/burst"))
         .json(&json!({ "calls": 3 }));

@@ -79,7 +79,7 @@ impl Sim {
         Self {
             running: running.await.unwrap(),
             clock,
-            http: super::http_client().unwrap(),
+            http: super::Sender::new().unwrap().near,
             _stop: shutdown.drop_guard(),
         }
     }

@@ -60,7 +60,7 @@ pub enum Schema {
 pub struct Contents {
     /// What waits and what was given up.
     pub depth: QueueDepth,
-    /// When the last webhook came in.
+    /// When the last webhook came in, other than `doctor`'s own.
     pub last_webhook_at: Option<Timestamp>,
     /// The latest reconciliations, newest first.
     pub runs: Vec<Run>,
@@ -163,7 +163,8 @@ async fn integrity(connection: &mut SqliteConnection, limit: Duration) -> StoreR
 
 async fn contents(reader: &ReadPool) -> StoreResult<Contents> {
     let last_webhook_at: Option<i64> = sqlx::query_scalar(
-        "SELECT received_at FROM events WHERE origin = 'webhook' ORDER BY id DESC LIMIT 1",
+        "SELECT received_at FROM events WHERE origin = 'webhook' AND webhook_id NOT GLOB 'doctor_*' \
+         ORDER BY id DESC LIMIT 1",
     )
     .fetch_optional(reader)
     .await?;

@@ -62,8 +62,9 @@ pub(super) async fn check_durable(
 }
 
 pub(super) fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    SqliteConnectOptions::from_str(url)
-        .with_context(|| format!("DATABASE_URL={url} is not a SQLite URL"))
+    SqliteConnectOptions::from_str(url).map_err(|why| {
+        Misconfigured(format!("DATABASE_URL={url} is not a SQLite URL: {why}")).into()
+    })
 }
 
 /// The whole path of a database that is there.
