@@ -48,8 +48,9 @@ pub(super) fn at_least_one(text: &str) -> Result<NonZeroU32, &'static str> {
 }
 
 /// A source of calls by its name, also for `reconcile --source`.
-pub(crate) fn source(text: &str) -> Result<Source, UnknownWord> {
-    text.trim().parse()
+pub(crate) fn source(text: &str) -> Result<Source, String> {
+    let source = text.trim().parse();
+    source.map_err(|why: UnknownWord| format!("not one of {}", why.words.join(", ")))
 }
 
 pub(super) fn header(text: &str) -> Result<HeaderName, &'static str> {

@@ -141,7 +141,11 @@ fn every_variable_that_cannot_be_read_is_told_on_a_line_with_its_place_and_witho
     let text =
         format!("RECONCILE_EVERY={secret}\n\nATHOS_CONTRACT={secret}\nATHOS_WHSEC={secret},\n");
     std::fs::write(folder.path().join(".env"), text).unwrap();
-    let env = [("BIND_ADDR", &*secret), ("AUTO_ENROLL", "ja")];
+    let env = [
+        ("BIND_ADDR", &*secret),
+        ("AUTO_ENROLL", "ja"),
+        ("SOURCES", &*secret),
+    ];
     let lines = [
         (
             "ATHOS_CONTRACT",
@@ -150,6 +154,10 @@ fn every_variable_that_cannot_be_read_is_told_on_a_line_with_its_place_and_witho
         (
             "ATHOS_WHSEC",
             ".env, line 4) is empty, or has an empty entry",
+        ),
+        (
+            "SOURCES",
+            "(in the environment) is not one of roleplay, real_call.",
         ),
         (
             "AUTO_ENROLL",
@@ -201,15 +209,15 @@ fn a_flag_that_cannot_be_read_is_told_with_an_example() {
         (&["healthcheck", "--bind-addr=x"], "such as 127.0.0.1:8080"),
         (
             &["events", "list", "--state=foo"],
-            "not one of pending, processing, done, ignored, dead",
+            "one of pending, processing, done, ignored, dead",
         ),
         (
             &["events", "list", "--origin=foo"],
-            "not one of webhook, reconcile",
+            "one of webhook, reconcile",
         ),
         (
             &["events", "list", "--verdict=foo"],
-            "not one of accepted, ignored",
+            "one of accepted, ignored",
         ),
         (
             &["reconcile", "--source=foo"],
