@@ -1,6 +1,6 @@
 //! Backups by the real binary, while webhooks come in, and what a restored one is worth.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -146,6 +146,64 @@ async fn a_backup_overwrites_nothing_unless_it_is_told_to_and_never_the_database
         .close()
         .await;
     assert_eq!(app.count("SELECT count(*) FROM calls").await, 3);
+}
+
+#[tokio::test]
+async fn a_backup_takes_no_file_that_somebody_else_made_for_it() {
+    let app = TestApp::start().await;
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str| {
+        back_up(folder.path(), &app.database(), &[name])
+            .output()
+            .unwrap()
+    };
+    let there = |name: &str| folder.path().join(name);
+    std::fs::write(there("precious"), "as it was").unwrap();
+    symlink(there("precious"), there("link.db.partial")).unwrap();
+    symlink(there("nothing"), there("nowhere.db.partial")).unwrap();
+    symlink(there("precious"), there("journal.db.partial-journal")).unwrap();
+    symlink(there("nothing"), there("log.db-wal")).unwrap();
+    symlink(there("nothing"), there("named.db")).unwrap();
+    std::fs::hard_link(there("precious"), there("linked.db.partial")).unwrap();
+    std::fs::create_dir(there("folder.db.partial")).unwrap();
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    let made = mkfifo.arg(there("pipe.db.partial")).status().unwrap();
+    assert!(made.success());
+    for (name, why) in [
+        ("link.db", "link.db.partial is there"),
+        ("nowhere.db", "nowhere.db.partial is there"),
+        ("journal.db", "journal.db.partial-journal is there"),
+        ("log.db", "belongs to another database"),
+        ("named.db", "exists"),
+        ("linked.db", "linked.db.partial is there"),
+        ("folder.db", "folder.db.partial is there"),
+        ("pipe.db", "pipe.db.partial is there"),
+    ] {
+        let output = run(name);
+        assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
+        let said = paragraph(&output);
+        assert!(said.contains(why), "{name}: {said}");
+        assert!(!there("nothing").exists(), "{name}");
+    }
+    assert_eq!(std::fs::read(there("precious")).unwrap(), b"as it was");
+
+    // Another user's, whom only root can be beside.
+    std::fs::write(there("planted.db.partial"), "").unwrap();
+    if chown(there("planted.db.partial"), Some(65_534), None).is_ok() {
+        let said = paragraph(&run("planted.db"));
+        assert!(
+            said.contains("nothing that a backup of this user left behind"),
+            "{said}"
+        );
+    }
+    // What is ours is removed, not written to: whoever has it open has nothing.
+    std::fs::write(there("own.db.partial"), "half").unwrap();
+    std::fs::write(there("own.db.partial-journal"), "half").unwrap();
+    let mut held = std::fs::File::open(there("own.db.partial")).unwrap();
+    assert!(run("own.db").status.success());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut held, &mut text).unwrap();
+    assert_eq!(text, "half");
 }
 
 #[tokio::test]

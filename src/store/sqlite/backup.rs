@@ -1,11 +1,13 @@
 //! A copy of the database while others use it: one consistent state, verified, synced, and there whole or not at all.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::fs::OFlags;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 
@@ -58,12 +60,14 @@ pub async fn back_up(
     let partial = target.begin()?;
     let made = async {
         copy(&source, &target, &mut watch).await?;
+        target.check_still(&partial)?;
         watch(Step::Verifying);
         let backup = verify(&target.partial).await?;
         partial.sync_all()?;
         anyhow::Ok(backup)
     };
     let made = made.await.and_then(|backup| {
+        target.check_still(&partial)?;
         target.finish()?;
         Ok(backup)
     });
@@ -104,18 +108,20 @@ impl Target {
         }) {
             bail!("{shown} is the database itself: choose another name");
         }
-        // SQLite would read it as part of the backup.
-        let log = folder.join(format!("{name}-wal"));
-        if log.exists() {
-            bail!(
-                "{} belongs to another database: remove it, or choose another name",
-                log.display()
-            );
+        // SQLite would read them as parts of the backup.
+        for suffix in ["-wal", "-journal"] {
+            let part = folder.join(format!("{name}{suffix}"));
+            if part.symlink_metadata().is_ok() {
+                bail!(
+                    "{} belongs to another database: remove it, or choose another name",
+                    part.display()
+                );
+            }
         }
         if file.is_dir() {
             bail!("{shown} is a folder: name a file in it");
         }
-        if !overwrite && file.exists() {
+        if !overwrite && file.symlink_metadata().is_ok() {
             bail!("{shown} exists: choose another name, or say --force");
         }
         Ok(Self {
@@ -125,27 +131,38 @@ impl Target {
         })
     }
 
-    /// Makes an empty file that only its owner may read. What another backup left behind when it was cut short is used
-    /// again; one that is being made is left alone.
+    /// Makes an empty file that only its owner may read, and never takes one that is there: somebody else could have made
+    /// it, and would have the backup. What a backup of ours left behind when it was cut short is removed; one that is
+    /// being made is left alone.
     fn begin(&self) -> anyhow::Result<File> {
         let shown = self.partial.display();
+        let mut journal = self.partial.clone().into_os_string();
+        journal.push("-journal");
+        // Kept, and with them their locks, until the new file has its own.
+        let _leftovers = [
+            remove_leftover(&self.partial)?,
+            remove_leftover(Path::new(&journal))?,
+        ];
         let partial = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(false)
+            .create_new(true)
             .mode(0o600)
             .open(&self.partial)
-            .with_context(|| format!("cannot write {shown}"))?;
-        match partial.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("another backup is writing {shown}"),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {shown}"));
-            }
-        }
-        partial.set_len(0)?;
-        partial.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            .with_context(|| format!("cannot create {shown}"))?;
+        lock(&partial, &self.partial)?;
         Ok(partial)
+    }
+
+    /// The copy must have gone into the file that was made for it.
+    fn check_still(&self, partial: &File) -> anyhow::Result<()> {
+        let (ours, there) = (partial.metadata()?, self.partial.symlink_metadata()?);
+        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+            bail!(
+                "{} was replaced while the backup was written: choose a folder that nobody else may write to",
+                self.partial.display()
+            );
+        }
+        Ok(())
     }
 
     /// Gives the backup its name, for good.
@@ -154,6 +171,52 @@ impl Target {
             .with_context(|| format!("cannot name the backup {}", self.file.display()))?;
         File::open(&self.folder)?.sync_all()?;
         Ok(())
+    }
+}
+
+/// Removes what a backup of this user left behind when it was cut short, if it did.
+fn remove_leftover(path: &Path) -> anyhow::Result<Option<File>> {
+    let shown = path.display();
+    // Of a link it is the link that is opened, and refused; opening a pipe waits for nobody.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path);
+    let is_leftover = |file: &File| {
+        let metadata = file.metadata()?;
+        let owner = rustix::process::geteuid().as_raw();
+        anyhow::Ok(metadata.is_file() && metadata.uid() == owner && metadata.nlink() == 1)
+    };
+    let foreign = || {
+        anyhow::anyhow!(
+            "{shown} is there, and is nothing that a backup of this user left behind: remove it, or choose another name"
+        )
+    };
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(anyhow::Error::new(error).context(foreign())),
+    };
+    if !is_leftover(&file)? {
+        return Err(foreign());
+    }
+    lock(&file, path)?;
+    // Whoever had the lock before may have removed it.
+    if !is_leftover(&file)? {
+        bail!("another backup is writing {shown}");
+    }
+    std::fs::remove_file(path).with_context(|| format!("cannot remove {shown}"))?;
+    Ok(Some(file))
+}
+
+fn lock(file: &File, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => bail!("another backup is writing {shown}"),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {shown}"))
+        }
     }
 }
 
