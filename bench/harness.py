@@ -261,10 +261,8 @@ def wrk(server, conns, secs, script, args, think_ms=0):
 
 
 def wrk_webhooks(server, conns, secs, think_ms=0):
-    body = HERE / "body.json"
-    h = signature_headers(body.read_bytes())["X-Athos-Signature"]
-    t, v1 = (part.split("=")[1] for part in h.split(","))
-    return wrk(server, conns, secs, "webhook.lua", [t, v1, secrets.token_hex(4), body, WEBHOOK_PATH], think_ms)
+    args = [int(time.time()), SECRET, secrets.token_hex(4), HERE / "body.json", WEBHOOK_PATH]
+    return wrk(server, conns, secs, "webhook.lua", args, think_ms)
 
 
 def fdatasync_us(folder, n=400):

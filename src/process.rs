@@ -2,9 +2,12 @@
 //! and that it may have as many files open as connections need. What the system refuses is logged, and no reason not to
 //! start. And where a process is asked from its own machine.
 
+use std::fs::{File, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use url::{Host, Url};
@@ -35,6 +38,32 @@ pub fn keep_memory_private() {
 /// SQLite asks for no less than everybody may have.
 pub fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Opens a file to read and write it, and creates it if it is not there. One that is there must be this user's, under
+/// this name only: who put a link or a file of their own in its place would have what is written.
+///
+/// # Errors
+/// When it cannot be opened, or is not this user's.
+pub(crate) fn open_own_file(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    let owner = rustix::process::geteuid().as_raw();
+    if !metadata.is_file() || metadata.uid() != owner || metadata.nlink() != 1 {
+        let why = "it is a link, no plain file, or another user's: name another";
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::PermissionDenied,
+            why,
+        ));
+    }
+    Ok(file)
 }
 
 /// Raises the limit on open files as far as this user may, and warns when it is too low for `connections`.
@@ -142,5 +171,27 @@ mod tests {
         keep_memory_private();
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn a_file_is_written_where_it_is_new_or_ours_and_never_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = |name: &str| folder.path().join(name);
+        std::fs::write(there("precious"), "as it was").unwrap();
+        std::fs::hard_link(there("precious"), there("second_name")).unwrap();
+        std::os::unix::fs::symlink(there("precious"), there("link")).unwrap();
+        std::os::unix::fs::symlink(there("nothing"), there("nowhere")).unwrap();
+        for name in ["second_name", "link", "nowhere", "."] {
+            open_own_file(&there(name)).unwrap_err();
+        }
+        assert!(!there("nothing").exists());
+        assert_eq!(std::fs::read(there("precious")).unwrap(), b"as it was");
+        std::fs::write(there("ours"), "of yesterday").unwrap();
+        for (name, bytes) in [("ours", 12), ("new", 0)] {
+            let file = open_own_file(&there(name)).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), bytes, "{name}");
+        }
+        let mode = there("new").metadata().unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

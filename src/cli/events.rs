@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::model::{EventState, TimeBound, Timestamp, counted};
 use crate::store::{
-    Actor, EventFilter, EventRow, EventVerdict, Origin, Replay, SqliteStore, Store, StoreResult,
-    StoredEvent,
+    Actor, EventFilter, EventRow, EventVerdict, Origin, Replay, SqliteStore, Store, StoreError,
+    StoreResult, StoredEvent,
 };
 
 use super::{Database, Misconfigured, at_least_one};
@@ -357,29 +357,57 @@ async fn replay_events(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let ids = if is_dry_run {
-        store.would_replay(what).await?
+    let (count, ids, broke_off) = if is_dry_run {
+        let would = store.would_replay(what, u32::MAX).await?;
+        (would.count, would.first, None)
     } else {
-        store.replay(what, Actor::Command, clock.now()).await?
+        let (ids, broke_off) = replay_all(store, what, clock).await;
+        (ids.len() as u64, ids, broke_off)
     };
-    if let (Replay::One(id), true) = (what, ids.is_empty()) {
+    if let (Replay::One(id), true, None) = (what, ids.is_empty(), &broke_off) {
         anyhow::bail!(
             "there is no event {id}, or it waits already, or retention has removed its body"
         );
     }
     if json {
-        let said = json!({ "count": ids.len(), "ids": ids, "dryRun": is_dry_run });
+        let said = json!({ "count": count, "ids": ids, "dryRun": is_dry_run });
         writeln!(out, "{said}")?;
-        return Ok(());
-    }
-    for id in &ids {
-        writeln!(out, "{id}")?;
-    }
-    let verb = if is_dry_run {
-        "would be replayed"
     } else {
-        "replayed; the running service takes them up within seconds, else `serve` does when it starts"
-    };
-    writeln!(out, "{} {verb}", counted(ids.len(), "event"))?;
-    Ok(())
+        for id in &ids {
+            writeln!(out, "{id}")?;
+        }
+        let verb = if is_dry_run {
+            "would be replayed"
+        } else {
+            "replayed; the running service takes them up within seconds, else `serve` does when it starts"
+        };
+        writeln!(out, "{} {verb}", counted(count, "event"))?;
+    }
+    match broke_off {
+        None => Ok(()),
+        Some(error) => Err(anyhow::Error::new(error).context(
+            "the replay broke off after the events above; the same command goes on with the rest",
+        )),
+    }
+}
+
+/// Replays step by step, so that a running service gets its turns; what was done, and why it broke off if it did.
+async fn replay_all(
+    store: &impl Store,
+    what: Replay,
+    clock: &Clock,
+) -> (Vec<i64>, Option<StoreError>) {
+    let (mut ids, mut after) = (Vec::new(), 0);
+    loop {
+        match store.replay(what, after, Actor::Command, clock.now()).await {
+            Ok(step) => {
+                ids.extend(step.ids);
+                match step.next {
+                    Some(next) => after = next,
+                    None => return (ids, None),
+                }
+            }
+            Err(error) => return (ids, Some(error)),
+        }
+    }
 }

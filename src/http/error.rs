@@ -97,8 +97,8 @@ pub enum ApiError {
     /// A delivery whose signature does not hold.
     #[error("{0}")]
     BadSignature(Verdict),
-    /// The store could not do it; nothing was changed.
-    #[error("the store is not available; try again")]
+    /// The store could not do it.
+    #[error("{}", store_message(.0))]
     StoreUnavailable(#[source] StoreError),
     /// Athos did not do it.
     #[error(transparent)]
@@ -325,6 +325,16 @@ fn key_fault_message(refusal: &athos::Refusal) -> String {
         "Athos {what}; the caller's credentials are fine, and the operator of this service must act. Athos says: {}",
         refusal.message
     )
+}
+
+/// A write that took too long may still be made.
+fn store_message(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::TimedOut => {
+            "the store did not answer in time, and may still do what was asked; look before you try again"
+        }
+        _ => "the store is not available, and nothing was changed; try again",
+    }
 }
 
 fn upstream_message(error: &athos::Error) -> String {

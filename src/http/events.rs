@@ -1,6 +1,8 @@
 //! `/athos/events`: the inbox for those who run the service. List, look into one event, and replay; every replay is on
 //! record. Reps and managers have no business here.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -19,6 +21,13 @@ use super::read_limit::Reader;
 use super::state::AppState;
 use crate::model::{EventState, TimeBound};
 use crate::store::{Actor, EventFilter, EventRow, Replay, StoredEvent};
+
+/// Ids that a dry run lists.
+const LISTED_IDS: u32 = 1_000;
+/// Events after which a request is answered, though there may be more.
+const MOST_REPLAYED: usize = 5_000;
+/// The same after some time: well before the request's own deadline.
+const REPLAY_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -78,26 +87,31 @@ struct ReplayRequest {
     /// Say which, and do nothing.
     #[serde(default)]
     dry_run: bool,
+    /// `nextCursor` of the answer before.
+    cursor: Option<String>,
 }
 
 /// What was replayed; in a dry run, what would be.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Replayed {
-    /// How many events.
-    count: usize,
-    /// Their ids.
+struct ReplayAnswer {
+    /// How many events were replayed by this request; in a dry run, how many there are.
+    count: u64,
+    /// Their ids; in a dry run, the first thousand.
     ids: Vec<i64>,
     /// Whether nothing was done.
     dry_run: bool,
+    /// There may be more: ask again with it. `null` when all is done.
+    next_cursor: Option<String>,
 }
 
-impl Replayed {
-    fn new(ids: Vec<i64>, dry_run: bool) -> Self {
+impl ReplayAnswer {
+    fn done(ids: Vec<i64>, next: Option<i64>) -> Self {
         Self {
-            count: ids.len(),
+            count: ids.len() as u64,
             ids,
-            dry_run,
+            dry_run: false,
+            next_cursor: next.map(|id| id.to_string()),
         }
     }
 }
@@ -179,7 +193,7 @@ async fn show_event(
     post, path = "/athos/events/{id}/replay", tag = "operations",
     params(("id" = i64, Path, description = "our id of the event")),
     responses(
-        (status = 200, body = Replayed),
+        (status = 200, body = ReplayAnswer),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
         (status = 404, body = ErrorEnvelope, description = "EVENT_NOT_FOUND"),
@@ -195,24 +209,28 @@ async fn replay_event(
 ) -> Result<impl IntoResponse, ApiError> {
     let actor = operator(&reader)?;
     let event = find(&state, &id).await?;
-    let ids = replay(&state, Replay::One(event.row.id), actor).await?;
-    if ids.is_empty() {
+    let now = state.clock.now();
+    let what = Replay::One(event.row.id);
+    let replayed = state.store.replay(what, 0, actor.clone(), now).await?;
+    if replayed.ids.is_empty() {
         return Err(match event.row.settled_at {
             Some(_) => ApiError::EventPurged,
             None => ApiError::EventWaiting,
         });
     }
-    Ok(Json(Replayed::new(ids, false)))
+    tracing::info!(?actor, event = event.row.id, "event replayed by hand");
+    Ok(Json(ReplayAnswer::done(replayed.ids, None)))
 }
 
 /// Replay many events
 ///
-/// All in one state that came in within a time; a dry run says which.
+/// Those in one state that came in within a time; a dry run says which. A request replays some thousands at most and says
+/// what it did, also where it broke off: while `nextCursor` is not `null`, ask again with it as `cursor`.
 #[utoipa::path(
     post, path = "/athos/events/replay", tag = "operations",
     request_body(content = ReplayRequest, content_type = "application/json"),
     responses(
-        (status = 200, body = Replayed),
+        (status = 200, body = ReplayAnswer),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
@@ -238,12 +256,51 @@ async fn replay_events(
         since: asked.since.map(|bound| bound.first(now)),
         until: asked.until.map(|bound| bound.last(now)),
     };
-    let ids = if asked.dry_run {
-        state.store.would_replay(range).await?
-    } else {
-        replay(&state, range, actor).await?
+    if asked.dry_run {
+        let would = state.store.would_replay(range, LISTED_IDS).await?;
+        return Ok(Json(ReplayAnswer {
+            count: would.count,
+            ids: would.first,
+            dry_run: true,
+            next_cursor: None,
+        }));
+    }
+    let after = asked.cursor.as_deref().map(read_cursor).transpose()?;
+    replay_steps(&state, range, after.unwrap_or(0), actor)
+        .await
+        .map(Json)
+}
+
+/// Replays until all is done, or as much as one request may. Of what was done the caller is told in any case: an error
+/// after the first step only ends it.
+async fn replay_steps(
+    state: &AppState,
+    range: Replay,
+    mut after: i64,
+    actor: Actor,
+) -> Result<ReplayAnswer, ApiError> {
+    let started = tokio::time::Instant::now();
+    let now = state.clock.now();
+    let mut ids = Vec::new();
+    let next = loop {
+        let step = state.store.replay(range, after, actor.clone(), now).await;
+        let step = match step {
+            Ok(step) => step,
+            Err(error) if ids.is_empty() => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, replayed = ids.len(), "a replay of many events broke off");
+                break Some(after);
+            }
+        };
+        ids.extend(step.ids);
+        let Some(next) = step.next else { break None };
+        after = next;
+        if ids.len() >= MOST_REPLAYED || started.elapsed() >= REPLAY_TIME {
+            break Some(after);
+        }
     };
-    Ok(Json(Replayed::new(ids, asked.dry_run)))
+    tracing::info!(?actor, events = ids.len(), "events replayed by hand");
+    Ok(ReplayAnswer::done(ids, next))
 }
 
 /// The caller as one who may look into the inbox and act on it: it has the calls of all reps.
@@ -259,13 +316,6 @@ async fn find(state: &AppState, id: &str) -> Result<StoredEvent, ApiError> {
     let id = id.parse().map_err(|_| ApiError::EventNotFound)?;
     let event = state.store.find_event(id).await?;
     event.ok_or(ApiError::EventNotFound)
-}
-
-async fn replay(state: &AppState, what: Replay, actor: Actor) -> Result<Vec<i64>, ApiError> {
-    let now = state.clock.now();
-    let ids = state.store.replay(what, actor.clone(), now).await?;
-    tracing::info!(?actor, events = ids.len(), "events replayed by hand");
-    Ok(ids)
 }
 
 fn read_cursor(cursor: &str) -> Result<i64, ApiError> {

@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::{Extension, Json};
 use metrics::counter;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tower_http::timeout::TimeoutLayer;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -71,7 +70,7 @@ impl FromRequest<AppState> for SignedWebhook {
             other => return Err(refuse(other)),
         };
         Ok(Self(NewEvent {
-            webhook_id: webhook_id.unwrap_or_else(|| digest_id(&body)),
+            webhook_id: webhook_id.unwrap_or_else(|| NewEvent::id_of_content(&body)),
             received_at: now,
             signed_at_secs,
             secret,
@@ -103,14 +102,8 @@ fn count(verdict: &'static str) {
 /// The delivery's id, when it is one that can serve as a key.
 fn webhook_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(WEBHOOK_ID_HEADER)?.to_str().ok()?;
-    let usable = !id.trim().is_empty() && id.len() <= MAX_ID_CHARS;
+    let usable = !id.trim().is_empty() && id.len() <= MAX_ID_CHARS && !NewEvent::is_own_id(id);
     usable.then(|| id.to_owned())
-}
-
-/// The key of a signed delivery without a usable id: the same bytes are the same event.
-fn digest_id(body: &[u8]) -> String {
-    let digest = Sha256::digest(body);
-    format!("sha256:{}", base16ct::lower::encode_string(&digest))
 }
 
 /// What became of a delivery.
@@ -156,15 +149,30 @@ async fn receive_webhook(
 ) -> Result<Json<Receipt>, ApiError> {
     let ignored = event.said.as_ref().err().cloned();
     let call = event.said.as_ref().map(|said| said.call_id.clone()).ok();
+    let webhook_id = event.webhook_id.clone();
     let accepted = state
         .store
         .accept_event(event)
         .await
         .inspect_err(|_| count("not_stored"))?;
+    if accepted == Accepted::NewUnderUsedId {
+        counter!("athos_webhook_ids_reused_total").increment(1);
+        tracing::warn!(
+            %request,
+            webhook_id,
+            call,
+            "a webhook id that belongs to another event came with other signed bytes; kept as a new event"
+        );
+    }
     let status = match (accepted, ignored) {
         (Accepted::Duplicate, _) => {
             count("duplicate");
             tracing::debug!(%request, call, "duplicate delivery");
+            ReceiptStatus::Duplicate
+        }
+        (Accepted::Replayed, _) => {
+            count("replayed");
+            tracing::info!(%request, webhook_id, call, "duplicate delivery under another webhook id");
             ReceiptStatus::Duplicate
         }
         (Accepted::Erased, _) => {
@@ -172,7 +180,7 @@ async fn receive_webhook(
             tracing::info!(%request, "a delivery about what was erased; nothing of it is kept");
             ReceiptStatus::Ignored
         }
-        (Accepted::New, Some(reason)) => {
+        (Accepted::New | Accepted::NewUnderUsedId, Some(reason)) => {
             count("ignored");
             tracing::warn!(
                 %request,
@@ -181,7 +189,7 @@ async fn receive_webhook(
             );
             ReceiptStatus::Ignored
         }
-        (Accepted::New, None) => {
+        (Accepted::New | Accepted::NewUnderUsedId, None) => {
             count("accepted");
             tracing::debug!(%request, call, "event accepted");
             ReceiptStatus::Accepted

@@ -1,11 +1,18 @@
 //! What the inbox takes and hands out, in words: deliveries, leases on events, and how an attempt at one ended.
 
+use sha2::{Digest, Sha256};
+
 use crate::model::{CallDetail, CallEvent, Timestamp};
+
+/// What an id begins with that is made of the content of a delivery.
+const OF_CONTENT: &str = "sha256:";
+/// What the id of an event begins with that reconciliation found.
+const OF_RECONCILIATION: &str = "reconcile:";
 
 /// A signed delivery, on its way into the inbox.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// The idempotency key.
+    /// The vendor's idempotency key. It is not signed: what was signed is a key as well.
     pub webhook_id: String,
     /// When it came in.
     pub received_at: Timestamp,
@@ -19,22 +26,58 @@ pub struct NewEvent {
     pub said: Result<CallEvent, String>,
 }
 
+impl NewEvent {
+    /// The id of a signed delivery that came without a usable one: the same bytes are the same event.
+    #[must_use]
+    pub fn id_of_content(body: &[u8]) -> String {
+        let digest = Sha256::digest(body);
+        format!("{OF_CONTENT}{}", base16ct::lower::encode_string(&digest))
+    }
+
+    /// The id of an event that no webhook brought: the same call with the same score is the same event.
+    #[must_use]
+    pub fn id_of_listed(call: &str, score: &str) -> String {
+        format!("{OF_RECONCILIATION}{call}:{score}")
+    }
+
+    /// Whether an id is of a kind that is made here. Nobody else may give one: it would be taken when it is needed.
+    #[must_use]
+    pub fn is_own_id(id: &str) -> bool {
+        id.starts_with(OF_CONTENT) || id.starts_with(OF_RECONCILIATION)
+    }
+}
+
 /// Whether a delivery was new. Its row is on disk, unless it must not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// The first with this key.
+    /// The first with this webhook id and this content.
     New,
-    /// There was one before.
+    /// The first with this content. Its webhook id belongs to an event with another; it is kept under one of its own.
+    NewUnderUsedId,
+    /// The same came before.
     Duplicate,
+    /// The same content came before, under another webhook id.
+    Replayed,
     /// It is about what was erased: nothing of it is kept.
     Erased,
 }
 
-/// The right to settle an event, until it expires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Accepted {
+    /// Whether it will be processed.
+    #[must_use]
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::New | Self::NewUnderUsedId)
+    }
+}
+
+/// The right to settle an event, until it expires. The number counts the claims of the event; the webhook id makes sure
+/// that it is the event that was claimed, even in a database that was restored meanwhile and numbers its rows anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The event.
     pub event_id: i64,
+    /// Its webhook id.
+    pub webhook_id: String,
     /// Which claim of it this is.
     pub number: i64,
 }

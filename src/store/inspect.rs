@@ -221,6 +221,24 @@ impl Actor {
     }
 }
 
+/// What a step of a replay did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// The events that are pending again.
+    pub ids: Vec<i64>,
+    /// Where the next step goes on; `None` when this was the last.
+    pub next: Option<i64>,
+}
+
+/// What a replay would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WouldReplay {
+    /// How many events there are.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<i64>,
+}
+
 /// Which events to replay. Those that are waiting already are never among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {

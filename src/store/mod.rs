@@ -32,7 +32,7 @@ pub use inbox::{
 };
 pub use inspect::{
     Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin,
-    Received, Replay, StoredEvent,
+    Received, Replay, Replayed, StoredEvent, WouldReplay,
 };
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, MintPage, NewMint};
 pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
@@ -192,12 +192,18 @@ pub trait Store: Send + Sync {
     /// One event, with its history and what is known of its call.
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
 
-    /// Which events [`Store::replay`] would replay. Writes nothing.
-    async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>>;
+    /// Which events [`Store::replay`] would replay, the first `limit` of them by id. Writes nothing.
+    async fn would_replay(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay>;
 
-    /// Makes events pending as if they had just come in, unless they wait already or have no body any more, and records who
-    /// did it; their ids.
-    async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>>;
+    /// Makes some events pending as if they had just come in, unless they wait already or have no body any more, and records
+    /// who did it: the next few after the one with the id `after`, which is 0 at first. Whoever asks goes on from there.
+    async fn replay(
+        &self,
+        replay: Replay,
+        after: i64,
+        actor: Actor,
+        now: Timestamp,
+    ) -> StoreResult<Replayed>;
 
     /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
     /// are kept.

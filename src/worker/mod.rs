@@ -325,17 +325,14 @@ impl Worker {
         let ending = ending_of(&settlement);
         log_settlement(&claimed, &settlement);
         let now = self.clock.now();
+        let event = claimed.lease.event_id;
         match self.store.settle(claimed.lease, settlement, now).await? {
             Settled::Yes => Ok(ending),
             Settled::LeaseLost => {
-                tracing::warn!(
-                    event = claimed.lease.event_id,
-                    "an attempt outlived its lease"
-                );
+                tracing::warn!(event, "an attempt outlived its lease");
                 Ok(Ending::LeaseLost)
             }
             Settled::Erased => {
-                let event = claimed.lease.event_id;
                 tracing::info!(
                     event,
                     "the call is of a rep whose data was erased; nothing is kept"

@@ -392,7 +392,7 @@ fn as_event(call: &CallHeader, now: Timestamp) -> ListedCall {
         id: call.id.clone(),
         scored_at: call.scored_at,
         event: NewEvent {
-            webhook_id: format!("reconcile:{}:{score}", call.id),
+            webhook_id: NewEvent::id_of_listed(&call.id, &score),
             received_at: now,
             signed_at_secs: now.as_secs(),
             // Nobody signed it; it came over our own connection to Athos.

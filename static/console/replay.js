@@ -36,7 +36,7 @@ export function openRange({ api, say, fail, given, onDone }) {
       const { count: number, ids } = await api.replayEvents({ ...range, dryRun: true });
       // What comes in from now on was not counted.
       counted = { ...range, until: range.until ?? new Date().toISOString() };
-      result.replaceChildren(h("p", {}, `${plural(number, "event")} would be replayed.`), number ? h("p", { class: "quiet small code" }, listed(ids)) : "");
+      result.replaceChildren(h("p", {}, `${plural(number, "event")} would be replayed.`), number ? h("p", { class: "quiet small code" }, listed(ids, number)) : "");
       confirm.hidden = number === 0;
       confirm.textContent = `Replay ${plural(number, "event")}`;
     });
@@ -44,7 +44,18 @@ export function openRange({ api, say, fail, given, onDone }) {
 
   async function replayAll() {
     await asking(confirm, async () => {
-      const { count: number } = await api.replayEvents({ ...counted, dryRun: false });
+      let number = 0;
+      let cursor = null;
+      // A request does some thousands, and says where to go on.
+      do {
+        const step = await api.replayEvents({ ...counted, dryRun: false, cursor }).catch((error) => {
+          if (number > 0) say(`${plural(number, "event")} replayed; then it broke off.`);
+          throw error;
+        });
+        number += step.count;
+        cursor = step.nextCursor;
+        confirm.textContent = `${plural(number, "event")} replayed…`;
+      } while (cursor);
       say(`${plural(number, "event")} replayed.`);
       forget();
       dialog.close();
@@ -84,9 +95,9 @@ export function openRange({ api, say, fail, given, onDone }) {
   dialog.showModal();
 }
 
-function listed(ids) {
+function listed(ids, number) {
   const first = ids.slice(0, LISTED).map((id) => `#${id}`).join(" ");
-  return ids.length > LISTED ? `${first} and ${ids.length - LISTED} more` : first;
+  return number > LISTED ? `${first} and ${number - LISTED} more` : first;
 }
 
 /** The reader's own time of day, as the field takes it. */

@@ -95,7 +95,7 @@ async fn a_dead_event_shows_its_life_and_ends_scored_when_replayed() {
     let replayed = app.post(&path, &admin, &json!({})).await.expect(200).json();
     assert_eq!(
         replayed,
-        json!({ "count": 1, "ids": [id], "dryRun": false })
+        json!({ "count": 1, "ids": [id], "dryRun": false, "nextCursor": null })
     );
     let waiting = show(&app, id).await;
     assert_eq!(
@@ -171,7 +171,10 @@ async fn a_range_is_replayed_after_a_dry_run_has_said_which() {
     let all = json!({ "state": "dead", "dryRun": true });
     assert_eq!(replay_all(&app, all).await["ids"], json!([early, late]));
     let dry = replay_all(&app, only_late(true)).await;
-    assert_eq!(dry, json!({ "count": 1, "ids": [late], "dryRun": true }));
+    assert_eq!(
+        dry,
+        json!({ "count": 1, "ids": [late], "dryRun": true, "nextCursor": null })
+    );
     assert_eq!(list(&app, "?state=dead").await, [late, early]);
     assert_eq!(app.count("SELECT count(*) FROM acts").await, 0);
     assert_eq!(
@@ -197,6 +200,150 @@ async fn a_range_is_replayed_after_a_dry_run_has_said_which() {
     });
 }
 
+/// Dead events, in one go.
+async fn many_dead(app: &TestApp, count: i64) {
+    sqlx::query(
+        "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?) \
+         INSERT INTO events (webhook_id, state, received_at, signed_at, secret, call_id, body, settled_at) \
+         SELECT 'wh_' || i, 'dead', ?, 1, 'x', 'call_' || i, x'01', 1 FROM c",
+    )
+    .bind(count)
+    .bind(app.now().as_millis())
+    .execute(&mut app.db().await)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_replay_of_many_goes_on_with_the_cursor_until_all_is_done() {
+    let mut app = TestApp::start().await;
+    many_dead(&app, 12_000).await;
+    let all = json!({ "state": "dead", "dryRun": true });
+    let dry = replay_all(&app, all).await;
+    assert_eq!(
+        (&dry["count"], dry["ids"].as_array().unwrap().len()),
+        (&json!(12_000), 1_000)
+    );
+    let (mut counts, mut ids, mut cursor) = (Vec::new(), Vec::new(), Value::Null);
+    loop {
+        let answer = replay_all(&app, json!({ "state": "dead", "cursor": cursor })).await;
+        counts.push(answer["count"].as_u64().unwrap());
+        ids.extend(
+            answer["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_i64().unwrap()),
+        );
+        // Somebody else's write in between.
+        let event = Event::unscored("call_x", "rep_1", "agency_1");
+        let hook = app.event(&format!("wh_between_{}", ids.len()), &event);
+        hook.send(&app).await.receipt("accepted");
+        cursor = answer["nextCursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert!(
+        counts.len() > 2 && counts.iter().all(|count| *count <= 5_000),
+        "{counts:?}"
+    );
+    assert_eq!(counts.iter().sum::<u64>(), 12_000);
+    assert!(ids.is_sorted_by(|a, b| a < b), "each once");
+    assert_eq!(app.count("SELECT count(*) FROM acts").await, 12_000);
+    let wrong = json!({ "state": "dead", "cursor": "x" });
+    let answer = app.post("/athos/events/replay", &app.secrets.service, &wrong);
+    answer.await.refused(400, "INVALID_REQUEST");
+    app.leaves(Left {
+        waiting: 12_000 + counts.len() as i64,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn a_replay_that_breaks_off_says_what_was_done() {
+    let mut app = TestApp::start().await;
+    many_dead(&app, 1_200).await;
+    let fails_above = async |id: i64| {
+        let trigger = format!(
+            "DROP TRIGGER IF EXISTS fails; CREATE TRIGGER fails BEFORE UPDATE ON events WHEN old.id > {id} \
+             BEGIN SELECT RAISE(ABORT, 'no more'); END"
+        );
+        let mut db = app.db().await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
+            .execute(&mut db)
+            .await
+            .unwrap();
+    };
+    fails_above(0).await;
+    let all = json!({ "state": "dead" });
+    let answer = app.post("/athos/events/replay", &app.secrets.service, &all);
+    let answer = answer.await.refused(503, "STORE_UNAVAILABLE");
+    assert!(
+        answer.text().contains("nothing was changed"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(app.count("SELECT count(*) FROM acts").await, 0);
+
+    fails_above(700).await;
+    let answer = replay_all(&app, all.clone()).await;
+    let done = answer["count"].as_i64().unwrap();
+    assert!(done > 0 && done <= 700, "{done}");
+    assert_eq!(app.count("SELECT count(*) FROM acts").await, done);
+    let (ok, said) = command(&app, &["replay", "--state", "dead"]).await;
+    assert!(!ok && said.contains("the replay broke off"), "{said}");
+
+    fails_above(9_999).await;
+    let rest = json!({ "state": "dead", "cursor": answer["nextCursor"] });
+    let rest = replay_all(&app, rest).await;
+    assert_eq!(rest["count"], 1_200 - done);
+    assert_eq!(rest["nextCursor"], Value::Null);
+    app.leaves(Left {
+        waiting: 1_200,
+        dead: 0,
+    });
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_did_not_understand_is_read_again() {
+    let app = TestApp::start().await;
+    let event = Event::unscored("call_1", "rep_1", "agency_1");
+    app.event("wh_1", &event)
+        .send(&app)
+        .await
+        .receipt("accepted");
+    app.hook("not JSON")
+        .id("wh_2")
+        .send(&app)
+        .await
+        .receipt("ignored");
+    sqlx::raw_sql(
+        "UPDATE events SET state = 'ignored', next_attempt_at = NULL, call_id = NULL, needs_fetch = 0, \
+           settled_at = NULL, reason = 'not understood'; \
+         DELETE FROM calls",
+    )
+    .execute(&mut app.db().await)
+    .await
+    .unwrap();
+    let replayed = replay_all(&app, json!({ "state": "ignored" })).await;
+    assert_eq!(replayed["count"], 2);
+    // As if it had come in now: its call is there, and it does not wait for what it does not need.
+    assert_eq!(app.call("call_1").await["status"], "processing");
+    assert_eq!(list(&app, "?call=call_1").await, [1]);
+    let fetching = "SELECT count(*) FROM events WHERE needs_fetch = 1 AND webhook_id = 'wh_1'";
+    assert_eq!(app.count(fetching).await, 0);
+    let did = app.work().await;
+    assert_eq!((did.unscored, did.ignored), (1, 1));
+    assert_eq!(app.call("call_1").await["status"], "unscored");
+    let event = show(&app, 1).await;
+    assert_eq!(
+        (&event["verdict"], &event["state"]),
+        (&json!("accepted"), &json!("done"))
+    );
+    assert_eq!(event["acts"][0]["wasReason"], "not understood");
+}
+
 #[tokio::test]
 async fn lists_are_filtered_and_paged() {
     let app = TestApp::start().await;
@@ -210,10 +357,13 @@ async fn lists_are_filtered_and_paged() {
     }
     app.work().await;
     app.hook("not JSON").send(&app).await.receipt("ignored");
-    assert_eq!(list(&app, "").await, [6, 5, 4, 3, 2, 1]);
-    assert_eq!(list(&app, "?state=done&limit=2").await, [5, 4]);
-    assert_eq!(list(&app, "?state=ignored").await, [6]);
-    assert_eq!(list(&app, "?verdict=accepted&call=call_2").await, [3]);
+    // Newest first; a number may be left out.
+    let all = list(&app, "").await;
+    assert_eq!(all.len(), 6);
+    assert!(all.is_sorted_by(|newer, older| newer > older), "{all:?}");
+    assert_eq!(list(&app, "?state=done&limit=2").await, all[1..3]);
+    assert_eq!(list(&app, "?state=ignored").await, all[..1]);
+    assert_eq!(list(&app, "?verdict=accepted&call=call_2").await, all[3..4]);
     assert_eq!(list(&app, "?origin=reconcile").await, [0_i64; 0]);
     assert_eq!(
         list(
@@ -221,7 +371,7 @@ async fn lists_are_filtered_and_paged() {
             &format!("?from={}&to={}", began.plus(MINUTE), began.plus(2 * MINUTE))
         )
         .await,
-        [3, 2]
+        all[3..5]
     );
     assert_eq!(show(&app, 1).await["deliveries"], 2);
     assert_eq!(show(&app, 1).await["history"][0]["outcome"], "unscored");
@@ -241,7 +391,7 @@ async fn lists_are_filtered_and_paged() {
         };
         cursor = format!("&cursor={next}");
     }
-    assert_eq!(seen, [6, 5, 4, 3, 2, 1]);
+    assert_eq!(seen, all);
     for query in [
         "state=lost",
         "origin=mail",

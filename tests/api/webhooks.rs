@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Row};
 
 use crate::harness::{Event, Hook, Left, Setup, TestApp};
+use crate::log::Mark;
 
 const EVENTS: &str = "SELECT count(*) FROM events";
 
@@ -98,13 +99,14 @@ async fn five_minutes_either_way_are_fresh_and_several_secrets_are_in_force() {
         .flag("athos-whsec", "whsec_the_next_one")
         .start()
         .await;
-    let body = Event::scored("call_1", "rep_1", "agency_1").0.to_string();
     let now = app.now().as_secs();
     let old = app.secrets.whsec.clone().into();
     let new = "whsec_the_next_one".to_owned().into();
     for (id, secret, t) in [("a", &old, now - 300), ("b", &new, now + 300)] {
+        let call = format!("call_{id}");
+        let body = Event::scored(&call, "rep_1", "agency_1").0.to_string();
         let signature = sign(secret, t, body.as_bytes());
-        let hook = Hook::signed(body.clone(), &[&signature]).id(id);
+        let hook = Hook::signed(body, &[&signature]).id(id);
         hook.send(&app).await.receipt("accepted");
     }
     let mut db = app.db().await;
@@ -138,18 +140,18 @@ async fn bytes_are_verified_before_anyone_reads_them() {
 #[tokio::test]
 async fn a_body_may_have_64_kib_and_not_a_byte_more() {
     let mut app = TestApp::start().await;
-    let sized = |bytes: usize| {
+    let sized = |id: &str, bytes: usize| {
         let mut event = Event::scored("call_1", "rep_1", "agency_1");
         event.0["pad"] = json!("");
         let empty = event.0.to_string().len();
         event.0["pad"] = json!("x".repeat(bytes - empty));
-        event
+        app.hook(event.0.to_string()).id(id)
     };
-    let full = app.event("wh_full", &sized(MAX_WEBHOOK_BYTES));
+    let full = sized("wh_full", MAX_WEBHOOK_BYTES);
     full.send(&app).await.receipt("accepted");
-    let more = app.event("wh_more", &sized(MAX_WEBHOOK_BYTES + 1));
+    let more = sized("wh_more", MAX_WEBHOOK_BYTES + 1);
     more.send(&app).await.refused(413, "PAYLOAD_TOO_LARGE");
-    let much_more = app.event("wh_much_more", &sized(4 * MAX_WEBHOOK_BYTES));
+    let much_more = sized("wh_much_more", 4 * MAX_WEBHOOK_BYTES);
     much_more.send(&app).await.refused(413, "PAYLOAD_TOO_LARGE");
     assert_eq!(app.count(EVENTS).await, 1);
     app.leaves(Left {
@@ -214,18 +216,85 @@ async fn a_delivery_without_a_usable_id_is_keyed_by_its_bytes() {
     }
     let other = format!("{event}\n");
     app.hook(other).send(&app).await.receipt("accepted");
+    // Later under an id: still the same bytes.
     app.hook(event)
         .id("wh_1")
         .send(&app)
         .await
-        .receipt("accepted");
+        .receipt("duplicate");
     let sha = "SELECT count(*) FROM events WHERE webhook_id GLOB 'sha256:*'";
     assert_eq!(app.count(sha).await, 2);
-    assert_eq!(app.count(EVENTS).await, 3);
+    assert_eq!(app.count(EVENTS).await, 2);
     app.leaves(Left {
-        waiting: 3,
+        waiting: 2,
         dead: 0,
     });
+}
+
+#[tokio::test]
+async fn what_was_signed_once_comes_in_once_whatever_id_it_comes_under() {
+    let app = TestApp::start().await;
+    let id = app.ended_call("rep_1", "agency_1").await;
+    app.work().await;
+    let fetched = app.asked("call").await;
+    let body = "SELECT CAST(body AS TEXT) FROM events WHERE id = 1";
+    let body: String = sqlx::query_scalar(body)
+        .fetch_one(&mut app.db().await)
+        .await
+        .unwrap();
+    let captured = app.hook(body.clone());
+    let foreseen = format!("reconcile:{id}:1");
+    let ids = (0..40).map(|n| format!("wh_made_up_{n}"));
+    for other in ids.chain([foreseen, "sha256:00".to_owned()]) {
+        let replayed = captured.clone().id(&other);
+        replayed.send(&app).await.receipt("duplicate");
+    }
+    // Signed anew, as the vendor's one retry is.
+    app.clock.advance(Duration::from_secs(301));
+    let retried = app.hook(body).id("wh_made_up");
+    retried.send(&app).await.receipt("duplicate");
+    // Retention empties bodies; what was signed is known all the same.
+    sqlx::query("UPDATE events SET body = x''")
+        .execute(&mut app.db().await)
+        .await
+        .unwrap();
+    retried.id("wh_after").send(&app).await.receipt("duplicate");
+    app.work().await;
+    assert_eq!(app.count(EVENTS).await, 1);
+    assert_eq!(app.asked("call").await, fetched);
+    assert_eq!(app.count("SELECT deliveries FROM events").await, 45);
+}
+
+#[tokio::test]
+async fn an_event_is_kept_though_another_came_under_its_id_before() {
+    let app = TestApp::start().await;
+    app.faults(json!({ "never-send": {} })).await;
+    let calls = app.burst(2, &["rep_1"], "agency_1").await;
+    let captured = Event::scored(&calls[0], "rep_1", "agency_1");
+    let genuine = Event::scored(&calls[1], "rep_1", "agency_1");
+    let failed = Event::unscored("call_failed", "rep_1", "agency_1");
+    let log = Mark::here();
+    for (event, receipt) in [
+        (&captured, "accepted"),
+        (&genuine, "accepted"),
+        (&failed, "accepted"),
+        // Each has come, whoever sends it again.
+        (&genuine, "duplicate"),
+        (&captured, "duplicate"),
+        (&failed, "duplicate"),
+    ] {
+        let hook = app.hook(event.0.to_string()).id("wh_foreseen");
+        hook.send(&app).await.receipt(receipt);
+    }
+    let said = log.since();
+    let warned = said.matches("came with other signed bytes").count();
+    assert_eq!(warned, 2, "{said}");
+    assert!(said.contains("wh_foreseen"), "{said}");
+    let worked = app.work().await;
+    assert_eq!((worked.scored, worked.unscored), (2, 1));
+    assert_eq!(app.count(EVENTS).await, 3);
+    let opened = "SELECT count(*) FROM calls WHERE status = 'processing'";
+    assert_eq!(app.count(opened).await, 0);
 }
 
 #[tokio::test]

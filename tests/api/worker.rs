@@ -105,7 +105,7 @@ async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
         failure: None,
     };
     let late = store
-        .settle(claimed[0].lease, dead, app.now())
+        .settle(claimed[0].lease.clone(), dead, app.now())
         .await
         .unwrap();
     assert_eq!(late, Settled::LeaseLost);
@@ -140,14 +140,14 @@ async fn a_lease_that_another_holds_cannot_be_settled() {
         failure: None,
     };
     let late = store
-        .settle(first[0].lease, retry(), app.now())
+        .settle(first[0].lease.clone(), retry(), app.now())
         .await
         .unwrap();
     assert_eq!(late, Settled::LeaseLost);
     assert_eq!(standing(&app).await.state, "processing");
     assert_eq!(standing(&app).await.attempts, 0);
     let held = store
-        .settle(second[0].lease, retry(), app.now())
+        .settle(second[0].lease.clone(), retry(), app.now())
         .await
         .unwrap();
     assert_eq!(held, Settled::Yes);

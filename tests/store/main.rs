@@ -7,6 +7,7 @@
 
 mod erasure;
 mod identities;
+mod leases;
 mod notes;
 mod operators;
 mod readers;
@@ -67,7 +68,7 @@ fn delivery(webhook: &str, said: Result<CallEvent, String>) -> NewEvent {
         signed_at_secs: NOW.as_secs(),
         secret: "0123abcd".to_owned(),
         said,
-        body: b"{}".to_vec(),
+        body: format!("{{\"requestId\":\"req_of_{webhook}\"}}").into_bytes(),
     }
 }
 
@@ -157,6 +158,8 @@ async fn keeps_the_contract(store: SharedStore) {
     reconcile::runs_say_until_when_all_is_reconciled(&store).await;
     notes::what_is_new_is_counted_by_name_and_there_is_an_end_to_it(&store).await;
     notes::credentials_keep_their_latest(&store).await;
+    leases::an_attempt_that_outlives_its_event_changes_no_other(&store).await;
+    leases::no_number_is_given_twice(&store).await;
     erasure::what_is_erased_stays_away(&store).await;
     a_closed_store_refuses(&store).await;
 }
@@ -188,11 +191,24 @@ async fn events_are_taken_once(store: &SharedStore) {
         store.accept_event(first).await.unwrap(),
         Accepted::Duplicate
     );
-    let other_body = delivery("wh_1", Err("no matter what it says".to_owned()));
-    assert_eq!(
-        store.accept_event(other_body).await.unwrap(),
-        Accepted::Duplicate
-    );
+    // What counts is what was signed, and the id is not.
+    let first = delivery("wh_1", Ok(said("call_1", "rep_1", "agency_1")));
+    for n in 0..3 {
+        let replayed = NewEvent {
+            webhook_id: format!("wh_replayed_{n}"),
+            signed_at_secs: first.signed_at_secs + n,
+            ..first.clone()
+        };
+        let accepted = store.accept_event(replayed).await.unwrap();
+        assert_eq!(accepted, Accepted::Replayed);
+    }
+    for expected in [Accepted::NewUnderUsedId, Accepted::Replayed] {
+        let other_body = NewEvent {
+            body: b"{}".to_vec(),
+            ..delivery("wh_1", Err("not an event".to_owned()))
+        };
+        assert_eq!(store.accept_event(other_body).await.unwrap(), expected);
+    }
     let ignored = delivery("wh_2", Err("not JSON".to_owned()));
     assert_eq!(store.accept_event(ignored).await.unwrap(), Accepted::New);
     let depth = store.queue_depth().await.unwrap();
@@ -210,7 +226,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
     assert!(claim(store, early).await.is_empty());
     let first = claim(store, NOW).await.remove(0);
     assert_eq!(first.attempts, 0);
-    assert_eq!(first.body, b"{}");
+    assert_eq!(first.body, b"{\"requestId\":\"req_of_wh_1\"}");
     assert!(claim(store, NOW).await.is_empty(), "it is leased");
     assert_eq!(store.next_due().await.unwrap(), Some(NOW.plus(LEASE)));
 
@@ -233,7 +249,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
         failure: None,
     };
     let settled = store
-        .settle(second.lease, retry(after(100), false), after(61))
+        .settle(second.lease.clone(), retry(after(100), false), after(61))
         .await
         .unwrap();
     assert_eq!(settled, Settled::Yes);

@@ -55,15 +55,20 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     };
     // One that waits is not replayed.
     let one = Replay::One(id);
-    assert_eq!(store.would_replay(one).await.unwrap(), [0_i64; 0]);
+    let would = async |replay| {
+        let would = store.would_replay(replay, 10).await.unwrap();
+        assert_eq!(would.count, would.first.len() as u64);
+        would.first
+    };
+    assert_eq!(would(one).await, [0_i64; 0]);
     let none = store
-        .replay(one, Actor::Command, after(3001))
+        .replay(one, 0, Actor::Command, after(3001))
         .await
         .unwrap();
-    assert_eq!(none, [0_i64; 0]);
+    assert_eq!((none.ids.len(), none.next), (0, None));
     for expected in [Settled::Yes, Settled::LeaseLost] {
         let settled = store
-            .settle(failed.lease, give_up(), after(3002))
+            .settle(failed.lease.clone(), give_up(), after(3002))
             .await
             .unwrap();
         assert_eq!(settled, expected);
@@ -73,10 +78,13 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
         since: Some(after(3000)),
         until: Some(after(3000)),
     };
-    assert_eq!(store.would_replay(range).await.unwrap(), [id]);
+    assert_eq!(would(range).await, [id]);
     let admin = Actor::User(PlatformId::new("an_admin").unwrap());
-    assert_eq!(store.replay(range, admin, after(3003)).await.unwrap(), [id]);
-    assert_eq!(store.would_replay(range).await.unwrap(), [0_i64; 0]);
+    let behind = store.replay(range, id, admin.clone(), after(3003)).await;
+    assert_eq!(behind.unwrap().ids, [0_i64; 0]);
+    let replayed = store.replay(range, 0, admin, after(3003)).await.unwrap();
+    assert_eq!((&replayed.ids[..], replayed.next), (&[id][..], None));
+    assert_eq!(would(range).await, [0_i64; 0]);
     let event = store.find_event(id).await.unwrap().unwrap();
     assert_eq!(
         (event.row.state, event.row.attempts),

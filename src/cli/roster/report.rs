@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::model::counted;
+use crate::process::open_own_file;
 
 /// Rows between two lines of progress where no bar can be drawn.
 const ROWS_A_LINE: usize = 100;
@@ -167,12 +168,7 @@ impl Report {
 /// Makes the file, or empties the report that is there. What is there and is no report is left alone: it may be the file
 /// that is imported, under whatever name, or anything else that nobody meant.
 fn create(path: &Path) -> anyhow::Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
+    let file = open_own_file(path)?;
     let found = file.metadata()?;
     if found.is_file() && found.len() > 0 {
         let longest = HEAD.join(",").len() as u64 + 1;

@@ -12,8 +12,8 @@ use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
 use crate::store::{
-    CallChange, CallFilter, CallPage, Changes, EventCall, IdentityKind, PageKey, StoreError,
-    StoreResult, StoredCall,
+    CallChange, CallFilter, CallPage, Changes, EventCall, IdentityKind, PageKey, Pairing,
+    StoreError, StoreResult, StoredCall,
 };
 
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
@@ -53,14 +53,14 @@ pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, T
     sql.push(" ON CONFLICT (id) DO NOTHING");
 }
 
-/// Stores a call's detail; the same detail again changes nothing.
+/// Stores a call's detail; the same detail again changes nothing. Says what is left to fill in.
 pub(super) async fn store_detail(
     tx: &mut SqliteConnection,
     detail: &CallDetail,
     now: Timestamp,
-) -> StoreResult<()> {
+) -> StoreResult<Vec<Pairing>> {
     let call = &detail.header;
-    let who = identities::meet(tx, &call.identity, now).await?;
+    let (who, unfinished) = identities::meet(tx, &call.identity, now).await?;
     let known: Option<(String, bool)> = sqlx::query_as(
         "SELECT raw, has_recording FROM call_details JOIN calls ON seq = call_seq \
          WHERE id = ? AND status = 'scored'",
@@ -69,7 +69,7 @@ pub(super) async fn store_detail(
     .fetch_optional(&mut *tx)
     .await?;
     if known.is_some_and(|(raw, has)| raw == detail.raw && has == detail.has_recording) {
-        return Ok(());
+        return Ok(unfinished);
     }
     let best_time = call.ended_at.or(call.started_at).unwrap_or(now);
     let seq: i64 = sqlx::query_scalar(
@@ -122,19 +122,19 @@ pub(super) async fn store_detail(
     .bind(now.as_millis())
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(unfinished)
 }
 
-/// Stores that a call could not be scored, unless it was.
+/// Stores that a call could not be scored, unless it was; says what is left to fill in.
 pub(super) async fn store_unscored(
     tx: &mut SqliteConnection,
     event: &CallEvent,
     now: Timestamp,
-) -> StoreResult<()> {
+) -> StoreResult<Vec<Pairing>> {
     let EventOutcome::Unscored { reason, message } = &event.outcome else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let who = identities::meet(tx, &event.identity, now).await?;
+    let (who, unfinished) = identities::meet(tx, &event.identity, now).await?;
     sqlx::query(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
@@ -160,7 +160,7 @@ pub(super) async fn store_unscored(
     .bind(event.occurred_at.unwrap_or(now).as_millis())
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(unfinished)
 }
 
 const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_rep) AS rep, \

@@ -8,9 +8,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::readers::ReadPool;
-use super::writer::Operation;
+use super::writer::{Operation, Writer};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
 use crate::store::{IdentityKind, Pairing, StoreResult};
+
+/// Calls, and mints, that one transaction gives our id.
+const FILLED_IN: u32 = 500;
 
 /// Adds our id to a row of values: the one that is there, or else the one that belongs to Athos's, looked up in place.
 pub(super) fn push_ours(
@@ -33,13 +36,13 @@ pub(super) fn push_ours(
     }
 }
 
-/// Learns from what a call says, and returns all that is known of its ids. Calls tell what was so when they happened:
-/// of a pairing that is known already they change nothing.
+/// Learns from what a call says, and returns all that is known of its ids, and what is left to fill in. Calls tell what
+/// was so when they happened: of a pairing that is known already they change nothing.
 pub(super) async fn meet(
     tx: &mut SqliteConnection,
     said: &Identity,
     now: Timestamp,
-) -> StoreResult<Identity> {
+) -> StoreResult<(Identity, Vec<Pairing>)> {
     let mut known = said.clone();
     let mut pairings = Vec::new();
     for (kind, ours, athos) in [
@@ -62,18 +65,20 @@ pub(super) async fn meet(
         }
     }
     if pairings.is_empty() {
-        return Ok(known);
+        return Ok((known, pairings));
     }
     let mut sql = QueryBuilder::<Sqlite>::new(INSERT);
     push_values(&mut sql, &pairings, now);
     sql.push(" ON CONFLICT DO NOTHING RETURNING kind");
     let new: Vec<String> = sql.build_query_scalar().fetch_all(&mut *tx).await?;
-    for pairing in &pairings {
-        if new.iter().any(|kind| kind == pairing.kind.as_str()) {
-            fill_in(tx, pairing).await?;
+    let mut unfinished = Vec::new();
+    for pairing in pairings {
+        let is_new = new.iter().any(|kind| kind == pairing.kind.as_str());
+        if is_new && fill_in(tx, &pairing).await? {
+            unfinished.push(pairing);
         }
     }
-    Ok(known)
+    Ok((known, unfinished))
 }
 
 const INSERT: &str = "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) ";
@@ -96,11 +101,13 @@ pub(super) struct Learn {
 
 #[async_trait]
 impl Operation for Learn {
-    type Output = Vec<Pairing>;
+    /// What is known now, and what is left to fill in.
+    type Output = (Vec<Pairing>, Vec<Pairing>);
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Pairing>> {
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output> {
         let mut known = Vec::with_capacity(self.pairings.len());
+        let mut unfinished = Vec::new();
         for pairing in &self.pairings {
             let mut sql = QueryBuilder::<Sqlite>::new(INSERT);
             push_values(&mut sql, std::slice::from_ref(pairing), self.now);
@@ -110,46 +117,100 @@ impl Operation for Learn {
                  WHERE excluded.on_record = 1 AND (our_id <> excluded.our_id OR on_record = 0)",
             );
             let changed = sql.build().execute(&mut *tx).await?.rows_affected() > 0;
-            if changed {
-                fill_in(tx, pairing).await?;
+            if changed && fill_in(tx, pairing).await? {
+                unfinished.push(pairing.clone());
             }
             known.extend(find(tx, pairing.kind, &pairing.athos_id).await?);
         }
-        Ok(known)
+        Ok((known, unfinished))
     }
 }
 
-/// Gives our id to the calls and mints that had only Athos's. Each call is a change of its own to whoever watches.
-async fn fill_in(tx: &mut SqliteConnection, pairing: &Pairing) -> StoreResult<()> {
+/// Gives our id to some of the calls and mints that had only Athos's; whether there may be more. Each call is a change of
+/// its own to whoever watches.
+async fn fill_in(tx: &mut SqliteConnection, pairing: &Pairing) -> StoreResult<bool> {
     let sql = match pairing.kind {
         IdentityKind::Rep => {
-            "UPDATE calls SET rep = ?, rev = newest.rev + found.nth \
-             FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM calls \
-                   WHERE rep IS NULL AND athos_rep = ?) AS found, \
+            "UPDATE calls SET rep = known.our_id, rev = newest.rev + found.nth \
+             FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM \
+                     (SELECT seq FROM calls WHERE rep IS NULL AND athos_rep = ?1 LIMIT ?2)) AS found, \
+                  (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1) AS known, \
                   latest_rev AS newest \
              WHERE calls.seq = found.seq"
         }
         IdentityKind::Agency => {
-            "UPDATE calls SET agency = ?, rev = newest.rev + found.nth \
-             FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM calls \
-                   WHERE agency IS NULL AND athos_agency = ?) AS found, \
+            "UPDATE calls SET agency = known.our_id, rev = newest.rev + found.nth \
+             FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM \
+                     (SELECT seq FROM calls WHERE agency IS NULL AND athos_agency = ?1 LIMIT ?2)) AS found, \
+                  (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?1) AS known, \
                   latest_rev AS newest \
              WHERE calls.seq = found.seq"
         }
     };
-    sqlx::query(sql)
-        .bind(&*pairing.our_id)
+    let calls = sqlx::query(sql)
         .bind(&*pairing.athos_id)
+        .bind(FILLED_IN)
         .execute(&mut *tx)
-        .await?;
-    if pairing.kind == IdentityKind::Rep {
-        sqlx::query("UPDATE mints SET rep = ? WHERE rep IS NULL AND athos_rep = ?")
-            .bind(&*pairing.our_id)
-            .bind(&*pairing.athos_id)
-            .execute(tx)
-            .await?;
+        .await?
+        .rows_affected();
+    let mints = match pairing.kind {
+        IdentityKind::Agency => 0,
+        IdentityKind::Rep => {
+            let sql = "UPDATE mints SET rep = (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1) \
+                       WHERE id IN (SELECT id FROM mints WHERE rep IS NULL AND athos_rep = ?1 LIMIT ?2)";
+            sqlx::query(sql)
+                .bind(&*pairing.athos_id)
+                .bind(FILLED_IN)
+                .execute(tx)
+                .await?
+                .rows_affected()
+        }
+    };
+    Ok(calls.max(mints) >= u64::from(FILLED_IN))
+}
+
+struct FillIn(Pairing);
+
+#[async_trait]
+impl Operation for FillIn {
+    type Output = bool;
+    const CHANGES_CALLS: bool = true;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<bool> {
+        fill_in(tx, &self.0).await
+    }
+}
+
+/// Goes on with what one transaction did not do, in transactions of their own.
+pub(super) async fn go_on(writer: &Writer, unfinished: Vec<Pairing>) -> StoreResult<()> {
+    for pairing in unfinished {
+        while writer.write(FillIn(pairing.clone())).await? {}
     }
     Ok(())
+}
+
+/// What a process that ended left unfinished.
+pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<Pairing>> {
+    let rows = sqlx::query(
+        "SELECT kind, athos_id, our_id, on_record FROM identities WHERE kind = 'rep' \
+           AND (EXISTS (SELECT 1 FROM calls WHERE rep IS NULL AND athos_rep = athos_id) \
+                OR EXISTS (SELECT 1 FROM mints WHERE rep IS NULL AND athos_rep = athos_id)) \
+         UNION ALL \
+         SELECT kind, athos_id, our_id, on_record FROM identities WHERE kind = 'agency' \
+           AND EXISTS (SELECT 1 FROM calls WHERE agency IS NULL AND athos_agency = athos_id)",
+    )
+    .fetch_all(readers)
+    .await?;
+    let pairing = |row: &SqliteRow| Pairing {
+        kind: match row.get("kind") {
+            "rep" => IdentityKind::Rep,
+            _ => IdentityKind::Agency,
+        },
+        athos_id: row.get("athos_id"),
+        our_id: row.get("our_id"),
+        on_record: row.get("on_record"),
+    };
+    Ok(rows.iter().map(pairing).collect())
 }
 
 async fn find(
@@ -236,8 +297,8 @@ mod tests {
     use sqlx::sqlite::SqliteConnectOptions;
 
     use super::super::{MIGRATIONS, SqliteStore};
-    use crate::model::{PlatformId, Scope};
-    use crate::store::Store;
+    use crate::model::{PlatformId, Scope, Timestamp};
+    use crate::store::{IdentityKind, Pairing, Store};
 
     #[tokio::test]
     async fn a_database_from_before_learns_from_the_calls_it_has() {
@@ -287,6 +348,61 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(mints, 1);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_many_calls_lack_is_filled_in_step_by_step_and_gone_on_with_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/athos.db", folder.path().display());
+        SqliteStore::open(&url).await.unwrap().close().await;
+        let fill = |of: &str| {
+            format!(
+                "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1200) \
+                 INSERT INTO calls (id, status, source, athos_rep, athos_agency, sort_at, rev) \
+                 SELECT '{of}_' || i, 'scored', 'roleplay', 'athos_agent_{of}', 'athos_agency_{of}', 1, \
+                        i + (SELECT rev FROM latest_rev) FROM c"
+            )
+        };
+        let mut db = SqliteConnectOptions::new()
+            .filename(folder.path().join("athos.db"))
+            .connect()
+            .await
+            .unwrap();
+        for sql in [
+            fill("broken_off"),
+            "INSERT INTO identities VALUES ('rep', 'athos_agent_broken_off', 'rep_1', 1, 1), \
+             ('agency', 'athos_agency_broken_off', 'acme', 1, 1)"
+                .to_owned(),
+            fill("new"),
+        ] {
+            let sql = sqlx::AssertSqlSafe(sql);
+            sqlx::raw_sql(sql).execute(&mut db).await.unwrap();
+        }
+        let store = SqliteStore::open(&url).await.unwrap();
+        let counts = async |db: &mut sqlx::SqliteConnection| {
+            let sql = "SELECT (SELECT count(*) FROM calls WHERE rep = 'rep_1'), \
+                       (SELECT count(*) FROM calls WHERE agency = 'acme'), (SELECT count(DISTINCT rev) FROM calls)";
+            sqlx::query_as::<_, (i64, i64, i64)>(sql)
+                .fetch_one(db)
+                .await
+                .unwrap()
+        };
+        assert_eq!(counts(&mut db).await, (1200, 1200, 2400));
+        let pairing = |kind, athos_id: &str, our_id: &str| Pairing {
+            kind,
+            athos_id: athos_id.to_owned(),
+            our_id: our_id.to_owned(),
+            on_record: true,
+        };
+        let learnt = vec![
+            pairing(IdentityKind::Rep, "athos_agent_new", "rep_1"),
+            pairing(IdentityKind::Agency, "athos_agency_new", "acme"),
+        ];
+        let now = Timestamp::from_millis(2);
+        let known = store.learn_identities(learnt.clone(), now).await.unwrap();
+        assert_eq!(known, learnt);
+        assert_eq!(counts(&mut db).await, (2400, 2400, 2400));
         store.close().await;
     }
 }

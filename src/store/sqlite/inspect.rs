@@ -6,12 +6,15 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::calls::{self, word};
 use super::mints;
+use super::privacy::erased::{self, Incoming};
+use super::privacy::push_ids;
 use super::readers::ReadPool;
-use super::writer::Operation;
+use super::writer::{Operation, Writer};
+use crate::athos::types;
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Received,
-    Replay, Settlement, StoreResult, StoredEvent,
+    Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
 };
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
@@ -22,6 +25,8 @@ const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, n
 /// Most tokens and other events to show with an event.
 const MINTS: u32 = 5;
 const SIBLINGS: u32 = 20;
+/// Events of one batch of a replay.
+const REPLAYS: u32 = 500;
 
 pub(super) async fn list(
     readers: &ReadPool,
@@ -226,7 +231,7 @@ fn act(row: &SqliteRow) -> Act {
 /// Records how an attempt ended, in the transaction that settles it.
 pub(super) async fn record_attempt(
     tx: &mut SqliteConnection,
-    lease: Lease,
+    lease: &Lease,
     settlement: &Settlement,
     now: Timestamp,
 ) -> StoreResult<()> {
@@ -273,30 +278,122 @@ fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
             since,
             until,
         } => {
-            sql.push(" AND state = ").push_bind(state.as_str());
+            // A word, not a value: as the indexes of what is rare have it.
+            sql.push(" AND state = '").push(state.as_str()).push("'");
             push_times(sql, since, until);
         }
     }
 }
 
-pub(super) async fn would_replay(readers: &ReadPool, replay: Replay) -> StoreResult<Vec<i64>> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM events WHERE ");
+pub(super) async fn would_replay(
+    readers: &ReadPool,
+    replay: Replay,
+    limit: u32,
+) -> StoreResult<WouldReplay> {
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM events WHERE ");
     push_replayable(&mut sql, replay);
-    sql.push(" ORDER BY id");
+    let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
+    Ok(WouldReplay {
+        count: count.unsigned_abs(),
+        first: find_replayable(readers, replay, 0, limit).await?,
+    })
+}
+
+/// The next of them after the one with the id `after`.
+async fn find_replayable(
+    readers: &ReadPool,
+    replay: Replay,
+    after: i64,
+    limit: u32,
+) -> StoreResult<Vec<i64>> {
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM events WHERE id > ");
+    sql.push_bind(after).push(" AND ");
+    push_replayable(&mut sql, replay);
+    sql.push(" ORDER BY id LIMIT ").push_bind(limit);
     Ok(sql.build_query_scalar().fetch_all(readers).await?)
 }
 
-/// Makes events pending again, as if they had just come in, and records who did it. What was not understood may be by
-/// now, and then has something to fetch.
-pub(super) struct ReplayBy {
-    pub(super) replay: Replay,
-    pub(super) actor: Actor,
-    pub(super) now: Timestamp,
+/// Replays the next events of a range. They are looked for beside the writer, which is held for a batch only.
+pub(super) async fn replay(
+    readers: &ReadPool,
+    writer: &Writer,
+    replay: Replay,
+    after: i64,
+    actor: Actor,
+    now: Timestamp,
+) -> StoreResult<Replayed> {
+    let ids = find_replayable(readers, replay, after, REPLAYS).await?;
+    let next = (ids.len() == REPLAYS as usize)
+        .then(|| ids.last().copied())
+        .flatten();
+    let ids = match ids.is_empty() {
+        true => ids,
+        false => {
+            let by = ReplayBy {
+                replay,
+                ids,
+                actor,
+                now,
+            };
+            writer.write(by).await?
+        }
+    };
+    Ok(Replayed { ids, next })
+}
+
+/// Makes events pending again, as if they had just come in, and records who did it. What was not understood is read once
+/// more: this may be a later version.
+struct ReplayBy {
+    replay: Replay,
+    ids: Vec<i64>,
+    actor: Actor,
+    now: Timestamp,
+}
+
+impl ReplayBy {
+    /// Those that may still be replayed.
+    fn push_which(&self, sql: &mut QueryBuilder<Sqlite>) {
+        sql.push("id IN ");
+        push_ids(sql, &self.ids);
+        sql.push(" AND ");
+        push_replayable(sql, self.replay);
+    }
+
+    /// Gives what is understood by now the call that it is about, as accepting it would have.
+    async fn read_again(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT id, received_at, body FROM events WHERE call_id IS NULL AND ",
+        );
+        self.push_which(&mut sql);
+        let rows = sql.build().fetch_all(&mut *tx).await?;
+        for row in rows {
+            let Ok(said) = types::read_event(row.get("body")) else {
+                continue;
+            };
+            sqlx::query("UPDATE events SET call_id = ?, needs_fetch = ? WHERE id = ?")
+                .bind(&*said.call_id)
+                .bind(said.needs_fetch())
+                .bind(row.get::<i64, _>("id"))
+                .execute(&mut *tx)
+                .await?;
+            let received_at = Timestamp::from_millis(row.get("received_at"));
+            let incoming = Incoming::event(&said, received_at);
+            // The attempt removes an event of what was erased.
+            if erased::stops(tx, &[incoming], "replay").await? == [true] {
+                continue;
+            }
+            let mut sql = QueryBuilder::<Sqlite>::default();
+            calls::push_open(&mut sql, &[(&said, received_at)]);
+            sql.build().execute(&mut *tx).await?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl Operation for ReplayBy {
     type Output = Vec<i64>;
+    const CHANGES_CALLS: bool = true;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<i64>> {
         let (caller, rep) = self.actor.columns();
@@ -309,15 +406,16 @@ impl Operation for ReplayBy {
             .push_bind(caller)
             .push_bind(rep)
             .push("'replay', id, state, reason FROM events WHERE ");
-        push_replayable(&mut sql, self.replay);
+        self.push_which(&mut sql);
         sql.push(" ORDER BY id RETURNING event_id");
         let ids = sql.build_query_scalar().fetch_all(&mut *tx).await?;
+        self.read_again(tx).await?;
         let mut sql = QueryBuilder::<Sqlite>::new(
             "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
              needs_fetch = needs_fetch OR call_id IS NULL, next_attempt_at = ",
         );
         sql.push_bind(self.now.as_millis()).push(" WHERE ");
-        push_replayable(&mut sql, self.replay);
+        self.push_which(&mut sql);
         sql.build().execute(tx).await?;
         Ok(ids)
     }

@@ -1,5 +1,6 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
+mod accept;
 mod backup;
 mod calls;
 mod contract;
@@ -18,6 +19,7 @@ mod reconcile;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod waits;
 mod wal;
 mod writer;
 
@@ -35,8 +37,8 @@ use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
     EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
     NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Received, Repair,
-    Replay, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall,
-    StoredEvent, Strip,
+    Replay, Replayed, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall,
+    StoredEvent, Strip, WouldReplay,
 };
 use crate::athos::contract::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
@@ -105,6 +107,8 @@ impl SqliteStore {
         let wal = Arc::new(Wal::new(&file, writer.truncations(), readers.gates.clone()));
         let kept = Arc::clone(&wal);
         let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
+        let unfinished = identities::unfinished(&readers.background).await?;
+        identities::go_on(&writer, unfinished).await?;
         Ok(Self {
             writer,
             readers,
@@ -168,13 +172,17 @@ impl Store for SqliteStore {
         settlement: Settlement,
         now: Timestamp,
     ) -> StoreResult<Settled> {
-        self.writer
-            .write(inbox::Settle {
-                lease,
-                settlement,
-                now,
-            })
-            .await
+        let settle = inbox::Settle {
+            lease,
+            settlement,
+            now,
+        };
+        let (settled, unfinished) = self.writer.write(settle).await?;
+        // It is settled; what is left is gone on with at the next start, too.
+        if let Err(error) = identities::go_on(&self.writer, unfinished).await {
+            tracing::warn!(%error, "ids of ours are not filled in yet");
+        }
+        Ok(settled)
     }
 
     async fn shorten_waits(
@@ -183,13 +191,7 @@ impl Store for SqliteStore {
         lease: Duration,
         waits: &[Duration],
     ) -> StoreResult<u64> {
-        self.writer
-            .write(inbox::ShortenWaits {
-                now,
-                lease,
-                waits: waits.to_vec(),
-            })
-            .await
+        waits::shorten(&self.readers.work, &self.writer, now, lease, waits).await
     }
 
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
@@ -214,7 +216,10 @@ impl Store for SqliteStore {
         pairings: Vec<Pairing>,
         now: Timestamp,
     ) -> StoreResult<Vec<Pairing>> {
-        self.writer.write(identities::Learn { pairings, now }).await
+        let learn = identities::Learn { pairings, now };
+        let (known, unfinished) = self.writer.write(learn).await?;
+        identities::go_on(&self.writer, unfinished).await?;
+        Ok(known)
     }
 
     async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
@@ -321,17 +326,31 @@ impl Store for SqliteStore {
         self.noting(inspect::find(&self.readers.requests, id).await)
     }
 
-    async fn would_replay(&self, replay: Replay) -> StoreResult<Vec<i64>> {
-        self.noting(inspect::would_replay(&self.readers.background, replay).await)
+    async fn would_replay(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay> {
+        self.noting(inspect::would_replay(&self.readers.background, replay, limit).await)
     }
 
-    async fn replay(&self, replay: Replay, actor: Actor, now: Timestamp) -> StoreResult<Vec<i64>> {
-        let operation = inspect::ReplayBy { replay, actor, now };
-        let ids = self.writer.write(operation).await?;
-        if !ids.is_empty() {
+    async fn replay(
+        &self,
+        replay: Replay,
+        after: i64,
+        actor: Actor,
+        now: Timestamp,
+    ) -> StoreResult<Replayed> {
+        let replayed = inspect::replay(
+            &self.readers.background,
+            &self.writer,
+            replay,
+            after,
+            actor,
+            now,
+        )
+        .await;
+        let replayed = self.noting(replayed)?;
+        if !replayed.ids.is_empty() {
             self.writer.arrivals().notify_one();
         }
-        Ok(ids)
+        Ok(replayed)
     }
 
     async fn note_drift(

@@ -228,7 +228,7 @@ mod tests {
                 received_at: Timestamp::from_millis(1),
                 signed_at_secs: 0,
                 secret: "0".repeat(8),
-                body: vec![b'x'; 3000],
+                body: format!("{number:3000}").into_bytes(),
                 said: Err("a test".to_owned()),
             };
             store.accept_event(event).await.unwrap();

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::inbox;
+use super::accept;
 use super::readers::ReadPool;
 use super::writer::Operation;
 use crate::model::{CallStatus, Source, Timestamp};
-use crate::store::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd, StoreResult};
+use crate::store::{ListedCall, NewRun, Origin, Repair, RepairCause, Run, RunEnd, StoreResult};
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
 /// not among them.
@@ -75,7 +75,7 @@ async fn find_missing<'c>(
         })
         .collect();
     let events: Vec<_> = lacking.iter().map(|(call, _)| &call.event).collect();
-    let stopped = inbox::stopped(connection, events, "reconciliation").await?;
+    let stopped = accept::stopped(connection, events, "reconciliation").await?;
     Ok(lacking
         .into_iter()
         .zip(stopped)
@@ -125,13 +125,7 @@ impl Operation for BringIn {
             return Ok(Vec::new());
         }
         let events: Vec<_> = missing.iter().map(|(call, _)| call.event.clone()).collect();
-        inbox::accept_within(tx, &events).await?;
-        // Not in the insert: every webhook would bind one value more.
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "UPDATE events SET origin = 'reconcile' WHERE webhook_id IN ",
-        );
-        push_list(&mut sql, events.iter().map(|event| &*event.webhook_id));
-        sql.build().execute(tx).await?;
+        accept::accept_within(tx, &events, Origin::Reconcile).await?;
         Ok(repairs(&missing))
     }
 }

@@ -1,5 +1,7 @@
 //! What only this store can promise: states that the schema enforces, the sync, a full disk, batches of old and new.
 
+mod once;
+
 use super::writer::Operation;
 use super::*;
 use crate::config::Misconfigured;
@@ -29,8 +31,22 @@ fn event(number: usize) -> NewEvent {
         received_at: Timestamp::from_millis(1),
         signed_at_secs: 0,
         secret: "0".repeat(8),
-        body: vec![b'x'; 4000],
+        body: format!("{number:4000}").into_bytes(),
         said: Err("a test".to_owned()),
+    }
+}
+
+fn said_of(rep: &str, number: usize) -> CallEvent {
+    CallEvent {
+        call_id: format!("call_{number}"),
+        source: "roleplay".to_owned(),
+        identity: Identity {
+            rep: Some(rep.to_owned()),
+            ..Identity::default()
+        },
+        occurred_at: None,
+        outcome: EventOutcome::Scored,
+        athos_request_id: None,
     }
 }
 
@@ -157,17 +173,7 @@ async fn what_another_process_erased_does_not_come_in_here() {
     let folder = tempfile::tempdir().unwrap();
     let (serving, erasing) = (store(&folder).await, store(&folder).await);
     let of = |rep: &str, number| NewEvent {
-        said: Ok(CallEvent {
-            call_id: format!("call_{number}"),
-            source: "roleplay".to_owned(),
-            identity: Identity {
-                rep: Some(rep.to_owned()),
-                ..Identity::default()
-            },
-            occurred_at: None,
-            outcome: EventOutcome::Scored,
-            athos_request_id: None,
-        }),
+        said: Ok(said_of(rep, number)),
         ..event(number)
     };
     let accepted = serving.accept_event(of("rep_1", 1)).await;
@@ -258,7 +264,11 @@ async fn fill_log(store: &SqliteStore, first: usize, bytes: u64) {
     const BODY: usize = 64 << 10;
     let count = usize::try_from(bytes).unwrap() / BODY + 1;
     let big = |number| NewEvent {
-        body: vec![b'x'; BODY],
+        body: [
+            format!("{:08}", first + number).into_bytes(),
+            vec![b'x'; BODY],
+        ]
+        .concat(),
         ..event(first + number)
     };
     let accepted = futures_util::future::join_all((0..count).map(|n| store.accept_event(big(n))));

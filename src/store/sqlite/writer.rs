@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{BUSY_TIMEOUT, inbox, transaction};
-use crate::store::{Accepted, NewEvent, StoreError, StoreResult, WRITE_DEADLINE};
+use super::{BUSY_TIMEOUT, accept, transaction};
+use crate::store::{Accepted, NewEvent, Origin, StoreError, StoreResult, WRITE_DEADLINE};
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
 const QUEUE: usize = 4096;
@@ -353,7 +353,7 @@ async fn commit(
     match transact(connection, &mut batch, &shared.erased).await {
         Ok(written) => {
             shared.end_trouble();
-            if written.accepted.contains(&Accepted::New) {
+            if written.accepted.iter().any(|accepted| accepted.is_new()) {
                 shared.arrivals.notify_one();
             }
             for (reply, accepted) in batch.replies.into_iter().zip(written.accepted) {
@@ -390,14 +390,14 @@ async fn transact(
     erased: &AtomicBool,
 ) -> StoreResult<Written> {
     if batch.operations.is_empty() {
-        let acceptance = inbox::accept(connection, &batch.events, erased).await?;
+        let acceptance = accept::accept(connection, &batch.events, erased).await?;
         return Ok(Written {
             accepted: acceptance.accepted,
             changed_calls: acceptance.opened_calls,
         });
     }
     transaction::run(connection, async |tx| {
-        let acceptance = inbox::accept_within(tx, &batch.events).await?;
+        let acceptance = accept::accept_within(tx, &batch.events, Origin::Webhook).await?;
         let mut changed_calls = acceptance.opened_calls;
         for operation in &mut batch.operations {
             operation.apply(tx).await?;

@@ -99,8 +99,10 @@ impl TestApp {
         Hook::signed(body, &[&signature])
     }
 
-    /// A delivery of this event, signed now with the shared secret.
+    /// A delivery of this event, signed now with the shared secret. Another id is another event, with bytes of its own.
     pub(crate) fn event(&self, id: &str, event: &Event) -> Hook {
-        self.hook(event.0.to_string()).id(id)
+        let mut event = event.0.clone();
+        event["requestId"] = json!(format!("req_of_{id}"));
+        self.hook(event.to_string()).id(id)
     }
 }

@@ -1,6 +1,8 @@
 //! The erasure of a rep, in steps that each hold the writer for moments. First it is written down, with what must not
 //! come back; then rows go batch by batch. Whoever finds one that has begun, after a crash or hours later, goes on.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
@@ -12,9 +14,11 @@ use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
 /// Calls of one batch; each may have pages of transcript, which are overwritten.
-const CALLS: usize = 100;
+const CALLS: u32 = 100;
 /// Mints of one batch.
 const MINTS: u32 = 500;
+/// Acts of one batch.
+const ACTS: u32 = 500;
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
     serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()))
@@ -30,7 +34,7 @@ fn alias(id: &str) -> String {
 struct Erasure {
     id: i64,
     at: i64,
-    person: Person,
+    person: Arc<Person>,
     looked_through: i64,
 }
 
@@ -45,10 +49,10 @@ impl Erasure {
             Ok(Self {
                 id: row.get("id"),
                 at: row.get("at"),
-                person: Person {
+                person: Arc::new(Person {
                     reps: from_json(row.get("reps"))?,
                     athos_reps: from_json(row.get("athos_reps"))?,
-                },
+                }),
                 looked_through: row.get("event_id"),
             })
         })
@@ -118,19 +122,25 @@ async fn count(tx: &mut SqliteConnection, erasure: i64, more: ErasedRows) -> Sto
     Ok(())
 }
 
+/// Removes some calls of the person; none are left when it is 0. They are looked for here: a list that was made before
+/// could have a call that Athos has since given to somebody else.
 struct EraseCalls {
     erasure: i64,
-    seqs: Vec<i64>,
+    person: Arc<Person>,
+    until: i64,
 }
 
 #[async_trait]
 impl Operation for EraseCalls {
-    type Output = ();
+    type Output = u64;
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        let gone = remove_calls(tx, &self.seqs).await?;
-        count(tx, self.erasure, gone).await
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
+        let calls = find_calls(tx, &self.person, self.until, CALLS).await?;
+        let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
+        let gone = remove_calls(tx, &seqs).await?;
+        count(tx, self.erasure, gone).await?;
+        Ok(gone.calls)
     }
 }
 
@@ -250,6 +260,25 @@ impl Operation for EraseMints {
     }
 }
 
+/// Takes the person's id from what they did by hand.
+struct RenameActor {
+    ids: Vec<i64>,
+    alias: String,
+}
+
+#[async_trait]
+impl Operation for RenameActor {
+    type Output = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+        let mut sql = QueryBuilder::<Sqlite>::new("UPDATE acts SET rep = ");
+        sql.push_bind(&*self.alias).push(" WHERE id IN ");
+        push_ids(&mut sql, &self.ids);
+        sql.build().execute(tx).await?;
+        Ok(())
+    }
+}
+
 /// Puts the act on record in place of the erasure, which named the rep.
 struct Finish {
     erasure: i64,
@@ -261,13 +290,6 @@ impl Operation for Finish {
     type Output = ErasedRows;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<ErasedRows> {
-        for name in &self.names {
-            sqlx::query("UPDATE acts SET rep = ? WHERE rep = ?")
-                .bind(alias(name))
-                .bind(name)
-                .execute(&mut *tx)
-                .await?;
-        }
         let learnt = sqlx::query(
             "DELETE FROM identities WHERE kind = 'rep' \
              AND our_id IN (SELECT value FROM json_each(?))",
@@ -314,10 +336,15 @@ pub(in crate::store::sqlite) async fn carry_out(
     let Some(mut erasure) = Erasure::load(readers, id).await? else {
         return Ok(ErasedRows::default());
     };
-    let seqs = find_calls(readers, &erasure.person, erasure.at).await?;
-    for seqs in seqs.chunks(CALLS) {
-        let (erasure, seqs) = (erasure.id, seqs.iter().map(|(seq, _)| *seq).collect());
-        writer.write(EraseCalls { erasure, seqs }).await?;
+    loop {
+        let step = EraseCalls {
+            erasure: erasure.id,
+            person: Arc::clone(&erasure.person),
+            until: erasure.at,
+        };
+        if writer.write(step).await? == 0 {
+            break;
+        }
     }
     loop {
         let page = Page::read(readers, erasure.looked_through).await?;
@@ -348,6 +375,23 @@ pub(in crate::store::sqlite) async fn carry_out(
             break;
         }
     }
+    for name in &names {
+        let mut after = 0;
+        loop {
+            let ids: Vec<i64> = sqlx::query_scalar(
+                "SELECT id FROM acts WHERE rep = ? AND id > ? ORDER BY id LIMIT ?",
+            )
+            .bind(name)
+            .bind(after)
+            .bind(ACTS)
+            .fetch_all(readers)
+            .await?;
+            let Some(last) = ids.last() else { break };
+            after = *last;
+            let alias = alias(name);
+            writer.write(RenameActor { ids, alias }).await?;
+        }
+    }
     let erasure = erasure.id;
     writer.write(Finish { erasure, names }).await
 }
@@ -360,7 +404,7 @@ pub(in crate::store::sqlite) async fn would_erase(
 ) -> StoreResult<ErasedRows> {
     let person = Person::find(readers, id).await?;
     let now = now.as_millis();
-    let calls = find_calls(readers, &person, now).await?;
+    let calls = find_calls(&mut *readers.begin().await?, &person, now, u32::MAX).await?;
     let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
     let hashes = calls
         .iter()
@@ -370,7 +414,7 @@ pub(in crate::store::sqlite) async fn would_erase(
         calls: calls.len() as u64,
         ..ErasedRows::default()
     };
-    for seqs in seqs.chunks(CALLS) {
+    for seqs in seqs.chunks(CALLS as usize) {
         rows.details += count_rows(
             readers,
             "SELECT count(*) FROM call_details WHERE call_seq IN ",

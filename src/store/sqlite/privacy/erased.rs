@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::model::{Identity, Timestamp};
+use crate::model::{CallEvent, Identity, Timestamp};
 use crate::store::StoreResult;
 
 /// Half a SHA-256: no two ids of a company's have the same.
@@ -39,7 +39,16 @@ pub(in crate::store::sqlite) struct Incoming<'a> {
     pub(in crate::store::sqlite) at: Timestamp,
 }
 
-impl Incoming<'_> {
+impl<'a> Incoming<'a> {
+    /// The call that an event is about.
+    pub(in crate::store::sqlite) fn event(said: &'a CallEvent, received_at: Timestamp) -> Self {
+        Self {
+            call_id: &said.call_id,
+            identity: &said.identity,
+            at: said.occurred_at.unwrap_or(received_at),
+        }
+    }
+
     fn call(&self) -> Hash {
         hash_of_call(self.call_id)
     }

@@ -8,7 +8,7 @@ pub(super) mod purge;
 
 use sqlx::{QueryBuilder, Sqlite};
 
-fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
+pub(super) fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
     sql.push("(");
     let mut list = sql.separated(", ");
     for id in ids {

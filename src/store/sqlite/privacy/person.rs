@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::readers::ReadPool;
 use super::erased::{self, Hash};
@@ -52,22 +52,24 @@ pub(super) fn to_json(ids: &[String]) -> String {
     Value::from(ids).to_string()
 }
 
-/// The calls of a person that began until then: our id decides whose a call is where there is one.
+/// Up to `limit` calls of a person that began until then: our id decides whose a call is where there is one.
 pub(super) async fn find_calls(
-    readers: &ReadPool,
+    connection: &mut SqliteConnection,
     person: &Person,
     until: i64,
+    limit: u32,
 ) -> StoreResult<Vec<(i64, String)>> {
     let calls = sqlx::query_as(
         "SELECT seq, id FROM calls \
          WHERE (rep IN (SELECT value FROM json_each(?)) \
                 OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?)))) \
-           AND coalesce(started_at, sort_at) <= ?",
+           AND coalesce(started_at, sort_at) <= ? LIMIT ?",
     )
     .bind(to_json(&person.reps))
     .bind(to_json(&person.athos_reps))
     .bind(until)
-    .fetch_all(readers)
+    .bind(limit)
+    .fetch_all(connection)
     .await?;
     Ok(calls)
 }

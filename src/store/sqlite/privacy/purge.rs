@@ -18,6 +18,8 @@ const ROWS: u32 = 200;
 /// What is left of a call's detail.
 struct Stripped {
     seq: i64,
+    /// As of which change of the call.
+    rev: i64,
     raw: Option<String>,
 }
 
@@ -31,14 +33,16 @@ impl Operation for PurgeWords {
     type Output = ();
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        for Stripped { seq, raw } in &self.calls {
-            // Unless an attempt has stored it anew, without words, since it was read.
-            let purged =
-                sqlx::query("UPDATE calls SET purged_at = ? WHERE seq = ? AND purged_at IS NULL")
-                    .bind(self.now.as_millis())
-                    .bind(seq)
-                    .execute(&mut *tx)
-                    .await?;
+        for Stripped { seq, rev, raw } in &self.calls {
+            // Unless an attempt has stored it anew since it was read: the next look has it as it is then.
+            let purged = sqlx::query(
+                "UPDATE calls SET purged_at = ? WHERE seq = ? AND rev = ? AND purged_at IS NULL",
+            )
+            .bind(self.now.as_millis())
+            .bind(seq)
+            .bind(rev)
+            .execute(&mut *tx)
+            .await?;
             if purged.rows_affected() == 0 {
                 continue;
             }
@@ -61,7 +65,7 @@ pub(in crate::store::sqlite) async fn words(
     now: Timestamp,
 ) -> StoreResult<u64> {
     let rows = sqlx::query(
-        "SELECT seq, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
+        "SELECT seq, rev, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
          WHERE status = 'scored' AND purged_at IS NULL AND sort_at < ? ORDER BY sort_at LIMIT ?",
     )
     .bind(before.as_millis())
@@ -72,6 +76,7 @@ pub(in crate::store::sqlite) async fn words(
         .iter()
         .map(|row| Stripped {
             seq: row.get("seq"),
+            rev: row.get("rev"),
             raw: row.get::<Option<&str>, _>("raw").map(strip),
         })
         .collect();
