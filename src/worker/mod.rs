@@ -237,6 +237,9 @@ impl Worker {
             Permit::Wait(_) => Started::Held,
             Permit::All | Permit::Probe(_) => Started::Some,
         };
+        for event in claimed {
+            self.spawn_attempt(attempts, event, false);
+        }
         if let Permit::Probe(candidates) = permit {
             let probe = self.claim_probe(candidates, now).await;
             if !matches!(&probe, Ok(Some(_))) {
@@ -249,9 +252,6 @@ impl Worker {
                 }
                 None => {}
             }
-        }
-        for event in claimed {
-            self.spawn_attempt(attempts, event, false);
         }
         Ok(started)
     }

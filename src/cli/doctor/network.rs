@@ -18,7 +18,7 @@ use crate::athos::{self, ListQuery, direct_http_client, http_client};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http;
-use crate::model::{Source, Timestamp};
+use crate::model::{Source, Timestamp, outside_text};
 use crate::process::{asked_at, is_loopback};
 use crate::store::database_file;
 
@@ -170,7 +170,14 @@ pub(super) async fn look_at_callers(config: &Config, clock: &Clock) -> Option<Fi
         )
         .fix(fix),
         Ok(count) => Finding::ok(CHECK, format!("{url} has keys to verify with: {count}")),
-        Err(error) => Finding::fail(CHECK, format!("{url} cannot be read: {error:#}")).fix(fix),
+        Err(error) => Finding::fail(
+            CHECK,
+            format!(
+                "{url} cannot be read: {}",
+                outside_text(&format!("{error:#}"))
+            ),
+        )
+        .fix(fix),
     })
 }
 

@@ -14,7 +14,7 @@ use super::jws::Token;
 use crate::athos::http_client;
 use crate::clock::Clock;
 use crate::http::error::ApiError;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, outside_text};
 
 /// How long the issuer may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -187,7 +187,8 @@ impl JwksCache {
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
             }
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "cannot fetch AUTH_JWKS_URL")
+                let error = outside_text(&format!("{error:#}"));
+                tracing::error!(error, "cannot fetch AUTH_JWKS_URL");
             }
         }
     }
