@@ -28,7 +28,7 @@ pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
 pub(crate) use read::Unreadable;
 pub(crate) use values::source;
-use values::{at_least_one, duration, header, ip_range, secret, url, word, yes_or_no};
+use values::{at_least_one, duration, header, ip_range, secret, set_source, url, word, yes_or_no};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +196,7 @@ pub struct Config {
     pub fetch_concurrency: NonZeroU32,
 
     /// Whose calls are looked for in Athos's lists: `roleplay`, `real_call`, or both, comma-separated
-    #[arg(long, env, value_delimiter = ',', value_name = "SOURCE", value_parser = source, default_value = "roleplay")]
+    #[arg(long, env, value_delimiter = ',', value_name = "SOURCE", value_parser = set_source, default_value = "roleplay")]
     pub sources: Vec<Source>,
 
     /// How often Athos's list of calls is compared with what is here

@@ -47,10 +47,14 @@ pub(super) fn at_least_one(text: &str) -> Result<NonZeroU32, &'static str> {
     number.map_err(|_| "not a whole number, of at least 1")
 }
 
-/// A source of calls by its name, also for `reconcile --source`.
-pub(crate) fn source(text: &str) -> Result<Source, String> {
-    let source = text.trim().parse();
-    source.map_err(|why: UnknownWord| format!("not one of {}", why.words.join(", ")))
+/// A source of calls by its name, for `reconcile --source`.
+pub(crate) fn source(text: &str) -> Result<Source, UnknownWord> {
+    text.trim().parse()
+}
+
+/// The same in a setting, whose text is not shown.
+pub(super) fn set_source(text: &str) -> Result<Source, String> {
+    source(text).map_err(|why| format!("not one of {}", why.words.join(", ")))
 }
 
 pub(super) fn header(text: &str) -> Result<HeaderName, &'static str> {
