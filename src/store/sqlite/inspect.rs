@@ -280,7 +280,15 @@ fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
         } => {
             // A word, not a value: as the indexes of what is rare have it.
             sql.push(" AND state = '").push(state.as_str()).push("'");
-            push_times(sql, since, until);
+            // Not by the index of times: each step would look through all of it, and sort it by id.
+            for (condition, time) in [
+                (" AND +received_at >= ", since),
+                (" AND +received_at <= ", until),
+            ] {
+                if let Some(time) = time {
+                    sql.push(condition).push_bind(time.as_millis());
+                }
+            }
         }
     }
 }

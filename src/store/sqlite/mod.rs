@@ -256,7 +256,7 @@ impl Store for SqliteStore {
     }
 
     async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>> {
-        let repairs = self.writer.write(reconcile::BringIn(listed)).await?;
+        let repairs = reconcile::bring_in(&self.readers.background, &self.writer, listed).await?;
         if !repairs.is_empty() {
             self.writer.arrivals().notify_one();
         }

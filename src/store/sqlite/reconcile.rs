@@ -8,15 +8,18 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::accept;
 use super::readers::ReadPool;
-use super::writer::Operation;
+use super::writer::{Operation, Writer};
 use crate::model::{CallStatus, Source, Timestamp};
 use crate::store::{ListedCall, NewRun, Origin, Repair, RepairCause, Run, RunEnd, StoreResult};
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
 /// not among them.
+///
+/// Waiting events are looked through from those after the id `looked_through` on.
 async fn find_missing<'c>(
     connection: &mut SqliteConnection,
     listed: &'c [ListedCall],
+    looked_through: i64,
 ) -> StoreResult<Vec<(&'c ListedCall, RepairCause)>> {
     if listed.is_empty() {
         return Ok(Vec::new());
@@ -51,11 +54,16 @@ async fn find_missing<'c>(
     if lacking.is_empty() {
         return Ok(lacking);
     }
-    // Through the index of waiting events: an index by call would cost every webhook.
-    let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT call_id FROM events INDEXED BY events_due \
-         WHERE next_attempt_at IS NOT NULL AND call_id IN ",
-    );
+    // An index by call would cost every webhook: all that wait are looked at, or the few that have come since.
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT call_id FROM events ");
+    match looked_through {
+        0 => sql.push("INDEXED BY events_due WHERE "),
+        id => sql
+            .push("NOT INDEXED WHERE id > ")
+            .push_bind(id)
+            .push(" AND "),
+    };
+    sql.push("next_attempt_at IS NOT NULL AND call_id IN ");
     push_list(&mut sql, lacking.iter().map(|(call, _)| &*call.id));
     let in_flight: Vec<String> = sql.build_query_scalar().fetch_all(&mut *connection).await?;
     let mut sql = QueryBuilder::<Sqlite>::new("SELECT webhook_id FROM events WHERE webhook_id IN ");
@@ -107,11 +115,38 @@ pub(super) async fn would_bring_in(
     listed: &[ListedCall],
 ) -> StoreResult<Vec<Repair>> {
     let mut connection = readers.begin().await?;
-    Ok(repairs(&find_missing(&mut connection, listed).await?))
+    Ok(repairs(&find_missing(&mut connection, listed, 0).await?))
 }
 
-/// Brings the missing ones of these calls into the inbox.
-pub(super) struct BringIn(pub(super) Vec<ListedCall>);
+/// Brings the missing ones of these calls into the inbox. What has been waiting is looked through beside the writer, for it
+/// can be long; what has come in since, by the writer.
+pub(super) async fn bring_in(
+    readers: &ReadPool,
+    writer: &Writer,
+    mut listed: Vec<ListedCall>,
+) -> StoreResult<Vec<Repair>> {
+    let mut connection = readers.begin().await?;
+    let looked_through = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+        .fetch_one(&mut *connection)
+        .await?;
+    let missing = find_missing(&mut connection, &listed, 0).await?;
+    let missing: HashSet<_> = missing.iter().map(|(call, _)| call.id.clone()).collect();
+    drop(connection);
+    listed.retain(|call| missing.contains(&call.id));
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let operation = BringIn {
+        listed,
+        looked_through,
+    };
+    writer.write(operation).await
+}
+
+struct BringIn {
+    listed: Vec<ListedCall>,
+    looked_through: i64,
+}
 
 #[async_trait]
 impl Operation for BringIn {
@@ -120,7 +155,7 @@ impl Operation for BringIn {
 
     /// Looks again inside the transaction: a webhook may have come since the list was read.
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Repair>> {
-        let missing = find_missing(tx, &self.0).await?;
+        let missing = find_missing(tx, &self.listed, self.looked_through).await?;
         if missing.is_empty() {
             return Ok(Vec::new());
         }

@@ -240,10 +240,11 @@ impl Operation for EraseMints {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
         let mints = sqlx::query(
-            "DELETE FROM mints WHERE id IN (SELECT id FROM mints \
-             WHERE (rep IN (SELECT value FROM json_each(?1)) \
-                    OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
-               AND requested_at <= ?2 LIMIT ?3)",
+            "DELETE FROM mints WHERE id IN (\
+               SELECT id FROM mints WHERE rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 \
+               UNION ALL \
+               SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
+               WHERE rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 LIMIT ?3)",
         )
         .bind(&self.reps)
         .bind(self.until)

@@ -60,10 +60,13 @@ pub(super) async fn find_calls(
     limit: u32,
 ) -> StoreResult<Vec<(i64, String)>> {
     let calls = sqlx::query_as(
-        "SELECT seq, id FROM calls \
-         WHERE (rep IN (SELECT value FROM json_each(?)) \
-                OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?)))) \
-           AND coalesce(started_at, sort_at) <= ? LIMIT ?",
+        // Each half by an index of its own: calls without an id of ours can be all there are.
+        "SELECT seq, id FROM calls WHERE rep IN (SELECT value FROM json_each(?1)) \
+           AND coalesce(started_at, sort_at) <= ?3 \
+         UNION ALL \
+         SELECT seq, id FROM calls INDEXED BY calls_of_unknown_reps \
+         WHERE rep IS NULL AND athos_rep IS NOT NULL AND athos_rep IN (SELECT value FROM json_each(?2)) \
+           AND coalesce(started_at, sort_at) <= ?3 LIMIT ?4",
     )
     .bind(to_json(&person.reps))
     .bind(to_json(&person.athos_reps))

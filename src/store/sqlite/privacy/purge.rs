@@ -174,3 +174,51 @@ pub(in crate::store::sqlite) async fn records(
 ) -> StoreResult<u64> {
     writer.write(PurgeRecords { before }).await
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::super::super::SqliteStore;
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_detail_that_was_stored_anew_is_not_replaced_by_what_was_read_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("athos.db");
+        let store = SqliteStore::open(&format!("sqlite://{}", file.display()))
+            .await
+            .unwrap();
+        let mut db = SqliteConnectOptions::new()
+            .filename(file)
+            .connect()
+            .await
+            .unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO calls (seq, id, status, source, sort_at, rev) VALUES (1, 'c', 'scored', 'roleplay', 1, 5); \
+             INSERT INTO call_details VALUES (1, 'of a new score', 0, 1)",
+        )
+        .execute(&mut db)
+        .await
+        .unwrap();
+        let read_before = Stripped {
+            seq: 1,
+            rev: 4,
+            raw: Some("of an old score".to_owned()),
+        };
+        let now = Timestamp::from_millis(9);
+        let calls = vec![read_before];
+        let stale = store.writer.write(PurgeWords { calls, now });
+        stale.await.unwrap();
+        let kept = "SELECT raw FROM call_details";
+        let raw: String = sqlx::query_scalar(kept).fetch_one(&mut db).await.unwrap();
+        assert_eq!(raw, "of a new score");
+        let strip: Strip = |raw| format!("what is left {raw}");
+        assert_eq!(store.purge_words(now, strip, now).await.unwrap(), 1);
+        let raw: String = sqlx::query_scalar(kept).fetch_one(&mut db).await.unwrap();
+        assert_eq!(raw, "what is left of a new score");
+        store.close().await;
+    }
+}
