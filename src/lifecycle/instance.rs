@@ -28,7 +28,7 @@ impl Instance {
             .create(true)
             .truncate(false)
             .write(true)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(beside);
         Self {
             lock: lock.ok(),

@@ -100,7 +100,7 @@ impl Target {
         let source = open::existing(source)?;
         let file = folder.join(name);
         let partial = folder.join(format!("{name}.partial"));
-        let of_the_database = ["", "-wal", "-shm"];
+        let of_the_database = ["", "-wal", "-shm", "-journal", "-serving"];
         if of_the_database.iter().any(|suffix| {
             let mut part = source.clone().into_os_string();
             part.push(suffix);
