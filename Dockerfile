@@ -20,18 +20,21 @@ WORKDIR /build
 # The dependencies alone, with empty sources: this layer is built again only when one of these files changes.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
+COPY crates/athos-api/Cargo.toml crates/athos-api/
+COPY crates/athos-simulator/Cargo.toml crates/athos-simulator/
+RUN mkdir src crates/athos-api/src crates/athos-simulator/src \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs \
+ && touch src/lib.rs crates/athos-api/src/lib.rs crates/athos-simulator/src/lib.rs \
  && cargo build --release --locked
 
 COPY migrations migrations
 COPY static static
 # Nothing, unless asked for; the binary embeds static/ whole.
 COPY --from=sdk /vendor static/vendor
+COPY crates crates
 COPY src src
 # Copied files are older than what was built from the empty ones; cargo goes by time.
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
  && cargo build --release --locked
 
 # What the image holds beyond its base, so that the last stage runs no commands and needs no shell.

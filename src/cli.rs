@@ -8,6 +8,8 @@ mod reconcile;
 mod reps;
 mod roster;
 mod serve;
+mod signature;
+mod trigger;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,14 +22,16 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use url::Url;
 
 pub(crate) use self::output::Output;
+use athos_api::local;
+
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems, Unreadable};
 use crate::demo;
 use crate::http;
 use crate::lifecycle::asked_to_stop;
 use crate::process;
-use crate::simulator;
 use crate::telemetry;
+use athos_simulator as simulator;
 
 /// The backend for embedding Athos: session tokens, signed webhooks that are never lost, and the scores.
 ///
@@ -53,11 +57,11 @@ enum Command {
     /// Run the simulator of Athos alone
     Simulate(simulator::Options),
     /// Sign a sample webhook and send it to any URL
-    Trigger(simulator::TriggerArgs),
+    Trigger(trigger::TriggerArgs),
     /// Print the signature header for a body
-    Sign(simulator::SignArgs),
+    Sign(signature::SignArgs),
     /// Say why a signature header, a body and a secret do or do not match
-    Verify(simulator::VerifyArgs),
+    Verify(signature::VerifyArgs),
     /// The inbox: list events, show one, replay
     Events(events::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
@@ -103,7 +107,7 @@ struct HealthcheckArgs {
         long,
         env = "BIND_ADDR",
         value_name = "ADDR",
-        value_parser = process::parse_address,
+        value_parser = local::parse_address,
         default_value = "127.0.0.1:8080"
     )]
     bind_addr: SocketAddr,
@@ -183,7 +187,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     // If nobody reads this either, the code still says it.
     let _unread = writeln!(io::stderr(), "athos-backend: {error:#}");
     let misconfigured =
-        error.is::<Misconfigured>() || error.is::<Problems>() || error.is::<simulator::BadArgs>();
+        error.is::<Misconfigured>() || error.is::<Problems>() || error.is::<trigger::BadArgs>();
     ExitCode::from(if misconfigured { 2 } else { 1 })
 }
 
@@ -222,15 +226,15 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
             runtime.block_on(simulate(options, clock))?;
         }
         Command::Trigger(args) => {
-            let triggered = runtime.block_on(simulator::trigger(args, clock))?;
+            let triggered = runtime.block_on(trigger::trigger(args, clock))?;
             triggered.write_to(&mut out)?;
             return Ok(ExitCode::from(u8::from(!triggered.is_success())));
         }
         Command::Sign(args) => {
-            simulator::sign(&args, &clock, &mut io::stdin())?.write_to(&mut out)?;
+            signature::sign(&args, &clock, &mut io::stdin())?.write_to(&mut out)?;
         }
         Command::Verify(args) => {
-            let verified = simulator::verify(&args, &clock, &mut io::stdin())?;
+            let verified = signature::verify(&args, &clock, &mut io::stdin())?;
             verified.write_to(&mut out)?;
             return Ok(ExitCode::from(verified.exit_code()));
         }
@@ -286,9 +290,9 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
 }
 
 async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
-    let addr = process::asked_at(args.bind_addr);
+    let addr = local::asked_at(args.bind_addr);
     let url: Url = format!("http://{addr}/healthz").parse()?;
-    let client = crate::athos::direct_http_client(&url, std::time::Duration::from_secs(3))?;
+    let client = crate::clients::direct_http_client(&url, std::time::Duration::from_secs(3))?;
     let answer = client.get(url.clone()).send().await;
     let answer = answer.with_context(|| format!("no answer from {url}"))?;
     anyhow::ensure!(

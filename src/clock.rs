@@ -1,89 +1,16 @@
-//! The only module that reads the wall clock. Everything else is given a [`Clock`] or a `now`,
-//! so that a test can stand still, leap, or step back.
+//! The time, as `athos-api` tells it, and ids that sort by it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+pub use athos_api::clock::{Clock, ManualClock};
 
-use crate::model::Timestamp;
-
-/// Tells the time: the system's, or a test's.
-#[derive(Clone, Debug)]
-pub struct Clock(Source);
-
-#[derive(Clone, Debug)]
-enum Source {
-    System,
-    Manual(Arc<AtomicI64>),
-}
-
-impl Clock {
-    /// The operating system's wall clock.
-    #[must_use]
-    pub fn system() -> Self {
-        Self(Source::System)
-    }
-
-    /// The time now, in whole milliseconds. A system clock set before 1970 reads as 1970.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(match &self.0 {
-            Source::System => system_millis(),
-            Source::Manual(millis) => millis.load(Ordering::Relaxed),
-        })
-    }
-
-    /// A fresh UUIDv7: unique, and sorted by this clock's time.
-    #[must_use]
-    pub fn new_id(&self) -> uuid::Uuid {
-        let millis = u64::try_from(self.now().as_millis()).unwrap_or(0);
-        let time = uuid::Timestamp::from_unix_time(
-            millis / 1000,
-            u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000,
-            0,
-            0,
-        );
-        uuid::Uuid::new_v7(time)
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the wall clock"
-)]
-fn system_millis() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-        })
-}
-
-/// A clock for tests: it moves only when told to, and may step back.
-#[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicI64>);
-
-impl ManualClock {
-    /// A clock that stands at `start`.
-    #[must_use]
-    pub fn starting_at(start: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(start.as_millis())))
-    }
-
-    /// The [`Clock`] to hand to the code under test; it follows this one.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        Clock(Source::Manual(Arc::clone(&self.0)))
-    }
-
-    /// Moves the time forward.
-    pub fn advance(&self, by: Duration) {
-        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.0.fetch_add(millis, Ordering::Relaxed);
-    }
-
-    /// Sets the time, forward or back.
-    pub fn set(&self, to: Timestamp) {
-        self.0.store(to.as_millis(), Ordering::Relaxed);
-    }
+/// A fresh UUIDv7: unique, and sorted by this clock's time.
+#[must_use]
+pub fn new_id(clock: &Clock) -> uuid::Uuid {
+    let millis = u64::try_from(clock.now().as_millis()).unwrap_or(0);
+    let time = uuid::Timestamp::from_unix_time(
+        millis / 1000,
+        u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000,
+        0,
+        0,
+    );
+    uuid::Uuid::new_v7(time)
 }

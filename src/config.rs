@@ -18,11 +18,11 @@ use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::athos::contract::Generation;
 use crate::model::Source;
-use crate::process::parse_address;
 use crate::worker::reconcile::Reading;
 use crate::worker::retention::Keeping;
+use athos_api::contract::Generation;
+use athos_api::local::parse_address;
 
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;

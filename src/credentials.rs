@@ -1,22 +1,30 @@
 //! The credentials we share with Athos, while the service runs: which are in force, how they fare, and when the store is
-//! told of it. It knows them by fingerprint; what they are is known in `athos/` only.
+//! told of it. It knows them by fingerprint; what they are is known to `WebhookSecrets` and to `athos_api::Client` only.
+
+mod usage;
+mod webhook_secrets;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context;
+use athos_api as athos;
 use metrics::gauge;
 use secrecy::SecretString;
 
-use crate::athos::{self, WebhookSecrets};
 use crate::clock::Clock;
 use crate::model::{Credential, KeyState, idle_secrets};
 use crate::store::{SharedStore, StoreResult};
+
+pub use usage::KeyUsage;
+pub use webhook_secrets::WebhookSecrets;
 
 /// Webhook secrets and API keys.
 pub struct Credentials {
     /// What webhooks are judged by.
     pub secrets: WebhookSecrets,
     athos: Arc<athos::Client>,
+    key_usage: Arc<KeyUsage>,
     store: SharedStore,
     clock: Clock,
     noted: Mutex<Noted>,
@@ -47,23 +55,34 @@ impl Credentials {
     pub async fn start(
         secrets: &[SecretString],
         athos: Arc<athos::Client>,
+        key_usage: Arc<KeyUsage>,
         store: SharedStore,
         clock: Clock,
     ) -> StoreResult<Self> {
         let credentials = Self {
             secrets: WebhookSecrets::new(secrets, clock.clone()),
             athos,
+            key_usage,
             store,
             clock,
             noted: Mutex::default(),
         };
+        credentials.watch_keys();
         credentials.remember().await?;
         Ok(credentials)
     }
 
     /// The API keys in force, and what Athos says to each.
     pub fn keys(&self) -> Vec<(Credential, KeyState)> {
-        self.athos.keys()
+        let keys = self.athos.keys().into_iter();
+        keys.filter_map(|(name, state)| Some((self.key_usage.of(&name)?, state)))
+            .collect()
+    }
+
+    fn watch_keys(&self) {
+        let keys = self.athos.keys().into_iter();
+        let names: Vec<_> = keys.map(|(name, _)| name).collect();
+        self.key_usage.watch(&names);
     }
 
     /// All that are in force.
@@ -82,7 +101,10 @@ impl Credentials {
         keys: &[SecretString],
     ) -> anyhow::Result<Replaced> {
         let before = self.list();
-        self.athos.replace_keys(keys)?;
+        self.athos
+            .replace_keys(keys)
+            .context("ATHOS_API_KEY cannot be used")?;
+        self.watch_keys();
         self.secrets.replace(secrets);
         let now = self.list();
         Ok(Replaced {
@@ -98,7 +120,7 @@ impl Credentials {
     pub async fn remember(&self) -> StoreResult<()> {
         let known = self.store.credentials().await?;
         self.secrets.remember(&known);
-        self.athos.remember_keys(&known);
+        self.key_usage.remember(&known);
         Ok(())
     }
 

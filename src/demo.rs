@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::cli::Output;
-use crate::clock::Clock;
+use crate::clock::{Clock, new_id};
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
 use crate::lifecycle::{Options, Service};
-use crate::process::{asked_at, parse_address};
-use crate::simulator;
+use athos_api::local::{asked_at, parse_address};
+use athos_simulator as simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
 #[derive(clap::Args, Debug)]
@@ -66,7 +66,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     let (database, scratch) = match args.database {
         Some(file) => (file, None),
         None => {
-            let folder = std::env::temp_dir().join(format!("athos-demo-{}", clock.new_id()));
+            let folder = std::env::temp_dir().join(format!("athos-demo-{}", new_id(&clock)));
             (folder.join("athos.db"), Some(folder))
         }
     };

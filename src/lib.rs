@@ -14,8 +14,8 @@
 //! 7. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
 //! 8. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 
-pub mod athos;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod credentials;
@@ -26,7 +26,6 @@ pub mod lifecycle;
 pub mod mint;
 pub mod model;
 pub mod process;
-pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod worker;

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -18,10 +17,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::athos;
+use crate::clients::athos_client;
 use crate::clock::Clock;
 use crate::config::{Config, Misconfigured};
-use crate::credentials::{Credentials, Replaced};
+use crate::credentials::{Credentials, KeyUsage, Replaced};
 use crate::http::{
     self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Places,
     ReadLimit, RecordingLimit, Shared,
@@ -87,12 +86,13 @@ impl Service {
     pub async fn start(config: &Config, options: Options) -> anyhow::Result<Self> {
         let clock = options.clock;
         let metrics = telemetry::metrics()?;
-        let athos = Arc::new(
-            athos::Client::new(&config.athos_base_url, &config.athos_api_key, clock.clone())
-                .context(
-                    "cannot make a client for ATHOS_BASE_URL (are CA certificates installed?)",
-                )?,
-        );
+        let key_usage = Arc::new(KeyUsage::new(clock.clone()));
+        let athos = Arc::new(athos_client(
+            &config.athos_base_url,
+            &config.athos_api_key,
+            Arc::clone(&key_usage) as _,
+            &clock,
+        )?);
         let authenticator = Arc::new(InForce::new(Authenticator::new(config, &clock)?));
         // Bound before the database is touched: of two services by mistake, the second fails here.
         let listener = bind(config.bind_addr, "BIND_ADDR").await?;
@@ -104,6 +104,7 @@ impl Service {
         let credentials = Credentials::start(
             &config.athos_whsec,
             Arc::clone(&athos),
+            key_usage,
             Arc::clone(&store),
             clock.clone(),
         );

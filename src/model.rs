@@ -2,34 +2,30 @@
 //! no vendor field names (those live in `athos/types/`).
 
 mod call;
+mod contract;
 mod credential;
 mod drift;
-mod id;
 mod number;
-mod outside;
-mod source;
-mod time;
-mod words;
+mod plural;
+pub(crate) mod schema;
+mod time_bound;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use call::{
-    CallContent, CallDetail, CallEvent, CallHeader, CallRow, CallStatus, EventOutcome, Speaker,
-    Turn,
+pub use athos_api::{
+    AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, CallContent, CallDetail, CallEvent, CallHeader,
+    Drift, DriftKind, EventOutcome, Identity, KeyState, MAX_ID_CHARS, MAX_OUTSIDE_CHARS, NotATime,
+    PlatformId, RepId, Source, Speaker, Timestamp, Turn, UnknownVariant, is_invisible,
+    outside_text, string_enum,
 };
-pub use credential::{Credential, CredentialKind, KeyState, idle_secrets};
-pub use drift::{Drift, DriftKind, SeenDrift};
-pub(crate) use id::is_invisible;
-pub use id::{
-    AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, Identity, MAX_ID_CHARS, PlatformId, RepId,
-};
+pub use call::{CallRow, CallStatus};
+pub use contract::{ContractInForce, LearntContract, Why};
+pub use credential::{Credential, CredentialKind, idle_secrets};
+pub use drift::SeenDrift;
 pub(crate) use number::plain;
-pub use outside::{MAX_OUTSIDE_CHARS, outside_text};
-pub use source::Source;
-pub use time::{NotATime, NotATimeBound, TimeBound, Timestamp};
-pub(crate) use words::words;
-pub use words::{UnknownWord, counted, plural};
+pub(crate) use plural::{counted, plural};
+pub use time_bound::{NotATimeBound, TimeBound};
 
 /// Whose calls a reader may see. Rows outside the scope do not exist for that reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +54,7 @@ pub enum EventState {
     Dead,
 }
 
-words!(EventState, "state", {
+string_enum!(EventState, "state", {
     Pending: "pending",
     Processing: "processing",
     Done: "done",

@@ -1,16 +1,14 @@
 //! What the process asks of the operating system before it holds a secret: that its memory and its files are its own,
 //! and that it may have as many files open as connections need. What the system refuses is logged, and no reason not to
-//! start. And where a process is asked from its own machine.
+//! start.
 
 use std::fs::{File, OpenOptions};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use url::{Host, Url};
 
 /// Files beside the public listener's connections: the admin listener's, the database's, those to Athos.
 const OTHER_FILES: u64 = 256;
@@ -94,77 +92,11 @@ fn report(what: &str, outcome: Result<()>) {
     }
 }
 
-/// An address to listen at.
-///
-/// # Errors
-/// When it is none: with an example.
-pub fn parse_address(text: &str) -> std::result::Result<SocketAddr, &'static str> {
-    let address = text.trim().parse();
-    address.map_err(|_| {
-        "not an IP address with a port, such as 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080 for all"
-    })
-}
-
-/// Where whoever listens at `addr` is asked from the same machine: a container listens everywhere, and is asked here.
-#[must_use]
-pub fn asked_at(mut addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() {
-        addr.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    addr
-}
-
-/// Whether a URL leads to this machine without leaving it. No proxy is asked for it: it would look on its own machine.
-#[must_use]
-pub fn is_loopback(url: &Url) -> bool {
-    let is_ours = |ip: IpAddr| {
-        let ip = ip.to_canonical();
-        ip.is_loopback() || ip.is_unspecified()
-    };
-    match url.host() {
-        Some(Host::Ipv4(ip)) => is_ours(ip.into()),
-        Some(Host::Ipv6(ip)) => is_ours(ip.into()),
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
-        }
-        None => false,
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use rustix::process::{DumpableBehavior, dumpable_behavior};
 
     use super::*;
-
-    #[test]
-    fn this_machine_is_known_by_all_its_names() {
-        let is_loopback =
-            |host: &str| is_loopback(&format!("http://{host}:8080/a").parse().unwrap());
-        for host in [
-            "127.0.0.1",
-            "127.8.9.1",
-            "0.0.0.0",
-            "[::1]",
-            "[::]",
-            "[::ffff:127.0.0.1]",
-            "localhost",
-            "LOCALHOST.",
-            "athos.localhost",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "10.0.0.1",
-            "8.8.8.8",
-            "[fe80::1]",
-            "localhost.example.com",
-            "simulator",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn memory_is_neither_dumped_nor_read() {

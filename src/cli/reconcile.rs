@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::athos;
+use crate::clients::athos_client;
 use crate::clock::Clock;
 use crate::config::{Config, source};
 use crate::model::{Source, TimeBound, counted};
@@ -54,10 +54,11 @@ pub(super) async fn run(
     for warning in config.check()? {
         tracing::warn!("{warning}");
     }
-    let athos = Arc::new(athos::Client::new(
+    let athos = Arc::new(athos_client(
         &config.athos_base_url,
         &config.athos_api_key,
-        clock.clone(),
+        Arc::new(()),
+        &clock,
     )?);
     let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
     let breaker = Arc::default();

@@ -20,13 +20,14 @@ use serde_json::json;
 use self::import::Import;
 use self::report::Report;
 use super::{Misconfigured, at_least_one};
-use crate::athos::types::{Agent, AgentQuery, Handle};
-use crate::athos::{self, Class, Client, npn_digits};
+use crate::clients::athos_client;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, PlatformId};
 use crate::store::{SharedStore, SqliteStore};
 use crate::worker::drift;
+use athos_api::types::{Agent, AgentQuery, Handle};
+use athos_api::{self as athos, Class, Client, npn_digits};
 
 /// Flags of `roster`.
 #[derive(clap::Args, Debug)]
@@ -120,7 +121,12 @@ pub(super) async fn run(
     for warning in config.check()? {
         tracing::warn!("{warning}");
     }
-    let athos = Client::new(&config.athos_base_url, &config.athos_api_key, clock.clone())?;
+    let athos = athos_client(
+        &config.athos_base_url,
+        &config.athos_api_key,
+        std::sync::Arc::new(()),
+        &clock,
+    )?;
     let is_well = match &args.what {
         What::Import(args) => import(args, athos, clock, out).await?,
         What::List(args) => list(args, &athos, out).await?,

@@ -10,7 +10,7 @@ use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::model::{Source, UnknownWord};
+use crate::model::{Source, UnknownVariant};
 
 const EMPTY: &str = "empty, or has an empty entry";
 
@@ -48,7 +48,7 @@ pub(super) fn at_least_one(text: &str) -> Result<NonZeroU32, &'static str> {
 }
 
 /// A source of calls by its name, for `reconcile --source`.
-pub(crate) fn source(text: &str) -> Result<Source, UnknownWord> {
+pub(crate) fn source(text: &str) -> Result<Source, UnknownVariant> {
     text.trim().parse()
 }
 

@@ -17,9 +17,9 @@ use super::error::{ApiError, ErrorEnvelope};
 use super::query::{parse_limit, parse_range, parse_source, parse_word};
 use super::read_limit::Reader;
 use super::state::AppState;
-use crate::athos::types;
-use crate::model::{CallRow, Timestamp, Turn};
+use crate::model::{CallRow, Timestamp, Turn, plain, schema};
 use crate::store::{CallFilter, PageKey, StoreError};
+use athos_api::types;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -71,9 +71,10 @@ struct CallView {
     #[schema(value_type = Option<Object>)]
     score: Option<serde_json::Value>,
     /// The turns, in order; `null` until the call is scored, empty when they are not kept.
-    transcript: Option<Vec<Turn>>,
+    transcript: Option<Vec<TurnView>>,
     /// When the transcript was removed (`RETENTION_DAYS`), or left out in the first place (`STORE_TRANSCRIPTS=false`).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Timestamp>)]
     transcript_purged_at: Option<Timestamp>,
     /// Why the call could not be scored; a machine code.
     reason: Option<String>,
@@ -81,6 +82,35 @@ struct CallView {
     reason_message: Option<String>,
     /// Whether `/athos/calls/{callId}/recording` leads to one.
     has_recording: bool,
+}
+
+/// One turn of a transcript.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Turn)]
+struct TurnView {
+    /// Who spoke.
+    #[schema(example = "rep")]
+    role: String,
+    /// What was said. Hostile text: whoever shows it shows it as text.
+    content: String,
+    /// Seconds from the start of the call.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
+    start_time: Option<f64>,
+    /// Seconds from the start of the call.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
+    end_time: Option<f64>,
+}
+
+impl From<Turn> for TurnView {
+    fn from(turn: Turn) -> Self {
+        Self {
+            role: turn.role.as_str().to_owned(),
+            content: turn.content,
+            start_time: turn.start_time,
+            end_time: turn.end_time,
+        }
+    }
 }
 
 /// List calls
@@ -160,7 +190,10 @@ async fn show_call(
         .transpose()
         .map_err(StoreError::Unreadable)?;
     let (score, transcript) = match content {
-        Some(content) => (content.score, Some(content.transcript)),
+        Some(content) => {
+            let turns = content.transcript.into_iter().map(TurnView::from);
+            (content.score, Some(turns.collect()))
+        }
         None => (None, None),
     };
     let view = CallView {

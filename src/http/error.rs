@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::athos;
-use crate::athos::signature::Verdict;
 use crate::mint::MintError;
 use crate::store::StoreError;
+use athos_api as athos;
+use athos_api::signature::Verdict;
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]

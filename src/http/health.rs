@@ -14,9 +14,9 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
-use crate::athos::contract::{ContractInForce, Why};
 use crate::credentials::Credentials;
-use crate::model::{Credential, KeyState, Scope, Timestamp};
+use crate::model::{ContractInForce, Why};
+use crate::model::{Credential, KeyState, Scope, Timestamp, schema};
 use crate::worker::circuit_breaker::Hold;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -48,6 +48,7 @@ struct Readiness {
     /// The task that fetches scores.
     worker: Check,
     /// When the worker last showed life.
+    #[schema(value_type = schema::Timestamp)]
     worker_beat: Timestamp,
     /// Whether scores can be fetched from Athos.
     athos: Athos,
@@ -104,6 +105,7 @@ struct ContractDetail {
     why: &'static str,
     /// When it was learnt.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Timestamp>)]
     learnt_at: Option<Timestamp>,
     /// From what.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +144,7 @@ struct WebhookSecretDetail {
     #[schema(example = "ab12cd34")]
     fingerprint: String,
     /// When a delivery was last signed with it; null before the first.
+    #[schema(value_type = Option<schema::Timestamp>)]
     last_used_at: Option<Timestamp>,
 }
 
@@ -151,11 +154,35 @@ struct ApiKeyDetail {
     #[schema(example = "ab12cd34")]
     fingerprint: String,
     /// When Athos last accepted it; null before the first time.
+    #[schema(value_type = Option<schema::Timestamp>)]
     last_used_at: Option<Timestamp>,
-    state: KeyState,
+    state: KeyStateDetail,
     /// Athos's code, while it refuses the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
+}
+
+/// What Athos says to an API key, since the configuration was last read.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = KeyState)]
+enum KeyStateDetail {
+    /// Nothing yet: another one is used first.
+    Untried,
+    /// It works.
+    Ok,
+    /// It does not; the others are tried first.
+    Refused,
+}
+
+impl From<KeyState> for KeyStateDetail {
+    fn from(state: KeyState) -> Self {
+        match state {
+            KeyState::Untried => Self::Untried,
+            KeyState::Ok => Self::Ok,
+            KeyState::Refused => Self::Refused,
+        }
+    }
 }
 
 impl CredentialDetail {
@@ -167,7 +194,7 @@ impl CredentialDetail {
         let key = |(key, state): (Credential, KeyState)| ApiKeyDetail {
             fingerprint: key.fingerprint,
             last_used_at: key.last_used_at,
-            state,
+            state: state.into(),
             code: key.last_code.filter(|_| state == KeyState::Refused),
         };
         Self {

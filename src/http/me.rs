@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ErrorEnvelope;
 use super::state::AppState;
-use crate::model::PlatformId;
+use crate::model::schema;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(show_me))
@@ -24,9 +24,11 @@ pub(super) enum Me {
     /// A person, signed in.
     User {
         /// Their id.
-        rep: PlatformId,
+        #[schema(value_type = schema::PlatformId)]
+        rep: String,
         /// Their agency's id.
-        agency: Option<PlatformId>,
+        #[schema(value_type = Option<schema::PlatformId>)]
+        agency: Option<String>,
         /// `rep`, `manager` or `admin`.
         role: &'static str,
         /// For display.
@@ -43,8 +45,8 @@ impl From<Caller> for Me {
         match caller {
             Caller::Service => Self::Service,
             Caller::User(user) => Self::User {
-                rep: user.rep,
-                agency: user.agency,
+                rep: user.rep.as_str().to_owned(),
+                agency: user.agency.map(|agency| agency.as_str().to_owned()),
                 role: user.role.as_str(),
                 name: user.profile.name,
                 email: user.profile.email,

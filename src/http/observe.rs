@@ -18,7 +18,7 @@ use super::error::Told;
 use super::peer::Proxies;
 use super::rate_limit::LogLimit;
 use super::state::AppState;
-use crate::clock::Clock;
+use crate::clock::{Clock, new_id};
 
 /// The header that carries the request's id, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -145,7 +145,7 @@ fn request_id(request: &Request, clock: &Clock) -> HeaderValue {
         (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(is_plain)
     });
     given.cloned().unwrap_or_else(|| {
-        let fresh = format!("req_{}", clock.new_id());
+        let fresh = format!("req_{}", new_id(clock));
         HeaderValue::try_from(fresh).unwrap_or_else(|_| HeaderValue::from_static("req_unknown"))
     })
 }

@@ -18,7 +18,7 @@ use super::events::operator;
 use super::query::{parse_limit, parse_range};
 use super::read_limit::Reader;
 use super::state::AppState;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, schema};
 use crate::store::{MINT_MAY_TAKE, Mint, MintFilter, Received, Run};
 
 /// What was lost is counted this far back.
@@ -37,10 +37,12 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[serde(rename_all = "camelCase")]
 struct Overview {
     /// Now, by the service's clock.
+    #[schema(value_type = schema::Timestamp)]
     now: Timestamp,
     /// Events pending or being processed.
     waiting: u64,
     /// When the oldest of them came in.
+    #[schema(value_type = Option<schema::Timestamp>)]
     oldest_received_at: Option<Timestamp>,
     /// Events given up.
     dead: u64,

@@ -15,7 +15,7 @@ use super::error::{ApiError, ErrorEnvelope};
 use super::query::{parse_range, parse_source};
 use super::read_limit::Reader;
 use super::state::AppState;
-use crate::model::{Source, Timestamp, plain};
+use crate::model::{Source, Timestamp, plain, schema};
 use crate::store::{Progress, ProgressFilter, ScorePoint};
 
 /// Most pairs of rep and drill in an answer, the latest practised first.
@@ -90,6 +90,7 @@ struct Point {
     /// The call.
     id: String,
     /// When it ended.
+    #[schema(value_type = schema::Timestamp)]
     ended_at: Timestamp,
     /// 0 to 100.
     #[serde(serialize_with = "plain")]

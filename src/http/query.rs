@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::error::ApiError;
-use crate::model::{Drift, DriftKind, Source, TimeBound, Timestamp, UnknownWord};
+use crate::model::{Drift, DriftKind, Source, TimeBound, Timestamp, UnknownVariant};
 use crate::store::SharedStore;
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -46,7 +46,7 @@ fn parse_bound(name: &str, text: &str) -> Result<TimeBound, ApiError> {
 /// A word of a closed set.
 pub(super) fn parse_word<T>(name: &str, word: Option<&str>) -> Result<Option<T>, ApiError>
 where
-    T: FromStr<Err = UnknownWord>,
+    T: FromStr<Err = UnknownVariant>,
 {
     let word = word.map(str::parse).transpose();
     word.map_err(|why| ApiError::InvalidRequest(format!("{name}: {why}")))

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::auth::ActingCaller;
 use super::error::{ApiError, ErrorEnvelope};
 use super::state::AppState;
-use crate::athos::Class;
+use athos_api::Class;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(play_recording))

@@ -11,7 +11,6 @@ use super::places::Places;
 use super::rate_limit::{LogLimit, MintLimit, RecordingLimit};
 use super::read_limit::ReadLimit;
 use super::server::Deadlines;
-use crate::athos;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::in_force::InForce;
@@ -19,6 +18,7 @@ use crate::mint::Minter;
 use crate::store::SharedStore;
 use crate::worker::Worker;
 use crate::worker::retention::Retention;
+use athos_api as athos;
 
 /// The handlers' state; cheap to clone.
 #[derive(Clone)]

@@ -19,11 +19,12 @@ use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::observe::RequestId;
 use super::state::AppState;
-use crate::athos;
-use crate::athos::types::SessionToken;
+use crate::clock::new_id;
 use crate::mint::{MintError, Rep};
-use crate::model::{AGENT_PREFIX, AgentId, PlatformId, RepId, Timestamp};
+use crate::model::{AGENT_PREFIX, AgentId, PlatformId, RepId, Timestamp, schema};
 use crate::store::{MintOutcome, NewMint};
+use athos_api as athos;
+use athos_api::types::SessionToken;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(mint_token))
@@ -55,6 +56,7 @@ struct MintedToken {
     /// Single use, for about five minutes.
     token: String,
     /// When it expires.
+    #[schema(value_type = schema::Timestamp)]
     expires_at: Timestamp,
 }
 
@@ -106,7 +108,7 @@ async fn mint_token(
             retry_after,
         })?;
 
-    let id = state.clock.new_id().to_string();
+    let id = new_id(&state.clock).to_string();
     let record = state.store.record_mint(NewMint {
         id: id.clone(),
         requested_at: state.clock.now(),

@@ -17,10 +17,10 @@ use super::body::{MAX_WEBHOOK_BYTES, RawBody};
 use super::error::{ApiError, ErrorEnvelope};
 use super::observe::RequestId;
 use super::state::AppState;
-use crate::athos::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
-use crate::athos::types;
 use crate::model::MAX_ID_CHARS;
 use crate::store::{Accepted, NewEvent};
+use athos_api::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
+use athos_api::types;
 
 /// Longest a delivery may take, body and all. Athos gives it up after 10 s, and sends it again when it is told so before.
 const ACK_DEADLINE: Duration = Duration::from_secs(9);

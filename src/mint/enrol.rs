@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use metrics::counter;
 
 use super::{MintError, Minter, Profile, Rep, is_unknown_agent};
-use crate::athos::contract::Generation;
-use crate::athos::types::{
-    AgencyRef, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
-};
-use crate::athos::{self, Refusal, Whose};
 use crate::model::{PlatformId, RepId};
 use crate::store::{IdentityKind, Pairing};
+use athos_api::contract::Generation;
+use athos_api::types::{
+    AgencyRef, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
+};
+use athos_api::{self as athos, Refusal, Whose};
 
 /// Enrolments under way: one at a time for each rep, so that many first clicks enrol once.
 #[derive(Default)]

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::timeout;
 
-use crate::athos::contract::{ContractInForce, Generation, LearntContract, Proof, judge};
-use crate::athos::types::{MintBody, SessionToken};
-use crate::athos::{self, ANSWER_DEADLINE, Refusal};
 use crate::clock::Clock;
+use crate::model::{ContractInForce, LearntContract};
 use crate::model::{PlatformId, RepId};
 use crate::store::{Pairing, SharedStore, StoreError, StoreResult};
+use athos_api::contract::{Generation, Proof, judge};
+use athos_api::types::{MintBody, SessionToken};
+use athos_api::{self as athos, ANSWER_DEADLINE, Refusal};
 use enrol::Enrolments;
 
 pub use profile::Profile;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::{Timestamp, words};
+use super::{Timestamp, string_enum};
 
 /// A secret that nobody has used for so long, while another is in use, has been rotated out.
 const IDLE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -20,7 +19,7 @@ pub enum CredentialKind {
     ApiKey,
 }
 
-words!(CredentialKind, "kind of credential", {
+string_enum!(CredentialKind, "kind of credential", {
     WebhookSecret: "webhook_secret",
     ApiKey: "api_key",
 });
@@ -83,19 +82,6 @@ pub fn idle_secrets(all: &[Credential], now: Timestamp) -> Vec<(&Credential, Dur
             (idle >= IDLE_AFTER && latest > Some(last)).then_some((secret, idle))
         })
         .collect()
-}
-
-/// What Athos says to an API key, since the configuration was last read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Nothing yet: another one is used first.
-    #[default]
-    Untried,
-    /// It works.
-    Ok,
-    /// It does not; the others are tried first.
-    Refused,
 }
 
 #[cfg(test)]

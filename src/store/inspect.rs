@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Mint;
-use crate::model::{CallRow, EventState, PlatformId, Timestamp, words};
+use crate::model::{CallRow, EventState, PlatformId, Timestamp, schema, string_enum};
 
 /// How an event came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -26,11 +26,11 @@ pub enum EventVerdict {
     Ignored,
 }
 
-words!(Origin, "origin", {
+string_enum!(Origin, "origin", {
     Webhook: "webhook",
     Reconcile: "reconcile",
 });
-words!(EventVerdict, "verdict", {
+string_enum!(EventVerdict, "verdict", {
     Accepted: "accepted",
     Ignored: "ignored",
 });
@@ -72,8 +72,10 @@ pub struct EventRow {
     /// The call it is about.
     pub call_id: Option<String>,
     /// When it came in.
+    #[schema(value_type = schema::Timestamp)]
     pub received_at: Timestamp,
     /// When it is due, or its lease ends.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub next_attempt_at: Option<Timestamp>,
     /// Attempts spent since it came in, or was replayed.
     pub attempts: u32,
@@ -85,6 +87,7 @@ pub struct EventRow {
     #[schema(example = "CALL_NOT_FOUND")]
     pub last_code: Option<String>,
     /// When it was dealt with.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub settled_at: Option<Timestamp>,
 }
 
@@ -105,6 +108,7 @@ pub struct StoredEvent {
     #[serde(flatten)]
     pub row: EventRow,
     /// `t` of its signature; when it was found, if it did not come by webhook.
+    #[schema(value_type = schema::Timestamp)]
     pub signed_at: Timestamp,
     /// Fingerprint of the secret that matched; nothing if it did not come by webhook.
     pub secret_fingerprint: Option<String>,
@@ -142,6 +146,7 @@ pub struct Attempt {
     /// From 1. One that is missing died with its worker.
     pub number: i64,
     /// When it ended.
+    #[schema(value_type = schema::Timestamp)]
     pub at: Timestamp,
     /// `scored`, `unscored`, `retry`, `dead` or `ignored`.
     pub outcome: String,
@@ -162,6 +167,7 @@ pub struct Attempt {
 #[serde(rename_all = "camelCase")]
 pub struct Act {
     /// When.
+    #[schema(value_type = schema::Timestamp)]
     pub at: Timestamp,
     /// `user`, `service` or `command`.
     pub caller: String,
@@ -180,6 +186,7 @@ pub struct Act {
 #[serde(rename_all = "camelCase")]
 pub struct Received {
     /// Counted from here on.
+    #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
     /// Webhooks, each counted once however often it was delivered.
     pub webhooks: u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{PlatformId, RepId, Timestamp};
+use crate::model::{PlatformId, RepId, Timestamp, schema};
 
 /// A call may last two hours, and its score takes minutes: before that, nothing is amiss with a token without a call.
 pub const MINT_MAY_TAKE: Duration = Duration::from_secs(3 * 60 * 60);
@@ -58,6 +58,7 @@ pub struct Mint {
     /// Ours.
     pub id: String,
     /// When it was asked for.
+    #[schema(value_type = schema::Timestamp)]
     pub requested_at: Timestamp,
     /// For whom: our id of the rep, or Athos's where ours is not known.
     #[schema(example = "rep_8842")]
@@ -69,8 +70,10 @@ pub struct Mint {
     /// `minted`, or the error's code; `null` when no answer is on record.
     pub outcome: Option<String>,
     /// When Athos answered, or did not.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub answered_at: Option<Timestamp>,
     /// When the token expired.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub expires_at: Option<Timestamp>,
     /// Athos's request id, to quote.
     pub athos_request_id: Option<String>,

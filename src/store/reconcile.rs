@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::NewEvent;
-use crate::model::{Source, Timestamp};
+use crate::model::{Source, Timestamp, schema};
 
 /// A call that Athos lists as scored, ready to come in like a webhook.
 #[derive(Clone, Debug)]
@@ -88,8 +88,10 @@ pub struct Run {
     /// Whose calls it looked at: `roleplay` or `real_call`.
     pub source: String,
     /// When it began.
+    #[schema(value_type = schema::Timestamp)]
     pub started_at: Timestamp,
     /// When it ended; `null` while it goes on, or if its process died.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub finished_at: Option<Timestamp>,
     /// Calls that it found in Athos's list.
     pub seen: u32,

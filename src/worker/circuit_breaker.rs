@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::athos::{ANSWER_DEADLINE, Blame, Class, Error};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, schema};
+use athos_api::{ANSWER_DEADLINE, Blame, Class, Error};
 
 /// Distinct calls that must fail, with no success in between, before Athos counts as down.
 const TRIP_AFTER: usize = 5;
@@ -65,8 +65,10 @@ pub struct Hold {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Since when.
+    #[schema(value_type = schema::Timestamp)]
     pub since: Timestamp,
     /// When the next request goes through.
+    #[schema(value_type = schema::Timestamp)]
     pub until: Timestamp,
 }
 

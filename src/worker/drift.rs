@@ -1,8 +1,8 @@
 //! Writes down what Athos sends that no document mentions: by and by, so that no webhook and no fetch waits for it.
 
-use crate::athos;
 use crate::model::Timestamp;
 use crate::store::Store;
+use athos_api as athos;
 
 /// Writes what was noted since the last time, and logs each name when it is the first of its kind ever.
 pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {

@@ -16,10 +16,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::athos;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
+use athos_api as athos;
 use circuit_breaker::{Candidates, CircuitBreaker, Permit};
 use retention::Keeping;
 

@@ -1,9 +1,9 @@
 //! One attempt at one event: read it, fetch what it is about, and say how the attempt ended. It writes nothing;
 //! the worker settles what comes back.
 
-use crate::athos::{self, types};
 use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Failure, Settlement};
+use athos_api::{self as athos, types};
 
 use super::circuit_breaker::{Attempt, CircuitBreaker, Verdict};
 use super::retention::Keeping;

@@ -13,10 +13,10 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::circuit_breaker::CircuitBreaker;
-use crate::athos::{self, ListQuery, Page, types};
 use crate::clock::Clock;
 use crate::model::{CallHeader, Source, Timestamp};
 use crate::store::{ListedCall, NewEvent, NewRun, Repair, RunEnd, SharedStore, StoreResult};
+use athos_api::{self as athos, ListQuery, Page, types};
 
 pub use report::{Asked, Ended, Progress, Reading, Tally, Window};
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::athos::types;
 use crate::clock::Clock;
 use crate::model::{CallDetail, Timestamp};
 use crate::store::{SharedStore, StoreResult};
+use athos_api::types;
 
 /// How often it runs.
 const EVERY: Duration = Duration::from_secs(60 * 60);

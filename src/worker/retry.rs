@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::athos::{Class, Error};
+use athos_api::{Class, Error};
+
 use crate::model::{Timestamp, counted};
 
 /// Delays after the first failures; after the last of them, [`HOURLY`].
@@ -79,7 +80,7 @@ fn delay(attempt: u32, jitter: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::athos::Refusal;
+    use athos_api::Refusal;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 

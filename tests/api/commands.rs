@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
-use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
+use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
 use athos_backend::clock::Clock;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
@@ -219,7 +219,10 @@ fn a_flag_that_cannot_be_read_is_told_with_an_example() {
             &["events", "list", "--verdict=foo"],
             "one of accepted, ignored",
         ),
-        (&["reconcile", "--source=foo"], "one of roleplay, real_call"),
+        (
+            &["reconcile", "--source=foo"],
+            "one of roleplay, real_call",
+        ),
         (&["--log-format=foo"], "pretty, json"),
         (
             &["trigger", "--secret=x", "--set=nowhere=1"],

@@ -200,11 +200,8 @@ fn simulate_prints_what_a_service_beside_it_needs() {
     let base = fact("simulator");
     let origin = base.strip_suffix("/api/external/v1").unwrap();
     assert_eq!(fact("sdk"), format!("{origin}/sdk/athos-sdk.js"));
-    assert_eq!(fact("api-key"), athos_backend::simulator::DEMO_API_KEY);
-    assert_eq!(
-        fact("webhook-secret"),
-        athos_backend::simulator::DEMO_WEBHOOK_SECRET
-    );
+    assert_eq!(fact("api-key"), athos_simulator::DEMO_API_KEY);
+    assert_eq!(fact("webhook-secret"), athos_simulator::DEMO_WEBHOOK_SECRET);
     assert_eq!(fact("seed"), "7");
     let (code, log) = simulator.terminate();
     assert_eq!(code, 0, "{log}");

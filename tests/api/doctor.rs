@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint};
+use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint};
 use athos_backend::clock::Clock;
 use axum::Router;
 use axum::body::Bytes;
@@ -496,11 +496,8 @@ async fn what_waits_what_is_dead_and_which_secret_can_go_is_told() {
     app.hook("1").send(app).await.receipt("ignored");
     app.clock.set(now);
     let body = "2";
-    let signature = athos_backend::athos::signature::sign(
-        &second.clone().into(),
-        now.as_secs(),
-        body.as_bytes(),
-    );
+    let signature =
+        athos_api::signature::sign(&second.clone().into(), now.as_secs(), body.as_bytes());
     crate::harness::Hook::signed(body, &[&signature])
         .send(app)
         .await

@@ -16,9 +16,9 @@ use athos_backend::config::Config;
 use athos_backend::http::{Deadlines, DemoSecret};
 use athos_backend::lifecycle::{Options, Service};
 use athos_backend::model::Timestamp;
-use athos_backend::simulator::{self, Running};
 use athos_backend::worker::Outcome;
 use athos_backend::worker::reconcile::Reconciler;
+use athos_simulator::{self as simulator, Running};
 use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -405,5 +405,5 @@ pub(crate) fn start_time() -> Timestamp {
 /// A client with the deadline of a patient caller; redirects are answers like any other.
 pub(crate) fn http_client() -> reqwest::Client {
     let url = "http://localhost".parse().unwrap();
-    athos_backend::athos::http_client(&url, Duration::from_secs(30)).unwrap()
+    athos_backend::clients::http_client(&url, Duration::from_secs(30)).unwrap()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use athos_backend::model::PlatformId;
-use athos_backend::simulator::Contract;
+use athos_simulator::Contract;
 use reqwest::Method;
 use serde_json::{Value, json};
 

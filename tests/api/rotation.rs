@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use athos_backend::athos::signature::{SIGNATURE_HEADER, fingerprint, sign};
+use athos_api::signature::{SIGNATURE_HEADER, fingerprint, sign};
 use athos_backend::clock::Clock;
 use athos_backend::config::Config;
 use reqwest::Method;

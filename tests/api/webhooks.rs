@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use athos_backend::athos::signature::sign;
+use athos_api::signature::sign;
 use athos_backend::http::MAX_WEBHOOK_BYTES;
 use athos_backend::model::Timestamp;
 use reqwest::Method;

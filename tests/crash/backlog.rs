@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use athos_backend::athos::http_client;
-use athos_backend::athos::types::read_event;
+use athos_api::types::read_event;
+use athos_backend::clients::http_client;
 use athos_backend::clock::Clock;
 use athos_backend::store::{NewEvent, SqliteStore, Store};
 use futures_util::future::join_all;

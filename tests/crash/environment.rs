@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use athos_backend::athos::http_client;
-use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
+use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
+use athos_backend::clients::http_client;
 use athos_backend::clock::Clock;
 use serde_json::json;
 use sqlx::Connection;

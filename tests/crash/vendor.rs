@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use athos_backend::athos::http_client;
+use athos_backend::clients::http_client;
 use athos_backend::clock::{Clock, ManualClock};
-use athos_backend::simulator::{self, Running};
+use athos_simulator::{self as simulator, Running};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};

@@ -1,6 +1,7 @@
 //! Ids of both families meet in the same rows, whichever came first, and no call goes from one rep to another.
 
-use athos_backend::athos::contract::{Generation, LearntContract};
+use athos_api::contract::Generation;
+use athos_backend::model::LearntContract;
 use athos_backend::model::{AgentId, CallEvent, Identity, RepId, Scope};
 use athos_backend::store::{
     Actor, IdentityKind, MintOutcome, NewMint, Pairing, ProgressFilter, Settlement, SharedStore,

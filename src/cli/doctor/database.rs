@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::DEADLINE;
 use super::finding::{Bytes, Finding, Span};
-use crate::athos::contract::ContractInForce;
-use crate::athos::signature::fingerprint;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{
-    Credential, CredentialKind, SeenDrift, Source, Timestamp, counted, idle_secrets,
+    ContractInForce, Credential, CredentialKind, SeenDrift, Source, Timestamp, counted,
+    idle_secrets,
 };
 use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
+use athos_api::signature::fingerprint;
 
 const CHECK: &str = "database";
 /// A log that is never copied into the database: somebody holds a reader open, or the disk is too slow.

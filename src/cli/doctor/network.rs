@@ -2,6 +2,7 @@
 //! issuer publishes its keys, and whether the service answers where it should. Each is asked once and not for long.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Instant;
 
 use reqwest::StatusCode;
@@ -13,14 +14,15 @@ use url::Url;
 
 use super::DEADLINE;
 use super::finding::{Finding, Span, Verdict};
-use crate::athos::signature::{TOLERANCE_SECS, fingerprint};
-use crate::athos::{self, ListQuery, direct_http_client, http_client};
+use crate::clients::{athos_client, direct_http_client, http_client};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http;
 use crate::model::{Source, Timestamp, outside_text};
-use crate::process::{asked_at, is_loopback};
 use crate::store::database_file;
+use athos_api::local::{asked_at, is_loopback};
+use athos_api::signature::{TOLERANCE_SECS, fingerprint};
+use athos_api::{self as athos, ListQuery};
 
 /// A clock this far from Athos's is on its way to refusing webhooks, in seconds.
 const SKEW_SECS: u64 = 30;
@@ -120,7 +122,7 @@ async fn try_key(
         to: None,
     };
     let keys = std::slice::from_ref(key);
-    let said = match athos::Client::new(&config.athos_base_url, keys, clock.clone()) {
+    let said = match athos_client(&config.athos_base_url, keys, Arc::new(()), clock) {
         Ok(client) => timeout(DEADLINE, client.list_page(&query, None))
             .await
             .unwrap_or(Err(athos::Error::Timeout))

@@ -11,9 +11,9 @@ use url::Url;
 
 use super::finding::Finding;
 use super::network::{read, words};
-use crate::athos::http_client;
-use crate::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint, sign};
-use crate::clock::Clock;
+use crate::clients::http_client;
+use crate::clock::{Clock, new_id};
+use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint, sign};
 
 const CHECK: &str = "webhook";
 /// Athos gives up after this long (contract, "Rules").
@@ -141,7 +141,7 @@ async fn deliver(
     clock: &Clock,
 ) -> Result<Answer, String> {
     let client = http_client(url, DEADLINE).map_err(words)?;
-    let id = clock.new_id();
+    let id = new_id(clock);
     // Bytes of its own: the service takes the same ones for the same delivery.
     let body = body.replacen('{', &format!("{{\"id\":\"{id}\","), 1);
     let request = client

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::athos::types::{AgencyRef, Agent, NewAgent};
 use crate::model::PlatformId;
 use crate::store::Pairing;
+use athos_api::types::{AgencyRef, Agent, NewAgent};
 
 /// Agents as Athos has listed them, by Athos's id.
 #[derive(Default)]

@@ -12,9 +12,9 @@ mod variants;
 use std::collections::HashMap;
 
 use self::cell::{Kind, is_digits};
-use crate::athos::npn_digits;
-use crate::athos::types::{AgencyRef, NewAgent};
 use crate::model::{AGENCY_PREFIX, PlatformId};
+use athos_api::npn_digits;
+use athos_api::types::{AgencyRef, NewAgent};
 
 /// Longest first or last name, in characters (contract, "Roster").
 const MAX_NAME_CHARS: usize = 100;

@@ -10,14 +10,12 @@ use super::compare::{Agencies, Listed, compare};
 use super::file::{Row, Wanted};
 use super::patience::{Stop, Trouble};
 use super::report::{Outcome, Report, Status};
-use crate::athos::Client;
-use crate::athos::types::{
-    Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, Registration,
-};
 use crate::clock::Clock;
 use crate::lifecycle::asked_to_stop;
 use crate::model::PlatformId;
 use crate::store::{IdentityKind, Pairing, SharedStore};
+use athos_api::Client;
+use athos_api::types::{Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, Registration};
 
 /// Rows that Athos is asked about at the same time.
 const CONCURRENCY: usize = 4;

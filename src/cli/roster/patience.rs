@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::athos::{self, Class};
+use athos_api::{self as athos, Class};
 
 /// How often one request is tried while its failure may pass.
 const TRIES: u32 = 8;
@@ -124,7 +124,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::athos::Refusal;
+    use athos_api::Refusal;
 
     fn unavailable() -> athos::Error {
         athos::Error::Refused(Refusal {

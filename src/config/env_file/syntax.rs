@@ -92,8 +92,11 @@ pub(super) fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<Fault>) {
 
 type Why = &'static str;
 
+/// What is wrong with an assignment, and of which name, if it has one.
+type FaultOf<'a> = (Option<&'a str>, Why);
+
 /// The assignment that `text` begins with, if its first line is one, and how much of the text it takes.
-fn statement(text: &str) -> Result<Option<(&str, String, usize)>, (Option<&str>, Why)> {
+fn statement(text: &str) -> Result<Option<(&str, String, usize)>, FaultOf<'_>> {
     let line = first_line(text);
     let trimmed = line.trim_matches(BLANK);
     if trimmed.is_empty() || trimmed.starts_with('#') {

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::jwk::{PublishedKey, read_set};
 use super::jws::Token;
-use crate::athos::http_client;
+use crate::clients::http_client;
 use crate::clock::Clock;
 use crate::http::error::ApiError;
 use crate::model::{Timestamp, outside_text};

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::calls::word;
 use super::readers::ReadPool;
 use super::writer::Operation;
-use crate::athos::contract::LearntContract;
+use crate::model::LearntContract;
 use crate::model::Timestamp;
 use crate::store::StoreResult;
 

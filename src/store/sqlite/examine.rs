@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use super::readers::ReadPool;
 use super::{MIGRATIONS, contract, credentials, drift, inbox, reconcile};
-use crate::athos::contract::LearntContract;
+use crate::model::LearntContract;
 use crate::model::{Credential, SeenDrift, Timestamp};
 use crate::store::{QueueDepth, Run, StoreResult};
 

@@ -10,12 +10,12 @@ use super::privacy::erased::{self, Incoming};
 use super::privacy::push_ids;
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
-use crate::athos::types;
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Received,
     Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
 };
+use athos_api::types;
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
                    attempts, deliveries, reason, settled_at, \

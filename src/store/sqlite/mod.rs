@@ -40,7 +40,7 @@ use super::{
     Replay, Replayed, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall,
     StoredEvent, Strip, WouldReplay,
 };
-use crate::athos::contract::LearntContract;
+use crate::model::LearntContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::person::Person;

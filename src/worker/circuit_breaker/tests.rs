@@ -1,7 +1,7 @@
 //! What opens the breaker and what does not, answer by answer; the simulated mixes are stories in `tests/api/outages.rs`.
 
 use super::*;
-use crate::athos::Refusal;
+use athos_api::Refusal;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOW: Timestamp = Timestamp::from_millis(10_000_000);

@@ -1,6 +1,6 @@
 //! Webhooks made by hand, signed as Athos signs them or deliberately not.
 
-use athos_backend::athos::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
+use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use athos_backend::config::Config;
 use athos_backend::http::Deadlines;
-use athos_backend::simulator::Contract;
+use athos_simulator::Contract;
 
 use super::{Secrets, Telling, TestApp};
 

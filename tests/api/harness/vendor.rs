@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use athos_backend::simulator::Contract;
+use athos_simulator::Contract;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -7,8 +7,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::readers::ReadPool;
 use super::erased::{self, Hash};
-use crate::athos::types;
 use crate::store::StoreResult;
+use athos_api::types;
 
 /// Events looked through at a time.
 const EVENTS: u32 = 500;

@@ -1,0 +1,425 @@
+//! Every name of both generations that the contract mentions, by the place where it stands, and the comparison with
+//! what came. Scorecards are left out: their keys are the rubric's, not the contract's.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::{DAMAGED, Fields};
+use crate::drift::{DriftWatch, MOST_OF_ONE_BODY};
+use crate::{Drift, DriftKind, Timestamp};
+
+/// A kind of object, and what is known to be in it.
+pub(super) struct Place {
+    name: &'static str,
+    /// Fields that hold anything.
+    fields: &'static [&'static [&'static str]],
+    /// Fields that hold one of a few words.
+    words: &'static [(&'static str, DriftKind, &'static [&'static str])],
+    /// Fields that hold an object, or a list of them.
+    parts: &'static [(&'static str, &'static Place)],
+}
+
+const IDS: &[&str] = &[
+    "externalUserId",
+    "externalAgencyId",
+    "agentId",
+    "agencyId",
+    "platformAgentId",
+    "platformAgencyId",
+];
+const CALL_FIELDS: &[&str] = &[
+    "id",
+    "drillKey",
+    "startedAt",
+    "endedAt",
+    "durationSec",
+    "scoredAt",
+];
+const SOURCE: (&str, DriftKind, &[&str]) =
+    ("source", DriftKind::Source, &["roleplay", "real_call"]);
+
+pub(super) const WEBHOOK: Place = Place {
+    name: "webhook",
+    fields: &[
+        IDS,
+        &[
+            "success",
+            "callId",
+            "occurredAt",
+            "requestId",
+            "reasonMessage",
+        ],
+    ],
+    words: &[
+        SOURCE,
+        ("event", DriftKind::Event, &["call.scored"]),
+        ("reason", DriftKind::Code, &["SCORING_INCOMPLETE"]),
+    ],
+    parts: &[],
+};
+
+pub(super) const CALL: Place = Place {
+    name: "call",
+    fields: &[
+        IDS,
+        CALL_FIELDS,
+        &[
+            "status",
+            "audioUrl",
+            "audioUrlExpiresAt",
+            "waveform",
+            "createdAt",
+            "updatedAt",
+        ],
+    ],
+    words: &[SOURCE],
+    parts: &[
+        (
+            "score",
+            &Place {
+                name: "score",
+                fields: &[&[
+                    "overallScore",
+                    "summary",
+                    "feedback",
+                    "compliancePercent",
+                    "complianceScorecard",
+                ]],
+                words: &[],
+                parts: &[],
+            },
+        ),
+        (
+            "transcript",
+            &Place {
+                name: "transcript",
+                fields: &[&["content", "startTime", "endTime"]],
+                words: &[(
+                    "role",
+                    DriftKind::Role,
+                    &["user", "assistant", "agent", "beneficiary"],
+                )],
+                parts: &[],
+            },
+        ),
+    ],
+};
+
+pub(super) const CALLS: Place = Place {
+    name: "list of calls",
+    fields: &[&["nextCursor"]],
+    words: &[],
+    parts: &[(
+        "data",
+        &Place {
+            name: "listed call",
+            fields: &[IDS, CALL_FIELDS],
+            words: &[SOURCE],
+            parts: &[],
+        },
+    )],
+};
+
+pub(super) const TOKEN: Place = Place {
+    name: "token",
+    fields: &[&["token", "expiresAt"]],
+    words: &[],
+    parts: &[],
+};
+
+pub(super) const ERROR: Place = Place {
+    name: "error",
+    fields: &[&["message", "requestId", "details"]],
+    words: &[(
+        "code",
+        DriftKind::Code,
+        &[
+            "INVALID_REQUEST",
+            "DRILL_NOT_FOUND",
+            "INVALID_API_KEY",
+            "API_KEY_REVOKED",
+            "INVALID_TOKEN",
+            "TOKEN_EXPIRED",
+            "TOKEN_ALREADY_USED",
+            "IP_NOT_ALLOWED",
+            "TENANT_INACTIVE",
+            "TENANT_QUOTA_EXCEEDED",
+            "CALL_NOT_FOUND",
+            "AGENT_NOT_FOUND",
+            "AGENCY_NOT_FOUND",
+            "AGENT_ALREADY_EXISTS",
+            "INTERNAL_ERROR",
+            "SERVICE_UNAVAILABLE",
+        ],
+    )],
+    parts: &[],
+};
+
+pub(super) const AGENCY: Place = Place {
+    name: "agency",
+    fields: &[&["id", "name", "platformAgencyId", "createdAt"]],
+    words: &[],
+    parts: &[],
+};
+
+const AGENT: Place = Place {
+    name: "agent",
+    fields: &[&[
+        "id",
+        "firstName",
+        "lastName",
+        "email",
+        "npn",
+        "platformAgentId",
+        "agencyId",
+        "createdAt",
+    ]],
+    words: &[],
+    parts: &[],
+};
+
+pub(super) const REGISTRATION: Place = Place {
+    name: "registration",
+    fields: &[],
+    words: &[],
+    parts: &[("agent", &AGENT), ("agency", &AGENCY)],
+};
+
+pub(super) const AGENTS: Place = Place {
+    name: "list of agents",
+    fields: &[&["nextCursor"]],
+    words: &[],
+    parts: &[("data", &AGENT)],
+};
+
+impl Fields {
+    /// Notes the names in here that are not known at this place, and hands the fields on.
+    pub(super) fn watched(self, place: &Place, drift: &DriftWatch) -> Self {
+        let mut found = BTreeSet::new();
+        place.compare(&self.0, &mut found);
+        drift.note(found);
+        self
+    }
+}
+
+/// Fields that hold a number, a flag, or anything; all others hold text.
+const NUMBERS: &[&str] = &[
+    "durationSec",
+    "overallScore",
+    "compliancePercent",
+    "startTime",
+    "endTime",
+];
+const FLAGS: &[&str] = &["success"];
+const ANYTHING: &[&str] = &["waveform", "complianceScorecard", "details"];
+
+/// In what way the value of a known field is not of the kind that it should be; such a value reads as absent.
+fn oddity(field: &str, value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Null => None,
+        _ if ANYTHING.contains(&field) => None,
+        Value::Bool(_) => (!FLAGS.contains(&field)).then_some("flag"),
+        Value::Number(_) => (!NUMBERS.contains(&field)).then_some("number"),
+        Value::Array(_) => Some("list"),
+        Value::Object(_) => Some("object"),
+        Value::String(_) if NUMBERS.contains(&field) || FLAGS.contains(&field) => Some("text"),
+        Value::String(text) if text.contains(DAMAGED) => Some("damaged"),
+        Value::String(text) => {
+            let is_time = field.ends_with("At");
+            (is_time && text.parse::<Timestamp>().is_err()).then_some("no_time")
+        }
+    }
+}
+
+impl Place {
+    fn compare(&self, object: &Map<String, Value>, found: &mut BTreeSet<Drift>) {
+        for (field, value) in object {
+            let is_named = |(name, ..): &(&str, DriftKind, &[&str])| name == field;
+            if let Some((_, kind, words)) = self.words.iter().find(|word| is_named(word)) {
+                let word = value.as_str().filter(|word| !words.contains(word));
+                self.add(*kind, word, found);
+                self.add_odd(field, oddity(field, value), found);
+            } else if let Some((_, part)) = self.parts.iter().find(|(name, _)| name == field) {
+                let objects = value
+                    .as_array()
+                    .map_or(std::slice::from_ref(value), Vec::as_slice);
+                for part_value in objects {
+                    match part_value {
+                        Value::Object(object) => part.compare(object, found),
+                        Value::Null => {}
+                        other => {
+                            self.add_odd(field, oddity(field, other).or(Some("text")), found);
+                        }
+                    }
+                }
+            } else if !self.fields.iter().any(|some| some.contains(&&**field)) {
+                self.add(DriftKind::Field, Some(field), found);
+            } else {
+                self.add_odd(field, oddity(field, value), found);
+            }
+        }
+    }
+
+    /// Notes a known field whose value cannot be used.
+    fn add_odd(&self, field: &str, oddity: Option<&str>, found: &mut BTreeSet<Drift>) {
+        let name = oddity.map(|oddity| format!("{field}.{oddity}"));
+        self.add(DriftKind::Field, name.as_deref(), found);
+    }
+
+    fn add(&self, kind: DriftKind, name: Option<&str>, found: &mut BTreeSet<Drift>) {
+        let Some(name) = name.filter(|_| found.len() < MOST_OF_ONE_BODY) else {
+            return;
+        };
+        found.insert(Drift {
+            kind,
+            place: self.name.to_owned(),
+            name: plain(name).to_owned(),
+        });
+    }
+}
+
+/// The name when it looks like one. It goes to the log and to whoever asks: no text, and nothing that could be a secret.
+fn plain(name: &str) -> &str {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let is_secret = ["ath_live_", "whsec_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    if (1..=64).contains(&name.len()) && name.chars().all(is_plain) && !is_secret {
+        name
+    } else {
+        "(no plain name)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_names(place: &Place, json: &str) -> Vec<String> {
+        let drift = DriftWatch::default();
+        let fields = Fields::read(json.as_bytes()).unwrap();
+        fields.watched(place, &drift);
+        let counted = drift.take().into_iter();
+        counted
+            .map(|(drift, count)| format!("{drift} x{count}"))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_in_the_contracts_examples_is_new() {
+        for (place, json) in [
+            (
+                &WEBHOOK,
+                include_str!("../../../../tests/fixtures/webhook.external.scored.json"),
+            ),
+            (
+                &WEBHOOK,
+                include_str!("../../../../tests/fixtures/webhook.external.failed.json"),
+            ),
+            (
+                &WEBHOOK,
+                include_str!("../../../../tests/fixtures/webhook.roster.scored.json"),
+            ),
+            (
+                &CALL,
+                include_str!("../../../../tests/fixtures/call.external.json"),
+            ),
+            (
+                &CALL,
+                include_str!("../../../../tests/fixtures/call.roster.json"),
+            ),
+        ] {
+            assert_eq!(new_names(place, json), [""; 0], "{json}");
+        }
+    }
+
+    #[test]
+    fn new_fields_and_words_are_named_once_a_body_wherever_they_stand() {
+        let call = r#"{"id":"c","source":"video_call","mood":1,"waveform":{"x":1},
+            "score":{"overallScore":1,"empathy":2,"complianceScorecard":{"anything":1}},
+            "transcript":[{"role":"agent","tone":"x"},{"role":"supervisor","tone":"y"},7]}"#;
+        assert_eq!(
+            new_names(&CALL, call),
+            [
+                "the field mood (call) x1",
+                "the field transcript.number (call) x1",
+                "the field empathy (score) x1",
+                "the field tone (transcript) x1",
+                "the source video_call (call) x1",
+                "the role supervisor (transcript) x1",
+            ]
+        );
+        let list =
+            r#"{"data":[{"id":"a","new":1},{"id":"b","new":2}],"nextCursor":null,"total":2}"#;
+        assert_eq!(
+            new_names(&CALLS, list),
+            [
+                "the field total (list of calls) x1",
+                "the field new (listed call) x1"
+            ]
+        );
+        let event = r#"{"event":"call.archived","success":false,"reason":"TOO_SHORT"}"#;
+        assert_eq!(
+            new_names(&WEBHOOK, event),
+            [
+                "the code TOO_SHORT (webhook) x1",
+                "the event call.archived (webhook) x1"
+            ]
+        );
+        // A word that is no text is an odd value, not a new name.
+        assert_eq!(
+            new_names(&WEBHOOK, r#"{"event":7,"reason":null}"#),
+            ["the field event.number (webhook) x1"]
+        );
+        let odd = r#"{"id":7,"drillKey":{},"startedAt":"soon","durationSec":"5","score":[1],"externalUserId":"\ud83d"}"#;
+        assert_eq!(
+            new_names(&CALL, odd),
+            [
+                "the field drillKey.object (call) x1",
+                "the field durationSec.text (call) x1",
+                "the field externalUserId.damaged (call) x1",
+                "the field id.number (call) x1",
+                "the field score.number (call) x1",
+                "the field startedAt.no_time (call) x1",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hostile_body_gives_few_names_and_plain_ones() {
+        let long = "x".repeat(65);
+        let odd = [
+            "",
+            " ",
+            "a b",
+            "é",
+            "<b>",
+            "a\u{0}",
+            "a\nINFO forged",
+            &long,
+            "ath_live_abc",
+            "whsec_abc",
+        ];
+        let body: Map<_, _> = odd
+            .iter()
+            .map(|name| ((*name).to_owned(), Value::Null))
+            .collect();
+        assert_eq!(
+            new_names(&TOKEN, &Value::Object(body).to_string()),
+            ["the field (no plain name) (token) x1"]
+        );
+        let many: Map<_, _> = (0..1000).map(|n| (format!("f{n}"), Value::Null)).collect();
+        let many = Value::Object(many).to_string();
+        assert_eq!(new_names(&TOKEN, &many).len(), MOST_OF_ONE_BODY);
+        let drift = DriftWatch::default();
+        for n in 0..100 {
+            let body: Map<_, _> = (0..10)
+                .map(|m| (format!("f{n}_{m}"), Value::Null))
+                .collect();
+            Fields(body).watched(&TOKEN, &drift);
+        }
+        assert_eq!(drift.take().len(), 200);
+        assert!(drift.take().is_empty());
+    }
+}

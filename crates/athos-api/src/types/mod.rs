@@ -1,0 +1,151 @@
+//! Athos's payloads: the only folder that knows the vendor's field names, a file for each concept. Reads both generations
+//! of the contract and any field it does not know; turns them into the types of this crate.
+
+mod call;
+mod event;
+#[cfg(test)]
+mod fuzz;
+mod json;
+mod known;
+mod mint;
+#[cfg(test)]
+mod odd;
+mod refusal;
+mod roster;
+mod words;
+
+use serde_json::error::Category;
+use serde_json::{Map, Value};
+
+use crate::{Identity, PlatformId, Timestamp};
+
+pub use call::{read_content, read_detail, read_list, read_recording};
+pub use event::is_doctor_check;
+pub use event::{NotUnderstood, read_delivery, read_event, write_event};
+pub use json::{MAX_VALUES, has_too_many_values};
+pub use mint::{MintBody, SessionToken, read_session};
+pub use refusal::{RefusalBody, plain_word, read_refusal};
+pub use roster::{
+    Agency, AgencyBody, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, NewAgent,
+    Registration, read_agency, read_agents, read_registration,
+};
+pub use words::without_words;
+
+/// Longest label that is believed to be one, in bytes: our ids are at most 200 characters.
+const MAX_LABEL_BYTES: usize = 1024;
+
+/// Longest cursor that is sent back, in bytes: it travels in an address.
+const MAX_CURSOR_BYTES: usize = 4096;
+
+/// What stands in a text for what could not be read.
+const DAMAGED: char = char::REPLACEMENT_CHARACTER;
+
+/// A JSON object of Athos's. A field that is not of the type we expect reads as absent: the contract may change, and
+/// one odd field must not cost us the rest.
+struct Fields(Map<String, Value>);
+
+/// Where a list's next page starts, if there is one; or why nobody can tell.
+pub type NextCursor = Result<Option<String>, &'static str>;
+
+/// A list's rows, or what is wrong with them.
+type Rows<T> = Vec<Result<T, String>>;
+
+impl Fields {
+    fn read(body: &[u8]) -> Result<Self, String> {
+        let body = json::repair(body)
+            .map_err(|_| format!("it has more than {} values", json::MAX_VALUES))?;
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err("it is not a JSON object".to_owned()),
+            Err(error) => Err(told(&error)),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.as_str().map(str::to_owned)
+    }
+
+    /// A text that is short, as ids and other labels are.
+    fn label(&self, name: &str) -> Option<String> {
+        self.text(name).filter(|text| text.len() <= MAX_LABEL_BYTES)
+    }
+
+    /// Athos's id of a call, that can be asked for and kept. A path of `.` or `..` would ask for something else.
+    fn call_id(&self, name: &str) -> Option<String> {
+        self.text(name)
+            .filter(|id| PlatformId::new(id).is_ok() && !id.contains(DAMAGED))
+            .filter(|id| !matches!(id.trim(), "." | ".."))
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        self.0.get(name)?.as_str()?.parse().ok()
+    }
+
+    fn take_object(&mut self, name: &str) -> Option<Self> {
+        match self.0.remove(name)? {
+            Value::Object(fields) => Some(Self(fields)),
+            _ => None,
+        }
+    }
+
+    /// The rows of a list, each for itself, and where the next page starts.
+    fn into_page<T>(
+        mut self,
+        read: impl Fn(Self) -> Result<T, String>,
+    ) -> Result<(Rows<T>, NextCursor), String> {
+        let next_cursor = match self.0.remove("nextCursor") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(cursor))
+                if (1..=MAX_CURSOR_BYTES).contains(&cursor.len()) && !cursor.contains(DAMAGED) =>
+            {
+                Ok(Some(cursor))
+            }
+            Some(_) => Err("its cursor cannot be used"),
+        };
+        let Some(Value::Array(rows)) = self.0.remove("data") else {
+            return Err("it has no list of data".to_owned());
+        };
+        let rows = rows.into_iter().map(|row| match row {
+            Value::Object(fields) => read(Self(fields)),
+            _ => Err("a row is not an object".to_owned()),
+        });
+        Ok((rows.collect(), next_cursor))
+    }
+
+    /// Both families of ids, whichever generation wrote them.
+    fn identity(&self) -> Identity {
+        // Of two ids that are both damaged nobody could tell whether they are one.
+        let id = |name| self.label(name).filter(|id| !id.contains(DAMAGED));
+        let either = |roster, external| id(roster).or_else(|| id(external));
+        Identity {
+            rep: either("platformAgentId", "externalUserId"),
+            agency: either("platformAgencyId", "externalAgencyId"),
+            athos_rep: id("agentId"),
+            athos_agency: id("agencyId"),
+        }
+    }
+
+    fn source(&self) -> String {
+        self.label("source")
+            .unwrap_or_else(|| "roleplay".to_owned())
+    }
+}
+
+/// What is wrong with some JSON, without a word of it: the parser's own message quotes values, and this goes to logs.
+fn told(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        Category::Io => "it broke off",
+        Category::Syntax => "it is not JSON",
+        Category::Data => "a field is missing or of another type",
+        Category::Eof => "it ends too early",
+    };
+    format!("{kind} (line {}, column {})", error.line(), error.column())
+}

@@ -1,0 +1,313 @@
+//! The vendor's external API: mint, redeem, list, detail. Shapes that differ between generations of the
+//! contract are in `contract.rs`; what is remembered is in `state.rs`; registering agents is in `roster_api.rs`.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use axum::middleware;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Map, Value, json};
+use tower_http::cors::{Any, CorsLayer};
+
+use super::call::{Drill, NewCall};
+use super::contract::{Filter, pairs};
+use super::cursor::{List, Place};
+use super::error::ApiError;
+use super::faults::Endpoint;
+use super::listed::Wanted;
+use super::recording::Link;
+use super::scenario::{self, Difficulty};
+use super::state::{Memory, TOKEN_LIFE_MS};
+use super::vendor::{SharedVendor, bearer};
+use super::{roster_api, seam};
+use athos_api::Timestamp;
+
+/// Where the external API begins, on the vendor's host as here.
+pub(super) const BASE_PATH: &str = "/api/external/v1";
+
+const SESSION: &str = "/api/external/v1/session";
+const REDEEM: &str = "/api/external/v1/roleplay/session";
+const CALLS: &str = "/api/external/v1/calls";
+const CALL: &str = "/api/external/v1/calls/{callId}";
+pub(super) const AGENCIES: &str = "/api/external/v1/agencies";
+pub(super) const AGENTS: &str = "/api/external/v1/agents";
+
+pub(super) const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 100;
+
+type Answer = Result<Json<Value>, ApiError>;
+type Body = Result<Bytes, BytesRejection>;
+
+/// The endpoints that take an API key; no browser of another origin may call them.
+pub(super) fn keyed_router() -> Router<SharedVendor> {
+    Router::new()
+        .route(SESSION, post(mint_token))
+        .route(CALLS, get(list_calls))
+        .route(CALL, get(show_call))
+        .merge(roster_api::router())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn(seam::refuse_cross_origin))
+}
+
+/// The one endpoint that browsers call.
+pub(super) fn browser_router() -> Router<SharedVendor> {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([HeaderName::from_static("x-athos-request-id")]);
+    Router::new()
+        .route(REDEEM, post(redeem_token))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(cors)
+}
+
+/// Which endpoint a route is, for faults and counters.
+pub(super) fn endpoint_of(route: &str) -> Option<Endpoint> {
+    match route {
+        SESSION => Some(Endpoint::Session),
+        REDEEM => Some(Endpoint::Redeem),
+        CALLS => Some(Endpoint::Calls),
+        CALL => Some(Endpoint::Call),
+        AGENCIES => Some(Endpoint::Agencies),
+        AGENTS => Some(Endpoint::Agents),
+        _ => None,
+    }
+}
+
+async fn mint_token(State(vendor): State<SharedVendor>, headers: HeaderMap, body: Body) -> Answer {
+    vendor.admit(Endpoint::Session, &headers).await?;
+    let body = json_object(body)?;
+    let now = vendor.now();
+    let expires_at = now.plus(Duration::from_millis(TOKEN_LIFE_MS));
+    let token = vendor.change(|memory| {
+        let whom = memory.generation().parse_mint(&body)?;
+        if memory.faults.faults.quota.is_some() {
+            return Err(ApiError::quota_exceeded());
+        }
+        let rep = memory.resolve(&whom, now)?;
+        let number = memory.next_token_number();
+        let claims = json!({
+            "jti": memory.seed.id("tok_", number),
+            "sub": rep.name(),
+            "iat": now.as_secs(),
+            "exp": expires_at.as_secs(),
+        });
+        // The seed is no secret and need not be one: a token is good because it is remembered here.
+        let key = EncodingKey::from_secret(&memory.seed.bytes("token-key", 0));
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &key)
+            .map_err(|_| ApiError::internal())?;
+        tracing::info!(rep = rep.name(), "simulator minted a token");
+        memory.keep_token(token.clone(), rep, expires_at);
+        Ok(token)
+    })?;
+    Ok(Json(json!({ "token": token, "expiresAt": expires_at })))
+}
+
+async fn redeem_token(
+    State(vendor): State<SharedVendor>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    // Only these leave the token as it was; whatever fails from then on has spent it.
+    let token = bearer(&headers).ok_or_else(ApiError::invalid_token)?;
+    vendor.memory().check_token(token, vendor.now())?;
+    let wanted = Redeem::parse(&json_object(body)?)?;
+    let rep = vendor.change(|memory| memory.spend_token(token, vendor.now()))?;
+
+    vendor.suffer_faults(Endpoint::Redeem).await?;
+    let family = scenario::family_of(&wanted.drill_key)
+        .ok_or_else(|| ApiError::drill_not_found(&wanted.drill_key))?;
+    let new = NewCall {
+        rep,
+        drill: Some(Drill {
+            key: wanted.drill_key,
+            difficulty: wanted.difficulty,
+        }),
+        family,
+        state: wanted.state,
+        category: wanted.category,
+    };
+    let host = host(&headers);
+    let answer = vendor.change(|memory| {
+        let (seed, generation) = (memory.seed, memory.generation());
+        let call = memory.begin_call(new, vendor.now());
+        tracing::info!(
+            call_id = call.id,
+            drill = call.drill_key(),
+            "simulator began a call"
+        );
+        // Opaque to all but the SDK. The stand-in posts to `<connectionUrl>/end`.
+        json!({
+            "connectionTicket": seed.id("ticket_", call.number),
+            "connectionUrl": format!("http://{host}/_simulator/calls/{}", call.id),
+            "sessionId": seed.id("ext_", call.number),
+            "callId": call.id,
+            "persona": generation.persona(call),
+        })
+    });
+    Ok(Json(answer))
+}
+
+/// The body of a redeem, as far as it matters.
+struct Redeem {
+    drill_key: String,
+    difficulty: Difficulty,
+    state: Option<String>,
+    category: Option<String>,
+}
+
+impl Redeem {
+    fn parse(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        let drill_key = body.get("drillKey").and_then(Value::as_str).unwrap_or("");
+        if drill_key.trim().is_empty() {
+            return Err(ApiError::invalid_request("drillKey is required."));
+        }
+        let difficulty = match body.get("difficulty") {
+            None | Some(Value::Null) => Some(Difficulty::Advanced),
+            Some(word) => word.as_str().and_then(Difficulty::parse),
+        };
+        let difficulty = difficulty.ok_or_else(|| {
+            ApiError::invalid_request("difficulty must be Beginner, Advanced or Elite.")
+        })?;
+        // Filters are best effort: what cannot be understood is not there.
+        let filter = |key: &str| {
+            let wish = body.get("filters")?.get(key)?.as_str()?.trim();
+            (!wish.is_empty()).then(|| wish.to_owned())
+        };
+        Ok(Self {
+            drill_key: drill_key.to_owned(),
+            difficulty,
+            state: filter("state"),
+            category: filter("category"),
+        })
+    }
+}
+
+async fn list_calls(
+    State(vendor): State<SharedVendor>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    vendor.admit(Endpoint::Calls, &headers).await?;
+    let memory = vendor.memory();
+    let asked = ListQuery::parse(&query.unwrap_or_default(), &memory)?;
+    let (calls, next) = memory.list_scored(&asked.wanted, &asked.filter, asked.limit);
+    let rows = calls.into_iter().map(|call| {
+        let mut row = memory.generation().slim_call(call);
+        memory.faults.surprise(&mut row);
+        Value::Object(row)
+    });
+    let mut page = Map::new();
+    page.insert("data".into(), rows.collect());
+    let list = List::Calls(asked.wanted.source);
+    let next_cursor = next.map(|place| place.to_cursor(memory.seed, list));
+    page.insert("nextCursor".into(), json!(next_cursor));
+    memory.faults.surprise(&mut page);
+    Ok(Json(Value::Object(page)))
+}
+
+/// What a list is asked for.
+struct ListQuery {
+    wanted: Wanted,
+    filter: Filter,
+    limit: usize,
+}
+
+impl ListQuery {
+    /// Whatever is malformed is refused before anything that is unknown.
+    fn parse(query: &str, memory: &Memory) -> Result<Self, ApiError> {
+        let generation = memory.generation();
+        let (mut source, mut cursor, mut from, mut to) = (None, None, None, None);
+        let mut limit = DEFAULT_LIMIT;
+        let mut filter = Filter::default();
+        for (key, value) in pairs(query) {
+            match &*key {
+                "source" => source = Some(value),
+                "from" => from = Some(time("from", &value)?),
+                "to" => to = Some(time("to", &value)?),
+                "limit" => limit = parse_limit(&value)?,
+                "cursor" => cursor = Some(value),
+                other => generation.narrow(&mut filter, other, &value)?,
+            }
+        }
+        filter.check()?;
+        let source = generation.parse_source(source.as_deref())?;
+        let unseal = |cursor| Place::from_cursor(cursor, memory.seed, List::Calls(source));
+        let asked = Self {
+            wanted: Wanted {
+                source,
+                from: from.ok_or_else(|| ApiError::invalid_request("from is required."))?,
+                to,
+                after: cursor.as_deref().map(unseal).transpose()?,
+            },
+            filter,
+            limit,
+        };
+        memory.directory.check(&asked.filter)?;
+        Ok(asked)
+    }
+}
+
+fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
+    let time = value.parse::<Timestamp>();
+    time.map_err(|why| ApiError::invalid_request(format!("{name} is {why}.")))
+}
+
+pub(super) fn parse_limit(value: &str) -> Result<usize, ApiError> {
+    let limit = value.parse().ok();
+    limit
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| ApiError::invalid_request(format!("limit must be 1 to {MAX_LIMIT}.")))
+}
+
+async fn show_call(
+    State(vendor): State<SharedVendor>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Answer {
+    vendor.admit(Endpoint::Call, &headers).await?;
+    let detail = vendor.change(|memory| {
+        let generation = memory.generation();
+        let call = memory.call_mut(&id).ok_or_else(ApiError::call_not_found)?;
+        call.fetches += 1;
+        let is_there = call.is_scored() && generation.shows(call.source());
+        if !is_there || memory.faults.hides(&id) {
+            return Err(ApiError::call_not_found());
+        }
+        let call = memory.call(&id).ok_or_else(ApiError::call_not_found)?;
+        let rng = &mut memory.seed.rng("transcript", call.number);
+        let lines = scenario::transcript(rng, call.family, &call.persona, call.duration_secs());
+        let now = vendor.now();
+        let is_recorded = generation.has_roster() && call.is_recorded(now);
+        let link = is_recorded.then(|| Link::sign(&id, host(&headers), memory.seed, now));
+        let mut detail = generation.call_detail(call, &lines, link.as_ref());
+        if let Some(Value::Object(score)) = detail.get_mut("score") {
+            memory.faults.surprise(score);
+        }
+        memory.faults.surprise(&mut detail);
+        Ok(detail)
+    })?;
+    Ok(Json(Value::Object(detail)))
+}
+
+/// Under which host the simulator was reached, for links to itself.
+fn host(headers: &HeaderMap) -> &str {
+    let host = headers.get(header::HOST);
+    host.and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost")
+}
+
+/// The body as a JSON object.
+pub(super) fn json_object(body: Body) -> Result<Map<String, Value>, ApiError> {
+    let body = body.map_err(|_| ApiError::too_large())?;
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(object)) => Ok(object),
+        _ => Err(ApiError::invalid_request("The body must be a JSON object.")),
+    }
+}

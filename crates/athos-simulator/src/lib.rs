@@ -1,0 +1,230 @@
+//! A stand-in for Athos: the external API of the contract in memory, signed webhooks, faults by name, and
+//! a control plane. Reached over HTTP only, as the vendor is. It holds no audio and talks to no vendor.
+//!
+//! Reading order: `api` (what callers see), `state` and `call` (what is remembered), `deliver` (from an ended call to
+//! its webhook), `faults` and `active`, `control`. `contract` asks what generations of the contract differ in; `external`,
+//! `roster` and `both` answer. `directory` and `roster_api` are about who is registered.
+
+mod active;
+mod api;
+mod both;
+mod bulk;
+mod call;
+mod compliance;
+mod contract;
+mod control;
+mod cursor;
+mod deliver;
+mod directory;
+mod error;
+mod external;
+mod faults;
+mod lines;
+mod listed;
+mod options;
+mod recording;
+mod roster;
+mod roster_api;
+mod sample;
+mod scenario;
+mod seam;
+mod seeded;
+mod state;
+#[cfg(test)]
+mod tests;
+mod vendor;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use self::error::ApiError;
+use self::seam::{Cut, CuttableListener};
+use self::vendor::{SharedVendor, Vendor};
+use athos_api::clock::Clock;
+use athos_api::local::{asked_at, is_loopback};
+
+pub use self::options::{
+    Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options, parse_duration,
+    parse_secret, parse_url,
+};
+
+pub use self::sample::SampleWebhook;
+
+/// Why the simulator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No API key is accepted, so nothing could be called.
+    #[error("the simulator needs at least one API key, none of them blank (--api-key)")]
+    NoApiKey,
+    /// No secret to sign with.
+    #[error(
+        "the simulator needs at least one webhook secret, none of them blank (--webhook-secret)"
+    )]
+    NoWebhookSecret,
+    /// The address is taken, or not ours.
+    #[error("the simulator cannot listen on {addr}")]
+    Bind {
+        /// The address as it was asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The HTTP client that delivers webhooks could not be made.
+    #[error("the simulator's HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A simulator that runs until its cancellation token is cancelled.
+pub struct Running {
+    /// Where it listens; the port is the real one, also when 0 was asked for.
+    pub addr: SocketAddr,
+    vendor: SharedVendor,
+    server: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Where the external API is: what `ATHOS_BASE_URL` should be.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("{}{}", self.origin(), api::BASE_PATH)
+    }
+
+    /// Scheme, host and port: the control plane is at `<origin>/_simulator/…`, and it is the SDK's `apiBase`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("http://{}", asked_at(self.addr))
+    }
+
+    /// Where the stand-in for the browser SDK is: what `ATHOS_SDK_URL` should be.
+    #[must_use]
+    pub fn sdk_url(&self) -> String {
+        format!("{}/sdk/athos-sdk.js", self.origin())
+    }
+
+    /// Says where webhooks go from now on. A service on port 0 knows its own URL only once it listens.
+    pub fn set_webhook_url(&self, url: Url) {
+        self.vendor.set_webhook_url(Some(url));
+    }
+
+    /// Waits until the simulator has stopped: requests answered, deliveries ended or given up.
+    ///
+    /// # Errors
+    /// When the server failed rather than stopped.
+    pub async fn stopped(self) -> io::Result<()> {
+        let served = self.server.await.map_err(io::Error::other)?;
+        self.vendor.tasks.close();
+        self.vendor.tasks.wait().await;
+        served
+    }
+}
+
+/// Starts the simulator; it listens when this returns.
+///
+/// # Errors
+/// One [`StartError`] per cause.
+pub async fn start(
+    options: Options,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> Result<Running, StartError> {
+    check(&options)?;
+    let addr = options.bind;
+    let bind_error = |source| StartError::Bind { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
+    let addr = listener.local_addr().map_err(bind_error)?;
+    let sender = Sender::new().map_err(StartError::Client)?;
+    let vendor = Arc::new(Vendor::new(options, clock, sender, shutdown.clone()));
+
+    let app = router(&vendor).into_make_service_with_connect_info::<Cut>();
+    let server = axum::serve(CuttableListener(listener), app)
+        .with_graceful_shutdown(shutdown.cancelled_owned());
+    let server = tokio::spawn(async move { server.await });
+    tracing::info!(%addr, "simulator listens");
+    Ok(Running {
+        addr,
+        vendor,
+        server,
+    })
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    use secrecy::{ExposeSecret, SecretString};
+    let is_blank = |secret: &SecretString| secret.expose_secret().trim().is_empty();
+    let are_usable = |all: &[SecretString]| !all.is_empty() && !all.iter().any(is_blank);
+    if !are_usable(&options.api_keys) {
+        return Err(StartError::NoApiKey);
+    }
+    if !are_usable(&options.webhook_secrets) {
+        return Err(StartError::NoWebhookSecret);
+    }
+    Ok(())
+}
+
+/// Every route, by who calls it.
+fn router(vendor: &SharedVendor) -> Router {
+    Router::new()
+        .merge(api::keyed_router())
+        .merge(api::browser_router())
+        .merge(control::router())
+        .merge(control::browser_router())
+        .merge(recording::router())
+        .route("/sdk/athos-sdk.js", get(serve_sdk))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .fallback(async || ApiError::route_not_found())
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(vendor),
+            seam::stamp,
+        ))
+        .with_state(Arc::clone(vendor))
+}
+
+/// Pages of any origin import it.
+async fn serve_sdk() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, include_str!("sdk.js"))
+}
+
+/// What sends webhooks as the vendor does: redirects are an answer like any other, not followed.
+#[derive(Clone)]
+struct Sender {
+    /// To this machine: no proxy would find it.
+    near: reqwest::Client,
+    far: reqwest::Client,
+}
+
+impl Sender {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the receiver's client, not the vendor's: its timeout is set for each delivery"
+    )]
+    fn new() -> reqwest::Result<Self> {
+        let builder = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Ok(Self {
+            near: builder().no_proxy().build()?,
+            far: builder().build()?,
+        })
+    }
+
+    fn post(&self, url: Url) -> reqwest::RequestBuilder {
+        let client = if is_loopback(&url) {
+            &self.near
+        } else {
+            &self.far
+        };
+        client.post(url)
+    }
+}

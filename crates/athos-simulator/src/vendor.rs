@@ -1,0 +1,150 @@
+//! The simulated vendor as its handlers and deliveries share it: memory behind a lock, a clock, and a
+//! bell that rings whenever something has happened, so that nobody has to poll.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::Sender;
+use super::error::ApiError;
+use super::faults::Endpoint;
+use super::options::Options;
+use super::seeded::Seed;
+use super::state::Memory;
+use athos_api::Timestamp;
+use athos_api::clock::Clock;
+
+/// Webhooks on the way at one time. A burst of thousands must not run out of file descriptors.
+const MAX_DELIVERIES_IN_FLIGHT: usize = 128;
+
+/// What handlers take as their state.
+pub(super) type SharedVendor = Arc<Vendor>;
+
+/// The vendor: one for each started simulator.
+pub(super) struct Vendor {
+    pub(super) options: Options,
+    pub(super) sender: Sender,
+    pub(super) shutdown: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) in_flight: Semaphore,
+    clock: Clock,
+    memory: Mutex<Memory>,
+    webhook_url: RwLock<Option<Url>>,
+    bell: watch::Sender<()>,
+}
+
+impl Vendor {
+    pub(super) fn new(
+        options: Options,
+        clock: Clock,
+        sender: Sender,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            sender,
+            shutdown,
+            tasks: TaskTracker::new(),
+            in_flight: Semaphore::new(MAX_DELIVERIES_IN_FLIGHT),
+            clock,
+            memory: Mutex::new(Memory::new(Seed(options.seed), options.contract)),
+            webhook_url: RwLock::new(options.webhook_url.clone()),
+            bell: watch::Sender::new(()),
+            options,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The memory, to read. A handler that panicked has not left it half-written in a way that matters here.
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the memory and rings the bell.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let changed = change(&mut self.memory());
+        self.bell.send_replace(());
+        changed
+    }
+
+    /// Hears the bell from now on. Subscribe first, look at the memory second: then nothing is missed.
+    pub(super) fn bell(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
+    pub(super) fn webhook_url(&self) -> Option<Url> {
+        let url = self.webhook_url.read();
+        url.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_webhook_url(&self, to: Option<Url>) {
+        let url = self.webhook_url.write();
+        *url.unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
+    /// Waits, unless the simulator stops first; tells whether the time has passed.
+    pub(super) async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.shutdown.cancelled() => false,
+        }
+    }
+
+    /// What a request with an API key must get past, in the order in which it fails.
+    pub(super) async fn admit(
+        &self,
+        endpoint: Endpoint,
+        headers: &HeaderMap,
+    ) -> Result<(), ApiError> {
+        self.suffer_faults(endpoint).await?;
+        self.check_key(headers)?;
+        self.memory().faults.refuses_account().map_or(Ok(()), Err)
+    }
+
+    /// Lets the faults in force have their way with a request.
+    pub(super) async fn suffer_faults(&self, endpoint: Endpoint) -> Result<(), ApiError> {
+        let (delay, failure) = self.change(|memory| memory.faults.on_request(endpoint));
+        if !delay.is_zero() && !self.pause(delay).await {
+            return Err(ApiError::unavailable());
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether this is one of the simulator's API keys.
+    pub(super) fn knows_key(&self, key: &str) -> bool {
+        let is_it = |known: &SecretString| {
+            let known = known.expose_secret().as_bytes();
+            bool::from(known.ct_eq(key.as_bytes()))
+        };
+        self.options.api_keys.iter().any(is_it)
+    }
+
+    /// Checks the API key of a request.
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let key = bearer(headers).ok_or_else(ApiError::invalid_api_key)?;
+        if !self.knows_key(key) {
+            return Err(ApiError::invalid_api_key());
+        }
+        if self.memory().faults.revokes(key) {
+            return Err(ApiError::api_key_revoked());
+        }
+        Ok(())
+    }
+}
+
+/// The bearer credential of a request; the scheme is case-insensitive, as everywhere in HTTP.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credential) = value.split_once(' ')?;
+    let credential = credential.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty()).then_some(credential)
+}

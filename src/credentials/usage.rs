@@ -1,0 +1,139 @@
+//! How credentials are used while the process runs: each use and refusal is noted in memory and counted in metrics.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use athos_api::Observer;
+use metrics::{Counter, counter};
+
+use crate::clock::Clock;
+use crate::model::{Credential, CredentialKind, Timestamp};
+
+/// Notes the uses and the refusals of one credential.
+pub(super) struct Record {
+    life: Mutex<Credential>,
+    labels: [(&'static str, String); 2],
+    /// Every delivery and every request counts here.
+    uses: Counter,
+}
+
+impl Record {
+    pub(super) fn new(kind: CredentialKind, fingerprint: String, now: Timestamp) -> Self {
+        // Fingerprints are as many as the credentials of an operator, and bound these metrics.
+        let labels = [
+            ("kind", kind.as_str().to_owned()),
+            ("fingerprint", fingerprint.clone()),
+        ];
+        Self {
+            uses: counter!("athos_credential_uses_total", &labels),
+            labels,
+            life: Mutex::new(Credential::new(kind, fingerprint, now)),
+        }
+    }
+
+    pub(super) fn used(&self, now: Timestamp) {
+        self.uses.increment(1);
+        let mut life = self.life();
+        life.last_used_at = life.last_used_at.max(Some(now));
+    }
+
+    pub(super) fn refused(&self, now: Timestamp, code: &str) {
+        counter!("athos_credential_refusals_total", &self.labels).increment(1);
+        let mut life = self.life();
+        life.last_refused_at = Some(now);
+        life.last_code = Some(code.to_owned());
+    }
+
+    /// Takes over what is known from before, if this credential is among those.
+    pub(super) fn remember(&self, before: &[Credential]) {
+        let mut life = self.life();
+        let same =
+            |known: &&Credential| known.kind == life.kind && known.fingerprint == life.fingerprint;
+        if let Some(known) = before.iter().find(same) {
+            life.remember(known);
+        }
+    }
+
+    pub(super) fn now(&self) -> Credential {
+        self.life().clone()
+    }
+
+    fn life(&self) -> MutexGuard<'_, Credential> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the API keys are used, as the client of Athos reports it.
+pub struct KeyUsage {
+    records: Mutex<Vec<(String, Record)>>,
+    clock: Clock,
+}
+
+impl KeyUsage {
+    /// Knows no key yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            records: Mutex::default(),
+            clock,
+        }
+    }
+
+    /// Notes the use of these keys from now on, and no longer that of others.
+    pub(super) fn watch(&self, fingerprints: &[String]) {
+        let mut records = self.records();
+        records.retain(|(known, _)| fingerprints.contains(known));
+        for name in fingerprints {
+            if records.iter().all(|(known, _)| known != name) {
+                let record = Record::new(CredentialKind::ApiKey, name.clone(), self.clock.now());
+                records.push((name.clone(), record));
+            }
+        }
+    }
+
+    /// Takes over what is known of them from before.
+    pub(super) fn remember(&self, before: &[Credential]) {
+        for (_, record) in &*self.records() {
+            record.remember(before);
+        }
+    }
+
+    /// How one key is used.
+    pub(super) fn of(&self, fingerprint: &str) -> Option<Credential> {
+        let records = self.records();
+        let found = records.iter().find(|(known, _)| known == fingerprint);
+        found.map(|(_, record)| record.now())
+    }
+
+    fn with(&self, fingerprint: &str, note: impl FnOnce(&Record)) {
+        if let Some((_, record)) = self
+            .records()
+            .iter()
+            .find(|(known, _)| known == fingerprint)
+        {
+            note(record);
+        }
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<(String, Record)>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for KeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyUsage").finish_non_exhaustive()
+    }
+}
+
+impl Observer for KeyUsage {
+    fn key_accepted(&self, fingerprint: &str) {
+        self.with(fingerprint, |record| record.used(self.clock.now()));
+    }
+
+    fn key_refused(&self, fingerprint: &str, code: &str) {
+        self.with(fingerprint, |record| {
+            record.refused(self.clock.now(), code);
+        });
+    }
+}

@@ -1,0 +1,99 @@
+//! The webhook secrets in force: judges deliveries by them, and takes note of which one Athos signs with.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::usage::Record;
+use crate::clock::Clock;
+use crate::in_force::InForce;
+use crate::model::{Credential, CredentialKind, Timestamp};
+use athos_api::signature::{Verdict, Verifier, fingerprint};
+use athos_api::types::is_doctor_check;
+
+/// The secrets, which can be replaced while deliveries are being judged.
+pub struct WebhookSecrets {
+    secrets: InForce<Secrets>,
+    clock: Clock,
+}
+
+struct Secrets {
+    verifier: Verifier,
+    records: Vec<(String, Record)>,
+}
+
+impl fmt::Debug for WebhookSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.secrets.get().verifier.fmt(f)
+    }
+}
+
+impl WebhookSecrets {
+    /// Puts `secrets` in force.
+    #[must_use]
+    pub fn new(secrets: &[SecretString], clock: Clock) -> Self {
+        Self {
+            secrets: InForce::new(Secrets::new(secrets, clock.now())),
+            clock,
+        }
+    }
+
+    /// Judges one delivery over its raw bytes, as [`Verifier::verify`] does. That `doctor` signed with a secret says nothing
+    /// about which one Athos uses.
+    #[must_use]
+    pub fn verify(&self, header: Option<&str>, body: &[u8], now: Timestamp) -> Verdict {
+        let secrets = self.secrets.get();
+        let verdict = secrets.verifier.verify(header, body, now);
+        if let Verdict::Valid { secret, .. } = &verdict
+            && let Some((_, record)) = secrets.records.iter().find(|(name, _)| name == secret)
+            && !is_doctor_check(body)
+        {
+            record.used(now);
+        }
+        verdict
+    }
+
+    /// Puts `secrets` in force instead. A delivery that is being judged is judged by those before.
+    pub fn replace(&self, secrets: &[SecretString]) {
+        let new = Secrets::new(secrets, self.clock.now());
+        let known = self.list();
+        new.records
+            .iter()
+            .for_each(|(_, record)| record.remember(&known));
+        self.secrets.replace(new);
+    }
+
+    /// Takes over what is known of them from before.
+    pub fn remember(&self, before: &[Credential]) {
+        for (_, record) in &self.secrets.get().records {
+            record.remember(before);
+        }
+    }
+
+    /// The secrets in force, in the order of the configuration.
+    #[must_use]
+    pub fn list(&self) -> Vec<Credential> {
+        let secrets = self.secrets.get();
+        secrets
+            .records
+            .iter()
+            .map(|(_, record)| record.now())
+            .collect()
+    }
+}
+
+impl Secrets {
+    fn new(secrets: &[SecretString], now: Timestamp) -> Self {
+        let mut records: Vec<(String, Record)> = Vec::new();
+        for name in secrets.iter().map(fingerprint) {
+            if records.iter().all(|(known, _)| *known != name) {
+                let record = Record::new(CredentialKind::WebhookSecret, name.clone(), now);
+                records.push((name, record));
+            }
+        }
+        Self {
+            verifier: Verifier::new(secrets),
+            records,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Which generation of Athos's contract tokens are minted with, and why.
+
+use std::fmt;
+
+use athos_api::contract::Generation;
+
+use super::Timestamp;
+
+/// A generation that Athos was found to speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearntContract {
+    /// Which.
+    pub generation: Generation,
+    /// When.
+    pub at: Timestamp,
+    /// From what answer.
+    pub from: String,
+}
+
+/// The generation in force, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContractInForce {
+    /// Which.
+    pub generation: Generation,
+    /// Why.
+    pub why: Why,
+}
+
+impl ContractInForce {
+    /// What is in force: what is pinned, else what was learnt last, else the default.
+    #[must_use]
+    pub fn of(pinned: Option<Generation>, learnt: Option<&LearntContract>) -> Self {
+        match (pinned, learnt) {
+            (Some(generation), _) => Self {
+                generation,
+                why: Why::Pinned,
+            },
+            (None, Some(learnt)) => Self {
+                generation: learnt.generation,
+                why: Why::Learnt {
+                    at: learnt.at,
+                    from: learnt.from.clone(),
+                },
+            },
+            (None, None) => Self {
+                generation: Generation::DEFAULT,
+                why: Why::Default,
+            },
+        }
+    }
+}
+
+/// Why a generation is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The configuration says so.
+    Pinned,
+    /// Athos was found to speak it.
+    Learnt {
+        /// When.
+        at: Timestamp,
+        /// From what answer.
+        from: String,
+    },
+    /// Nothing has been learnt yet.
+    Default,
+}
+
+impl fmt::Display for ContractInForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.generation, self.why)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pinned => f.write_str("pinned by ATHOS_CONTRACT"),
+            Self::Learnt { at, from } => write!(f, "learnt at {at} from {from}"),
+            Self::Default => f.write_str("the default: no mint has shown yet what Athos speaks"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_goes_before_what_was_learnt_and_that_before_the_default() {
+        let learnt = LearntContract {
+            generation: Generation::Roster,
+            at: Timestamp::from_millis(0),
+            from: "a token that was minted".to_owned(),
+        };
+        let said = |pinned, learnt| ContractInForce::of(pinned, learnt).to_string();
+        assert_eq!(
+            said(Some(Generation::External), Some(&learnt)),
+            "external (pinned by ATHOS_CONTRACT)"
+        );
+        assert_eq!(
+            said(None, Some(&learnt)),
+            "roster (learnt at 1970-01-01T00:00:00.000Z from a token that was minted)"
+        );
+        assert!(said(None, None).starts_with("external (the default"));
+    }
+}
