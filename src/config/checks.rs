@@ -115,7 +115,7 @@ impl Config {
             );
         }
         if let Some(why) = unsafe_url(&self.athos_base_url) {
-            problems.push(format!("ATHOS_BASE_URL={} {why}", self.athos_base_url));
+            problems.push(format!("ATHOS_BASE_URL {why}"));
         }
     }
 
@@ -213,7 +213,9 @@ impl Config {
         for (variable, origins) in origins {
             for origin in origins {
                 if let Some(why) = inexact(origin) {
-                    problems.push(format!("{variable} has \"{origin}\", which {why}."));
+                    // What is before an @ may be a password.
+                    let shown = origin.rsplit('@').next().unwrap_or_default();
+                    problems.push(format!("{variable} has \"{shown}\", which {why}."));
                 }
             }
         }

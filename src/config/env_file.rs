@@ -88,28 +88,28 @@ impl EnvFile {
     fn parse(&mut self, bytes: &[u8]) {
         let (entries, faults) = syntax::parse(bytes);
         let mut told: Vec<(usize, String)> = Vec::new();
-        for fault in faults {
-            let name = fault
-                .name
-                .map(|name| names::printable(&name))
-                .unwrap_or_default();
-            let subject = if name.is_empty() {
-                String::new()
-            } else {
-                format!("{name} ")
-            };
-            told.push((fault.line, format!("{subject}{}", fault.why)));
-        }
+        let of_entries = entries.iter().map(|entry| (entry.line, &entry.name));
+        let of_faults = faults.iter();
+        let of_faults = of_faults.filter_map(|fault| Some((fault.line, fault.name.as_ref()?)));
+        let mut all: Vec<_> = of_entries.chain(of_faults).collect();
+        all.sort();
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
-        for Entry { line, name, .. } in &entries {
-            let before = *first.entry(name).or_insert(*line);
-            if before != *line {
+        for (line, name) in all {
+            let before = *first.entry(name).or_insert(line);
+            if before != line {
                 let name = names::printable(name);
                 told.push((
-                    *line,
+                    line,
                     format!("{name} is set here and on line {before}: keep one of them"),
                 ));
             }
+        }
+        for fault in &faults {
+            let subject = match &fault.name {
+                Some(name) => format!("{} ", names::printable(name)),
+                None => String::new(),
+            };
+            told.push((fault.line, format!("{subject}{}", fault.why)));
         }
         told.sort();
         let path = self.path.display();
@@ -271,13 +271,14 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_twice_is_a_fault_that_tells_both_lines() {
-        let text = "ATHOS_WHSEC=hush\n# same\nATHOS_WHSEC=hush\nSOURCES=\nAUTH_COOKIE=a$hush\n";
+        let text = "ATHOS_WHSEC=hush\n# same\nATHOS_WHSEC=hush\nSOURCES=\nAUTH_COOKIE=a$hush\nAUTH_COOKIE=b\n";
         let expected = [
             "/srv/.env, line 3: ATHOS_WHSEC is set here and on line 1: keep one of them".to_owned(),
             format!(
                 "/srv/.env, line 5: AUTH_COOKIE {}",
                 syntax::parse(b"A=$").1[0].why
             ),
+            "/srv/.env, line 6: AUTH_COOKIE is set here and on line 5: keep one of them".to_owned(),
         ];
         assert_eq!(file(text).faults, expected);
     }

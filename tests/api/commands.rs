@@ -219,10 +219,7 @@ fn a_flag_that_cannot_be_read_is_told_with_an_example() {
             &["events", "list", "--verdict=foo"],
             "one of accepted, ignored",
         ),
-        (
-            &["reconcile", "--source=foo"],
-            "one of roleplay, real_call",
-        ),
+        (&["reconcile", "--source=foo"], "one of roleplay, real_call"),
         (&["--log-format=foo"], "pretty, json"),
         (
             &["trigger", "--secret=x", "--set=nowhere=1"],

@@ -62,9 +62,8 @@ pub(super) async fn check_durable(
 }
 
 pub(super) fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    SqliteConnectOptions::from_str(url).map_err(|why| {
-        Misconfigured(format!("DATABASE_URL={url} is not a SQLite URL: {why}")).into()
-    })
+    SqliteConnectOptions::from_str(url)
+        .map_err(|why| Misconfigured(format!("DATABASE_URL is not a SQLite URL: {why}")).into())
 }
 
 /// The whole path of a database that is there.
