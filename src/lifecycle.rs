@@ -209,9 +209,8 @@ impl Service {
                 })
             }));
         }
+        Arc::clone(&instance).claim(shutdown.clone());
         tracing::info!(%addr, metrics = %admin_addr, "listening");
-        let claiming = (Arc::clone(&instance), shutdown.clone());
-        tokio::spawn(async move { claiming.0.claim(&claiming.1).await });
         Ok(Self {
             addr,
             admin_addr,

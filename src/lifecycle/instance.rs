@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -42,8 +43,8 @@ impl Instance {
         !matches!(tried, Some(Err(TryLockError::WouldBlock)))
     }
 
-    /// Tells the log when it is not alone, and waits until it is: a third one will want to know.
-    pub(super) async fn claim(&self, shutdown: &CancellationToken) {
+    /// Tells the log when it is not alone, and takes over the lock when it is: a third process will want to know.
+    pub(super) fn claim(self: Arc<Self>, shutdown: CancellationToken) {
         if self.is_alone() {
             return;
         }
@@ -52,13 +53,15 @@ impl Instance {
             "another process serves this database: stop one of them, unless one is about to replace the other; nothing is \
              lost, but each has limits of its own, and both ask Athos"
         );
-        while !self.is_alone() {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+        tokio::spawn(async move {
+            while !self.is_alone() {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
             }
-        }
-        tracing::info!("no other process serves this database any more");
+            tracing::info!("no other process serves this database any more");
+        });
     }
 }
 
