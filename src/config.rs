@@ -1,5 +1,5 @@
-//! Configuration: one clap struct that is at once the flags, the environment, the help text and the README's
-//! table. What one field alone cannot tell is checked across fields in `checks`.
+//! Configuration: one clap struct that is at once the flags, the environment, the help text and the table in
+//! docs/configuration.md. What one field alone cannot tell is checked across fields in `checks`.
 
 mod checks;
 mod env_file;
@@ -319,8 +319,8 @@ mod tests {
         arguments().into_iter().filter_map(variable).collect()
     }
 
-    /// What the README must say, row by row.
-    fn readme_row(variable: &str, arg: &clap::Arg) -> String {
+    /// What docs/configuration.md must say, row by row.
+    fn documented_row(variable: &str, arg: &clap::Arg) -> String {
         let default = arg.get_default_values().first().map_or_else(
             || "none".to_owned(),
             |value| format!("`{}`", value.to_string_lossy()),
@@ -330,16 +330,16 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_a_row_for_every_variable_in_the_words_of_the_help() {
-        let readme = include_str!("../README.md");
+    fn the_document_has_a_row_for_every_variable_in_the_words_of_the_help() {
+        let document = include_str!("../docs/configuration.md");
         let missing: Vec<_> = variables()
             .iter()
-            .map(|(variable, arg)| readme_row(variable, arg))
-            .filter(|row| !readme.contains(row))
+            .map(|(variable, arg)| documented_row(variable, arg))
+            .filter(|row| !document.contains(row))
             .collect();
         assert!(
             missing.is_empty(),
-            "README.md lacks:\n{}",
+            "docs/configuration.md lacks:\n{}",
             missing.join("\n")
         );
     }

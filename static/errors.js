@@ -158,7 +158,7 @@ function supportText(requestId) {
 /** For whoever runs the service: what the rep cannot mend. */
 function operatorText(error) {
   if (error?.code !== "SDK_UNAVAILABLE") return null;
-  return `The page found no Athos SDK at ${error.address}. Set ATHOS_SDK_URL to an address that serves it as an ES module, or build with a copy of it (scripts/vendor-sdk). The README says where to get it.`;
+  return `The page found no Athos SDK at ${error.address}. Set ATHOS_SDK_URL to an address that serves it as an ES module, or build with a copy of it (scripts/vendor-sdk). docs/embedding.md says where to get it.`;
 }
 
 /** Failures before which no token can have been spent. */

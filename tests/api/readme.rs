@@ -1,5 +1,6 @@
-//! The README's commands, run from the README itself: every block of commands, in order, as a new user types them. A block
-//! without a language is what the block before it prints. What cannot run here says why, in a comment above it.
+//! The documents' commands, run from the documents themselves: every block of commands of the README and of `docs/`, in
+//! order, as a new user types them. A block without a language is what the block before it prints. What cannot run here
+//! says why, in a comment above it.
 
 use std::fs;
 use std::io::{BufRead, Read};
@@ -15,9 +16,22 @@ use crate::harness::unique;
 const MARK: &str = "<!-- readme-test: ";
 /// What stands for anything, in what is printed.
 const ANYTHING: char = '…';
+/// The documents with commands, in the order in which a user reads them: later ones go on where earlier ones end.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "docs/simulator.md",
+    "docs/configuration.md",
+    "docs/routes.md",
+    "docs/operation.md",
+    "docs/embedding.md",
+    "docs/forking.md",
+];
+/// Facts about the vendor: nothing in it is typed.
+const NOT_TYPED: &str = "docs/athos-contract.md";
 
 struct Block {
-    line: usize,
+    /// Document and line.
+    place: String,
     language: String,
     mark: String,
     text: String,
@@ -33,8 +47,8 @@ impl Block {
     }
 }
 
-/// The blocks of the README, without the indentation that they have in lists.
-fn blocks(text: &str) -> Vec<Block> {
+/// The blocks of a document, without the indentation that they have in lists.
+fn blocks(document: &str, text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut open, mut indent, mut mark) = (false, 0, String::new());
     for (at, line) in text.lines().enumerate() {
@@ -44,7 +58,7 @@ fn blocks(text: &str) -> Vec<Block> {
             if open {
                 indent = line.len() - trimmed.len();
                 blocks.push(Block {
-                    line: at + 1,
+                    place: format!("{document}:{}", at + 1),
                     language: language.to_owned(),
                     mark: std::mem::take(&mut mark),
                     text: String::new(),
@@ -60,7 +74,7 @@ fn blocks(text: &str) -> Vec<Block> {
             mark.clear();
         }
     }
-    assert!(!open, "a block without an end");
+    assert!(!open, "{document}: a block without an end");
     blocks
 }
 
@@ -94,10 +108,10 @@ fn started(folder: &Path, arguments: &[&str]) -> Running {
     Running::start(command)
 }
 
-/// Starts what goes on running, and reads from it all that the README says it prints; what stood where anything may.
+/// Starts what goes on running, and reads from it all that the document says it prints; what stood where anything may.
 fn start(folder: &Path, block: &Block, printed: &Block) -> (Running, Vec<String>) {
     let [typed] = &commands(&block.text)[..] else {
-        panic!("README.md:{}: one command at a time", block.line);
+        panic!("{}: one command at a time", block.place);
     };
     let arguments = typed.split_once(" -- ").unwrap().1;
     let free = ["--bind=127.0.0.1:0", "--simulator-bind=127.0.0.1:0"];
@@ -108,7 +122,12 @@ fn start(folder: &Path, block: &Block, printed: &Block) -> (Running, Vec<String>
         let mut line = String::new();
         running.out.read_line(&mut line).unwrap();
         let name = |line: &str| line.split_once(": ").map(|(name, _)| name.to_owned());
-        assert_eq!(name(documented), name(&line), "README.md: {documented}");
+        assert_eq!(
+            name(documented),
+            name(&line),
+            "{}: {documented}",
+            block.place
+        );
         facts.push(line.trim().to_owned());
     }
     (running, facts)
@@ -131,10 +150,13 @@ fn production_env(athos: &str, key: &str, secret: &str) -> String {
 }
 
 #[test]
-fn the_readmes_commands_work_in_order_and_print_what_it_says() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let blocks = blocks(&readme);
+fn the_documents_commands_work_in_order_and_print_what_they_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |document: &str| fs::read_to_string(root.join(document)).unwrap();
+    let blocks: Vec<_> = DOCUMENTS
+        .iter()
+        .flat_map(|document| blocks(document, &read(document)))
+        .collect();
     let folder = TempDir::new().unwrap();
     for name in ["bin", "backups"] {
         fs::create_dir(folder.path().join(name)).unwrap();
@@ -159,7 +181,7 @@ fn the_readmes_commands_work_in_order_and_print_what_it_says() {
         curl() { command curl --fail-with-body --max-time 30 \"$@\"; }\n"
         .to_owned();
     for (at, block) in blocks.iter().enumerate() {
-        let place = format!("README.md:{}", block.line);
+        let place = &block.place;
         if let Some(reason) = block.skip() {
             assert!(reason.len() > 10, "{place}: say why it is skipped");
             skipped.push(format!("{place}: {reason}"));
@@ -191,7 +213,7 @@ fn the_readmes_commands_work_in_order_and_print_what_it_says() {
                 if block.mark == "background" {
                     script += &format!("( {} ) > background 2>&1 &\n", commands.remove(0));
                 }
-                // What takes its time is asked for until it has come, as the README has one do.
+                // What takes its time is asked for until it has come, as a reader would.
                 let asked = printed.and_then(|printed| Some((commands.pop()?, printed)));
                 for command in commands {
                     script += &format!("{command}\n");
@@ -213,7 +235,8 @@ fn the_readmes_commands_work_in_order_and_print_what_it_says() {
                 fs::write(folder.path().join("reps.csv"), &block.text).unwrap();
                 continue;
             }
-            "" => continue,
+            // The documentation tests compile a recipe's code; its SQL is part of a migration.
+            "" | "rust" | "rust,ignore" | "sql" => continue,
             other => panic!("{place}: {other} is not run: mark it with {MARK}skip: …"),
         }
         ran += 1;
@@ -239,4 +262,79 @@ fn the_readmes_commands_work_in_order_and_print_what_it_says() {
     drop(demo);
     println!("{ran} blocks ran; skipped:\n{}", skipped.join("\n"));
     assert!(ran >= 8, "only {ran} blocks ran");
+}
+
+/// All documents, with their text.
+fn documents() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let of = |folder: &str| {
+        let entries = fs::read_dir(root.join(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let documents = names.filter(|name| name.ends_with(".md"));
+        let path = |name: String| Path::new(folder).join(name).to_str().unwrap().to_owned();
+        documents.map(path).collect::<Vec<_>>()
+    };
+    let names = [of(""), of("docs")].concat();
+    let text = |name: String| (name.clone(), fs::read_to_string(root.join(name)).unwrap());
+    names.into_iter().map(text).collect()
+}
+
+/// The name of a heading in a link, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    heading
+        .chars()
+        .filter(kept)
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+#[test]
+fn every_document_is_run_or_has_nothing_to_type() {
+    let docs = documents().into_iter().map(|(name, _)| name);
+    let mut docs: Vec<_> = docs.filter(|name| name.starts_with("docs/")).collect();
+    let known = DOCUMENTS.into_iter().chain([NOT_TYPED]);
+    let mut known: Vec<_> = known.filter(|name| name.starts_with("docs/")).collect();
+    docs.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(docs, known);
+}
+
+#[test]
+fn the_readme_is_a_front_page() {
+    let lines = include_str!("../../README.md").lines().count();
+    assert!(
+        lines <= 200,
+        "{lines} lines: reference and operation belong to docs/"
+    );
+}
+
+#[test]
+fn every_link_of_the_documents_leads_to_a_file_and_a_heading() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = Vec::new();
+    for (name, text) in documents() {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = match file {
+                "" => root.join(&name),
+                file => root.join(&name).parent().unwrap().join(file),
+            };
+            let found = path.exists()
+                && (heading.is_empty()
+                    || fs::read_to_string(&path)
+                        .unwrap()
+                        .lines()
+                        .any(|line| line.starts_with('#') && anchor(line) == heading));
+            if !found {
+                broken.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }

@@ -355,7 +355,7 @@ test("tokens whose call never appeared are shown as such", async ({ page, consol
   await expect.poll(() => asked.at(-1).rep).toBe("rep_8842");
 });
 
-test("the README's picture is of this page", async ({ page, console }) => {
+test("the documents' picture is of this page", async ({ page, console }) => {
   const file = new URL("../../docs/console.png", import.meta.url);
   const at = (minute) => new Date(Date.UTC(2026, 5, 5, 15, minute)).toISOString();
   const event = (id, minute, more) => ({

@@ -1,4 +1,4 @@
-// The page inside somebody else's product: as an element by the README's five lines, and in a frame.
+// The page inside somebody else's product: as an element by the five lines of docs/embedding.md, and in a frame.
 
 import { createServer } from "node:http";
 import { once } from "node:events";
@@ -6,8 +6,8 @@ import { readFileSync } from "node:fs";
 import { sessionCookie, startEmbedded } from "./backend.js";
 import { allow, button, expect, scoredCalls, startCall, state, test as base } from "./harness.js";
 
-const README = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
-const SNIPPET = /```html\n(.*?<athos-practice.*?)```/s.exec(README)?.[1] ?? "the README shows no snippet";
+const DOCUMENT = readFileSync(new URL("../../docs/embedding.md", import.meta.url), "utf8");
+const SNIPPET = /```html\n(.*?<athos-practice.*?)```/s.exec(DOCUMENT)?.[1] ?? "docs/embedding.md shows no snippet";
 
 const test = base.extend({
   rep: null,
@@ -32,7 +32,7 @@ const test = base.extend({
   ],
 });
 
-test("the README's lines put a whole practice call into a product", async ({ page, context, host }) => {
+test("the documented lines put a whole practice call into a product", async ({ page, context, host }) => {
   await context.addCookies([sessionCookie(host.service.page, { sub: "rep_embedded" })]);
   expect(SNIPPET.trim().split("\n").length, "five lines").toBeLessThanOrEqual(5);
   host.pages["/"] = SNIPPET.replaceAll("https://practice.example.com", host.service.page.origin);

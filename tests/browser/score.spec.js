@@ -128,7 +128,7 @@ test("a practice call with the score 0 has no headline score either", async ({ p
   expect(said).toBe("Your call has been scored, without a headline score.");
 });
 
-test("the README's picture is of this page", async ({ page, demo, rep }) => {
+test("the documents' picture is of this page", async ({ page, demo, rep }) => {
   const file = new URL("../../docs/practice-page.png", import.meta.url);
   const complianceScorecard = {
     rubricVersion: 2,

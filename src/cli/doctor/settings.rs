@@ -93,7 +93,7 @@ fn callers(config: &Config, clock: &Clock) -> Option<Finding> {
     let (who, fix) = if has_jwt(config) {
         (
             "nobody can sign in to the practice page with a browser: it sends cookies only, and AUTH_COOKIE is not set",
-            "name the cookie of your sign-in in AUTH_COOKIE; without one, your own pages can send the JWT (README, Embedding)",
+            "name the cookie of your sign-in in AUTH_COOKIE; without one, your own pages can send the JWT (docs/embedding.md)",
         )
     } else {
         (

@@ -201,8 +201,8 @@ pub(super) fn explain(error: sqlx::Error, file: &Path) -> anyhow::Error {
 fn damaged(file: &Path) -> String {
     let name = file.display();
     format!(
-        "the database {name} is damaged, or not a database: keep the file, and restore a backup (README, \"Backup and \
-         restore\"), or save what can be read with: sqlite3 {name} .recover | sqlite3 recovered.db"
+        "the database {name} is damaged, or not a database: keep the file, and restore a backup (docs/operation.md, \
+         \"Backup and restore\"), or save what can be read with: sqlite3 {name} .recover | sqlite3 recovered.db"
     )
 }
 
