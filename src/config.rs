@@ -27,8 +27,8 @@ use athos_api::local::parse_address;
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
 pub(crate) use read::Unreadable;
-pub(crate) use values::source;
-use values::{at_least_one, duration, header, ip_range, secret, set_source, url, word, yes_or_no};
+use values::{at_least_one, duration, header, ip_range, set_source, url, word, yes_or_no};
+pub(crate) use values::{secret, source};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::config;
 use crate::model::Timestamp;
 use athos_api::signature::{self, Header, Verdict, Verifier};
-use athos_simulator::parse_secret;
 
 /// What to sign.
 #[derive(Args, Clone, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct SignArgs {
         env = "ATHOS_WHSEC",
         hide_env_values = true,
         value_name = "SECRET",
-        value_parser = parse_secret,
+        value_parser = config::secret,
         value_delimiter = ',',
         required = true
     )]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use athos_simulator::{Contract, SampleWebhook, parse_secret, parse_url};
+use athos_simulator::{Contract, SampleWebhook, parse_url};
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::clients::http_client;
 use crate::clock::{Clock, new_id};
+use crate::config;
 use athos_api::local::{asked_at, parse_address};
 use athos_api::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
 
@@ -47,7 +48,7 @@ pub(super) struct TriggerArgs {
         env = "ATHOS_WHSEC",
         hide_env_values = true,
         value_name = "SECRET",
-        value_parser = parse_secret,
+        value_parser = config::secret,
         value_delimiter = ',',
         required = true
     )]

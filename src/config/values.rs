@@ -14,7 +14,7 @@ use crate::model::{Source, UnknownVariant};
 
 const EMPTY: &str = "empty, or has an empty entry";
 
-pub(super) fn secret(text: &str) -> Result<SecretString, &'static str> {
+pub(crate) fn secret(text: &str) -> Result<SecretString, &'static str> {
     match text.trim() {
         "" => Err(EMPTY),
         text => Ok(SecretString::from(text)),

@@ -18,7 +18,7 @@ pub const DEMO_WEBHOOK_SECRET: &str = "whsec_simulator_0000";
 const DEFAULT_BIND: &str = "127.0.0.1:8081";
 
 /// A secret, as lists of them are written: blanks around it do not count.
-pub fn parse_secret(text: &str) -> Result<SecretString, &'static str> {
+fn parse_secret(text: &str) -> Result<SecretString, &'static str> {
     match text.trim() {
         "" => Err("empty, or has an empty entry"),
         text => Ok(SecretString::from(text)),
