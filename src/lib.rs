@@ -6,13 +6,14 @@
 //! Data flows one way: HTTP → inbox → worker → store → readers. Read the modules in this order:
 //!
 //! 1. [`model`] has the words of the domain, [`clock`] the only way to tell the time.
-//! 2. [`athos`] is the vendor boundary: [`athos::signature`] judges webhooks, [`athos::Client`] holds the keys.
+//! 2. [`athos_api`] is the vendor boundary: [`athos_api::signature`] judges webhooks, [`athos_api::Client`] holds the
+//!    keys.
 //! 3. [`store`] is what is remembered, as a trait; behind it, SQLite with one writer that commits in groups.
 //! 4. [`worker`] turns events into calls: [`worker::circuit_breaker`] says whether Athos may be asked, [`worker::retry`] when again.
 //! 5. [`mint`] asks for session tokens, in whichever generation of the contract Athos speaks.
 //! 6. [`http`] is the face: routes and layers on one screen, then one file for each resource.
 //! 7. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
-//! 8. [`simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
+//! 8. [`athos_simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 
 pub mod cli;
 pub mod clients;

@@ -1,5 +1,5 @@
 //! The words of the domain: time, ids, callers' scopes, calls and their states. Pure: no IO, no clock, and
-//! no vendor field names (those live in `athos/types/`).
+//! no vendor field names (those live in `types` of `athos-api`).
 
 mod call;
 mod contract;

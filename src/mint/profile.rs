@@ -15,7 +15,7 @@ pub struct Profile {
     pub agency_name: Option<String>,
 }
 
-/// Longest first or last name that Athos takes, in characters (contract, "Roster").
+/// Longest first or last name that Athos takes, in characters (docs/athos-contract.md, "Roster").
 const MAX_NAME_CHARS: usize = 100;
 /// Longest name of an agency that is sent, in characters.
 const MAX_AGENCY_CHARS: usize = 200;

@@ -41,8 +41,8 @@ pub use sqlite::{
     examine,
 };
 
-/// Longest anyone waits for a write. Athos gives a delivery up after 10 s (contract, "Rules"): a refusal before that
-/// makes it come again.
+/// Longest anyone waits for a write. Athos gives a delivery up after 10 s (docs/athos-contract.md, "Webhooks"): a
+/// refusal before that makes it come again.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// A store, shared.

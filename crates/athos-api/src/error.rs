@@ -42,7 +42,7 @@ pub enum Error {
     },
 }
 
-/// Athos's own refusal, in its own words (contract, "Error codes and statuses").
+/// Athos's own refusal, in its own words (docs/athos-contract.md, "Errors").
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{status} {code}: {message}{}", quoted(.request_id.as_deref()))]
 pub struct Refusal {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Longest id of a company's own that Athos takes, in characters (contract, "Roster").
+/// Longest id of a company's own that Athos takes, in characters (docs/athos-contract.md, "Roster").
 pub const MAX_ID_CHARS: usize = 200;
 
 /// How Athos's ids of reps begin.

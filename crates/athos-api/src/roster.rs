@@ -1,5 +1,5 @@
-//! The roster endpoints of Athos's API (contract, "Roster"): agencies and agents are registered, listed and looked up.
-//! Only generation `roster` has them; whether it is spoken is not decided here.
+//! The roster endpoints of Athos's API (docs/athos-contract.md, "Roster"): agencies and agents are registered,
+//! listed and looked up. Only generation `roster` has them; whether it is spoken is not decided here.
 
 use reqwest::{Method, StatusCode};
 

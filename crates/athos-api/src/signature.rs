@@ -13,7 +13,7 @@ use crate::Timestamp;
 pub const SIGNATURE_HEADER: &str = "x-athos-signature";
 /// The header that carries the delivery's idempotency key; stable across the vendor's one retry.
 pub const WEBHOOK_ID_HEADER: &str = "x-athos-webhook-id";
-/// How far `t` may be from now, in either direction, in seconds (contract, "Rules").
+/// How far `t` may be from now, in either direction, in seconds (docs/athos-contract.md, "Webhooks").
 pub const TOLERANCE_SECS: i64 = 300;
 
 /// Signatures beyond this many in one header are refused: no rotation needs them.

@@ -16,7 +16,7 @@ use crate::clock::{Clock, new_id};
 use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint, sign};
 
 const CHECK: &str = "webhook";
-/// Athos gives up after this long (contract, "Rules").
+/// Athos gives up after this long (docs/athos-contract.md, "Webhooks").
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Whoever reads this as JSON and writes it again changes it: the spaces, the order, the numbers, the escapes, the line

@@ -16,7 +16,7 @@ use crate::model::{AGENCY_PREFIX, PlatformId};
 use athos_api::npn_digits;
 use athos_api::types::{AgencyRef, NewAgent};
 
-/// Longest first or last name, in characters (contract, "Roster").
+/// Longest first or last name, in characters (docs/athos-contract.md, "Roster").
 const MAX_NAME_CHARS: usize = 100;
 /// Longest name of an agency, in characters.
 const MAX_AGENCY_CHARS: usize = 200;
