@@ -1,7 +1,7 @@
 // scripts/vendor-sdk, with a local package of the SDK's shape; and the page with that SDK instead of the stand-in.
 
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -68,7 +68,7 @@ async function refusal(args, { npm } = {}) {
   const bin = mkdtempSync(path.join(tmpdir(), "bin-"));
   if (npm) writeFileSync(path.join(bin, "npm"), `#!/bin/sh\n${npm}\n`, { mode: 0o755 });
   const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
-  const { code, stderr } = await run(SCRIPT, args, { env }).then(() => ({ code: 0, stderr: "" }), (error) => error);
+  const { code, stderr } = await run(SCRIPT, args, { env, cwd: folder }).then(() => ({ code: 0, stderr: "" }), (error) => error);
   rmSync(bin, { recursive: true });
   return `${code}: ${stderr}`;
 }
@@ -82,6 +82,9 @@ test("what cannot be got is said, and where it was looked for", async () => {
   expect(missing).toContain("give a tarball or a folder");
   expect(await refusal([PACKAGE, folder], { npm: NO_VERSION })).toContain(`could not pack the folder ${PACKAGE}`);
   expect(await refusal(["./nowhere.tgz"])).toContain("1: vendor-sdk: there is no ./nowhere.tgz");
+  mkdirSync(path.join(folder, "athos-sdk"));
+  expect(await refusal(["athos-sdk"])).toContain("1: vendor-sdk: there is no package.json in athos-sdk");
+  expect(await refusal(["--version"])).toMatch(/^2: Bundles the Athos browser SDK/);
   expect(await refusal([folder])).toContain(`there is no package.json in ${folder}`);
   expect(await refusal([])).toMatch(/^2: .*\.tgz/s);
   expect(existsSync(path.join(folder, "athos-sdk.js"))).toBe(false);
