@@ -85,7 +85,7 @@ const WORDS = {
 
   // Passing trouble.
   SERVICE_UNAVAILABLE: { title: "No customer is free right now", text: "All practice customers are on calls. Try again in a moment.", step: "wait" },
-  RATE_LIMITED: { title: "That was a lot of calls in a row", text: "Wait a moment, then start again.", step: "wait" },
+  RATE_LIMITED: { title: "That was a lot in a short time", text: "Wait a moment, then try again.", step: "wait" },
   UPSTREAM_TIMEOUT: { title: "Athos did not answer in time", text: "Nothing was started. Try again in a moment.", step: "wait" },
   UPSTREAM_UNREACHABLE: { title: "Athos can't be reached right now", text: "Nothing was started. Try again in a moment.", step: "wait" },
   UPSTREAM_INVALID_RESPONSE: { title: "Athos gave an answer that makes no sense", text: "Nothing was started. Try again in a moment.", step: "wait" },
