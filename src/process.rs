@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Files beside the public listener's connections: the admin listener's, the database's, those to Athos.
@@ -44,22 +44,27 @@ pub fn keep_files_private() {
 /// # Errors
 /// When it cannot be opened, or is not this user's.
 pub(crate) fn open_own_file(path: &Path) -> std::io::Result<File> {
-    let file = OpenOptions::new()
+    let refused = || {
+        let why = "it is a link, no plain file, or another user's: name another";
+        std::io::Error::new(std::io::ErrorKind::PermissionDenied, why)
+    };
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)?;
+        .open(path);
+    let file = opened.map_err(|error| {
+        // How the system says that it follows no link here: "too many levels of symbolic links".
+        let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+        if is_link { refused() } else { error }
+    })?;
     let metadata = file.metadata()?;
     let owner = rustix::process::geteuid().as_raw();
     if !metadata.is_file() || metadata.uid() != owner || metadata.nlink() != 1 {
-        let why = "it is a link, no plain file, or another user's: name another";
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::PermissionDenied,
-            why,
-        ));
+        return Err(refused());
     }
     Ok(file)
 }
@@ -113,9 +118,11 @@ mod tests {
         std::fs::hard_link(there("precious"), there("second_name")).unwrap();
         std::os::unix::fs::symlink(there("precious"), there("link")).unwrap();
         std::os::unix::fs::symlink(there("nothing"), there("nowhere")).unwrap();
-        for name in ["second_name", "link", "nowhere", "."] {
-            open_own_file(&there(name)).unwrap_err();
+        for name in ["second_name", "link", "nowhere"] {
+            let refused = open_own_file(&there(name)).unwrap_err();
+            assert!(refused.to_string().contains("it is a link"), "{refused}");
         }
+        open_own_file(&there(".")).unwrap_err();
         assert!(!there("nothing").exists());
         assert_eq!(std::fs::read(there("precious")).unwrap(), b"as it was");
         std::fs::write(there("ours"), "of yesterday").unwrap();
