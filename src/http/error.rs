@@ -343,6 +343,9 @@ fn upstream_message(error: &athos::Error) -> String {
         athos::Error::NoKey => {
             "this service has no Athos API key yet: its operator must set ATHOS_API_KEY"
         }
+        athos::Error::Unreadable { .. } | athos::Error::TooLarge { .. } => {
+            "Athos answered with something that cannot be read; try again"
+        }
         _ => "Athos could not be reached; try again",
     }
     .to_owned()
@@ -355,7 +358,9 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(wait) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            // Rounded up: who comes back a moment early is refused once more.
+            let wait_secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait_secs.max(1)));
         }
         if status == StatusCode::UNAUTHORIZED && !matches!(self, Self::BadSignature(_)) {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

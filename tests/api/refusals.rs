@@ -114,11 +114,11 @@ async fn refusals_of_athos_keep_their_code_and_get_the_status_of_the_table() {
 
 #[tokio::test]
 async fn athos_asking_us_to_wait_is_passed_on() {
-    for status in [429, 503] {
-        let answer = athos_error(status, "BUSY").insert_header("retry-after", "17");
+    for (status, asked, told) in [(429, "17", "17"), (503, "17", "17"), (503, "2.5", "3")] {
+        let answer = athos_error(status, "BUSY").insert_header("retry-after", asked);
         let (_server, app) = vendor_that_answers(answer).await;
         let busy = app.mint_for("rep_1", "agency_1").await.refused(503, "BUSY");
-        assert_eq!(busy.header("retry-after"), "17");
+        assert_eq!(busy.header("retry-after"), told);
     }
 }
 
@@ -137,6 +137,11 @@ async fn what_is_not_athoss_answer_is_502_and_says_nothing_of_it() {
         let refused = app.mint_for("rep_1", "agency_1").await;
         let refused = refused.refused(502, "UPSTREAM_INVALID_RESPONSE");
         assert!(!refused.text().contains("html"), "{}", refused.text());
+        assert!(
+            refused.text().contains("something that cannot be read"),
+            "{}",
+            refused.text()
+        );
     }
     let page =
         ResponseTemplate::new(502).set_body_string("<html>10.0.0.7: connection refused</html>");
