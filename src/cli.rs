@@ -129,7 +129,7 @@ impl Cli {
                 Self::matches(&unreadable).and_then(|matches| Self::from_arg_matches(&matches));
             match cli {
                 Ok(mut cli) => {
-                    cli.problems = all(unreadable);
+                    cli.problems = all(unreadable.without(cli.unused_variables()));
                     return Ok(cli);
                 }
                 Err(error) if unreadable.note(&Self::command(), &error, env_file) => {}
@@ -141,6 +141,14 @@ impl Cli {
                 }
                 Err(error) => error.exit(),
             }
+        }
+    }
+
+    /// The variables whose value cannot matter with these flags.
+    fn unused_variables(&self) -> &'static [&'static str] {
+        match &self.command {
+            Some(Command::Trigger(args)) if args.url.is_some() => &["BIND_ADDR", "PUBLIC_URL"],
+            _ => &[],
         }
     }
 

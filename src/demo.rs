@@ -54,7 +54,7 @@ pub struct Args {
     contract: simulator::Contract,
 
     /// The simulator's seed, to have the same calls and scores again; else another one with each start
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = simulator::parse_seed)]
     seed: Option<u64>,
 }
 

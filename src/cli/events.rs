@@ -104,7 +104,7 @@ impl CameIn {
 #[command(group(ArgGroup::new("which").required(true).args(["id", "state"])))]
 struct ReplayArgs {
     /// The event's number
-    #[arg(conflicts_with_all = ["from", "to"])]
+    #[arg(conflicts_with_all = ["from", "to"], value_parser = event_number)]
     id: Option<i64>,
     /// All that are dead, ignored or done
     #[arg(long)]
@@ -114,6 +114,11 @@ struct ReplayArgs {
     /// Say which, and do nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+fn event_number(text: &str) -> Result<i64, &'static str> {
+    let number = text.trim().parse();
+    number.map_err(|_| "not an event's number; `events show` tells that of a webhook or a call")
 }
 
 /// What is asked for, once the flags have been found to make sense.

@@ -34,8 +34,14 @@ pub(super) struct SignArgs {
     pub secrets: Vec<SecretString>,
 
     /// When it is signed, in unix seconds; now by default
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..1_000_000_000_000))]
+    #[arg(long, value_name = "SECONDS", value_parser = unix_seconds)]
     pub t: Option<i64>,
+}
+
+fn unix_seconds(text: &str) -> Result<i64, &'static str> {
+    let seconds = text.trim().parse().ok();
+    let seconds = seconds.filter(|seconds| (0..1_000_000_000_000).contains(seconds));
+    seconds.ok_or("not unix seconds, such as 1780682954")
 }
 
 /// A signed body.

@@ -62,6 +62,12 @@ impl Unreadable {
         self.0.is_empty()
     }
 
+    /// Leaves out the variables that the command turns out to have no use for.
+    pub(crate) fn without(mut self, unused: &[&str]) -> Self {
+        self.0.retain(|name, _| !unused.contains(&name.as_str()));
+        self
+    }
+
     /// One sentence for each.
     pub(crate) fn into_problems(self) -> Vec<String> {
         self.0.into_values().collect()

@@ -8,11 +8,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::model::{Source, UnknownVariant};
 
 const EMPTY: &str = "empty, or has an empty entry";
+const NO_URL: &str = "not a whole URL, such as https://app.example.com";
 
 pub(crate) fn secret(text: &str) -> Result<SecretString, &'static str> {
     match text.trim() {
@@ -30,7 +31,10 @@ pub(super) fn word(text: &str) -> Result<String, &'static str> {
 
 pub(super) fn url(text: &str) -> Result<Url, String> {
     let url = text.trim().parse();
-    url.map_err(|error| format!("not a whole URL, such as https://app.example.com ({error})"))
+    url.map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => NO_URL.to_owned(),
+        error => format!("{NO_URL} ({error})"),
+    })
 }
 
 /// The words that people and tools use for the two, in any case.

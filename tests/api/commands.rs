@@ -286,7 +286,12 @@ async fn what_runs_on_this_machine_is_asked_without_a_proxy() {
         assert_eq!(code, Some(0), "{bind}: {said}");
     }
     let hook = format!("http://localhost:{}/athos/webhook", addr.port());
-    let (code, said) = asked(&["trigger", "--url", &hook, "--secret", "wrong"], &[]).await;
+    // Where the service listens does not matter then, not even when it cannot be read.
+    let (code, said) = asked(
+        &["trigger", "--url", &hook, "--secret", "wrong"],
+        &[("BIND_ADDR", "8080"), ("PUBLIC_URL", "localhost")],
+    )
+    .await;
     assert_eq!(code, Some(1));
     assert!(said.contains("-> 401"), "{said}");
     let public = app.url("/");
@@ -563,6 +568,10 @@ fn flags_that_cannot_be_are_exit_2_whatever_the_command() {
         (&trigger[..], "there are event, success, callId"),
         (&["trigger", "--url", "localhost"], "such as http://"),
         (
+            &["doctor", "--webhook", "--url", "localhost"],
+            "such as http://",
+        ),
+        (
             &["events", "list", "--state", "foo"],
             "foo is no state; use one of pending,",
         ),
@@ -576,6 +585,14 @@ fn flags_that_cannot_be_are_exit_2_whatever_the_command() {
             "is later than --to",
         ),
         (&["events", "replay"], "<ID|--state <STATE>>"),
+        (&["events", "replay", "wh_1"], "not an event's number"),
+        (&["simulate", "--seed", "many"], "not a whole number"),
+        (&["demo", "--seed", "1.5"], "not a whole number"),
+        (&["sign", "--secret=x", "--t", "now"], "not unix seconds"),
+        (
+            &["serve", "--public-url", "localhost"],
+            "'--public-url <URL>': not a whole URL, such as https://app.example.com\n",
+        ),
         (
             &["events", "replay", "--state", "pending"],
             "must be dead, ignored or done",

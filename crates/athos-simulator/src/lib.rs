@@ -54,7 +54,8 @@ use athos_api::clock::Clock;
 use athos_api::local::{asked_at, is_loopback};
 
 pub use self::options::{
-    Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options, parse_duration, parse_url,
+    Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options, parse_duration, parse_seed,
+    parse_url,
 };
 
 pub use self::sample::SampleWebhook;

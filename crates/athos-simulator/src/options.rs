@@ -61,7 +61,7 @@ pub struct Options {
     pub api_keys: Vec<SecretString>,
 
     /// Same seed and same requests: same ids, personas and scores; another one with each start unless given
-    #[arg(long, value_name = "N", default_value_t = rand::random::<u32>().into(), hide_default_value = true)]
+    #[arg(long, value_name = "N", value_parser = parse_seed, default_value_t = rand::random::<u32>().into(), hide_default_value = true)]
     pub seed: u64,
 
     /// How long scoring takes once a call has ended, such as 2s, 500ms or 0s
@@ -142,6 +142,12 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     let url: Option<Url> = text.trim().parse().ok();
     url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| "not a whole URL, such as http://127.0.0.1:8080/athos/webhook".to_owned())
+}
+
+/// Reads a seed. The words of the standard library for what is none help nobody.
+pub fn parse_seed(text: &str) -> Result<u64, &'static str> {
+    let seed = text.trim().parse();
+    seed.map_err(|_| "not a whole number that fits in 64 bits")
 }
 
 /// The text is not a number with a unit.

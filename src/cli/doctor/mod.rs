@@ -11,6 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use athos_simulator::parse_url;
 use url::Url;
 
 use self::finding::{Finding, Report, Verdict};
@@ -37,7 +38,7 @@ pub(super) struct Args {
     webhook: bool,
 
     /// Send it here; else to /athos/webhook at `PUBLIC_URL`
-    #[arg(long, value_name = "URL", requires = "webhook")]
+    #[arg(long, value_name = "URL", requires = "webhook", value_parser = parse_url)]
     url: Option<Url>,
 
     #[command(flatten)]
