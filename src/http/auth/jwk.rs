@@ -2,7 +2,9 @@
 //! other. It fetches nothing.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::jwt::VerifyingKey;
 
@@ -13,11 +15,22 @@ pub(super) struct PublishedKey {
     pub(super) key: VerifyingKey,
 }
 
+/// A set whose entries are not looked into: half a surrogate pair in one of them makes no other unreadable.
+#[derive(Deserialize)]
+struct Set<'b> {
+    #[serde(borrow)]
+    keys: Vec<&'b RawValue>,
+}
+
 /// The usable keys of a set, and how many others it has; `None` when it is no set at all.
 pub(super) fn read_set(body: &[u8]) -> Option<(Vec<PublishedKey>, usize)> {
-    let set: Value = serde_json::from_slice(body).ok()?;
-    let entries = set.get("keys")?.as_array()?;
-    let keys: Vec<_> = entries.iter().filter_map(read).collect();
+    let text = String::from_utf8_lossy(body);
+    let Set { keys: entries } = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
+    let readable = |entry: &&RawValue| serde_json::from_str::<Value>(entry.get()).ok();
+    let keys: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| read(&readable(entry)?))
+        .collect();
     let unusable = entries.len() - keys.len();
     Some((keys, unusable))
 }
@@ -142,6 +155,17 @@ mod tests {
             let (keys, others) = read_set(set.as_bytes()).unwrap();
             assert_eq!((keys.len(), others), (1, 1));
         }
+        for unreadable in [
+            r#"{"kid":"\ud83d"}"#,
+            r#"{"e":1e999}"#,
+            "{\"x5t\":\"\u{fffd}\"}",
+        ] {
+            let set = format!("\u{feff}{{\"at\":\"\\ud83d\",\"keys\":[{unreadable},{rsa}]}}");
+            let (keys, others) = read_set(set.as_bytes()).unwrap();
+            assert_eq!((keys.len(), others), (1, 1), "{set}");
+        }
+        let not_utf_8 = [b"{\"keys\":[\"\xff\",", rsa.to_string().as_bytes(), b"]}"].concat();
+        assert_eq!(read_set(&not_utf_8).unwrap().0.len(), 1);
         for none in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
             assert!(read_set(none.as_bytes()).is_none(), "{none}");
         }
