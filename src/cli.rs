@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems, Unreadable};
 use crate::demo;
 use crate::http;
-use crate::lifecycle::asked_to_stop;
+use crate::lifecycle::shutdown_signal;
 use crate::process;
 use crate::telemetry;
 use athos_simulator as simulator;
@@ -221,7 +221,7 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Serve(config) => {
             telemetry::start_logging(config.log_format)?;
             process::keep_memory_private();
-            process::make_room_for(config.max_connections.get());
+            process::raise_open_file_limit(config.max_connections.get());
             runtime.block_on(serve::run(&config, clock, env_file))?;
         }
         Command::Demo(args) => {
@@ -291,14 +291,14 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
         simulator.base_url(),
         simulator.sdk_url(),
     )?;
-    asked_to_stop().await?;
+    shutdown_signal().await?;
     shutdown.cancel();
     simulator.stopped().await?;
     Ok(())
 }
 
 async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
-    let addr = local::asked_at(args.bind_addr);
+    let addr = local::reachable_addr(args.bind_addr);
     let url: Url = format!("http://{addr}/healthz").parse()?;
     let client = crate::clients::direct_http_client(&url, std::time::Duration::from_secs(3))?;
     let answer = client.get(url.clone()).send().await;

@@ -19,8 +19,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::model::Source;
-use crate::worker::reconcile::Reading;
-use crate::worker::retention::Keeping;
+use crate::worker::reconcile::SourceConfig;
+use crate::worker::retention::RetentionPolicy;
 use athos_api::contract::Generation;
 use athos_api::local::parse_address;
 
@@ -271,9 +271,9 @@ pub enum LogFormat {
 impl Config {
     /// What is kept of the words that are spoken in calls.
     #[must_use]
-    pub fn keeping(&self) -> Keeping {
+    pub fn retention_policy(&self) -> RetentionPolicy {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        Keeping {
+        RetentionPolicy {
             transcripts: self.store_transcripts,
             retention: self.retention_days.map(|days| DAY * days.get()),
         }
@@ -290,12 +290,12 @@ impl Config {
     /// How to read the list of a source. A call is listed once it has been scored, after its end: where the axis is the
     /// start, it appears as far back as the longest call.
     #[must_use]
-    pub fn reading_of(&self, source: Source) -> Reading {
+    pub fn source_config(&self, source: Source) -> SourceConfig {
         let longest = match source {
             Source::Roleplay => Duration::ZERO,
             Source::RealCall => self.real_call_longest,
         };
-        Reading {
+        SourceConfig {
             source,
             overlap: self.reconcile_overlap.saturating_add(longest),
         }

@@ -27,11 +27,11 @@ pub struct Credentials {
     key_usage: Arc<KeyUsage>,
     store: SharedStore,
     clock: Clock,
-    noted: Mutex<Noted>,
+    noted: Mutex<LastWritten>,
 }
 
 #[derive(Default)]
-struct Noted {
+struct LastWritten {
     /// What the store knows.
     written: Vec<Credential>,
     /// The secrets that somebody was told to remove.
@@ -139,28 +139,28 @@ impl Credentials {
             let last_used = one.last_used_at.map_or(0.0, |at| at.as_secs() as f64);
             gauge!("athos_credential_last_used_timestamp_seconds", &labels).set(last_used);
         }
-        self.tell_idle(&all);
+        self.warn_idle_secrets(&all);
         if self.noted().written != all {
-            self.store.note_credentials(all.clone()).await?;
+            self.store.record_credential_usage(all.clone()).await?;
             self.noted().written = all;
         }
         Ok(())
     }
 
-    fn tell_idle(&self, all: &[Credential]) {
+    fn warn_idle_secrets(&self, all: &[Credential]) {
         for (secret, idle) in idle_secrets(all, self.clock.now()) {
             if self.noted().told_idle.insert(secret.fingerprint.clone()) {
                 let days = idle.as_secs() / 86_400;
                 tracing::warn!(
                     secret = secret.fingerprint,
                     days,
-                    "a webhook secret has not been used for days while another is: it can be removed from ATHOS_WHSEC"
+                    "webhook secret unused for days while another is used; it can be removed from ATHOS_WHSEC"
                 );
             }
         }
     }
 
-    fn noted(&self) -> std::sync::MutexGuard<'_, Noted> {
+    fn noted(&self) -> std::sync::MutexGuard<'_, LastWritten> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

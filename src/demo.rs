@@ -15,7 +15,7 @@ use crate::clock::{Clock, new_id};
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
 use crate::lifecycle::{Options, Service};
-use athos_api::local::{asked_at, parse_address};
+use athos_api::local::{parse_address, reachable_addr};
 use athos_simulator as simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
@@ -116,7 +116,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
         deadlines: Deadlines::default(),
     };
     let service = Service::start(&config, options).await?;
-    let page = format!("http://{}", asked_at(service.addr));
+    let page = format!("http://{}", reachable_addr(service.addr));
     let webhook: Url = format!("{page}/athos/webhook").parse()?;
     simulator.set_webhook_url(webhook.clone());
 
@@ -130,7 +130,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     writeln!(
         out,
         "metrics: http://{}/metrics",
-        asked_at(service.admin_addr)
+        reachable_addr(service.admin_addr)
     )?;
     writeln!(out, "seed: {seed}")?;
     writeln!(out, "ready")?;

@@ -2,7 +2,7 @@
 //! was acknowledged, claimed or begun is left hanging.
 
 mod instance;
-mod upkeep;
+mod supervisor;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,11 +22,11 @@ use crate::clock::Clock;
 use crate::config::{Config, Misconfigured};
 use crate::credentials::{Credentials, KeyUsage, Replaced};
 use crate::http::{
-    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, Places,
-    ReadLimit, RecordingLimit, Shared,
+    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, ReadLimit,
+    RecordingLimit, Shared, StreamLimiter,
 };
-use crate::in_force::InForce;
 use crate::mint::Minter;
+use crate::reloadable::Reloadable;
 use crate::store::{SharedStore, SqliteStore, database_file};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -66,7 +66,7 @@ pub struct Service {
     pub retention: Arc<Retention>,
     /// What it shares with Athos.
     pub credentials: Arc<Credentials>,
-    authenticator: Arc<InForce<Authenticator>>,
+    authenticator: Arc<Reloadable<Authenticator>>,
     clock: Clock,
     /// Held for as long as it serves.
     _instance: Arc<Instance>,
@@ -75,7 +75,7 @@ pub struct Service {
     servers: Vec<JoinHandle<()>>,
     running: Vec<JoinHandle<()>>,
     /// A listener has ended.
-    deaf: CancellationToken,
+    listener_failed: CancellationToken,
 }
 
 impl Service {
@@ -93,7 +93,7 @@ impl Service {
             Arc::clone(&key_usage) as _,
             &clock,
         )?);
-        let authenticator = Arc::new(InForce::new(Authenticator::new(config, &clock)?));
+        let authenticator = Arc::new(Reloadable::new(Authenticator::new(config, &clock)?));
         // Bound before the database is touched: of two services by mistake, the second fails here.
         let listener = bind(config.bind_addr, "BIND_ADDR").await?;
         let admin_listener = bind(config.admin_addr, "ADMIN_ADDR").await?;
@@ -111,19 +111,19 @@ impl Service {
         let credentials = Arc::new(credentials.await?);
         let connections = config.max_connections.get() as usize;
         let shutdown = CancellationToken::new();
-        let deaf = CancellationToken::new();
+        let listener_failed = CancellationToken::new();
         let tasks = TaskTracker::new();
         let worker = Arc::new(Worker::new(
             Arc::clone(&store),
             Arc::clone(&athos),
             clock.clone(),
-            config.keeping(),
+            config.retention_policy(),
             config.fetch_concurrency.get(),
         ));
         let retention = Arc::new(Retention::new(
             Arc::clone(&store),
             clock.clone(),
-            config.keeping(),
+            config.retention_policy(),
         ));
         let reconcilers: Vec<_> = config
             .sources
@@ -134,7 +134,7 @@ impl Service {
                     Arc::clone(&athos),
                     Arc::clone(worker.circuit_breaker()),
                     clock.clone(),
-                    config.reading_of(*source),
+                    config.source_config(*source),
                 ))
             })
             .collect();
@@ -157,7 +157,7 @@ impl Service {
             reads: Arc::new(ReadLimit::default()),
             log_limit: LogLimit::default(),
             // The other half of the connections is for requests, which end.
-            streams: Places::new((connections / 2).max(1)),
+            streams: StreamLimiter::new((connections / 2).max(1)),
             deadlines: options.deadlines,
             worker: Arc::clone(&worker),
             retention: Arc::clone(&retention),
@@ -165,8 +165,8 @@ impl Service {
             shutdown: shutdown.clone(),
         });
         let house = (state.clone(), metrics.clone());
-        upkeep::spawn(&shutdown, move || {
-            upkeep::keep_house(house.0.clone(), house.1.clone())
+        supervisor::spawn(&shutdown, move || {
+            supervisor::housekeeping(house.0.clone(), house.1.clone())
         });
         let router = http::router(state, config, options.demo);
         let serve = |name, listener, router, connections| {
@@ -176,7 +176,7 @@ impl Service {
                 deadlines: options.deadlines,
             };
             let serving = http::serve(listener, router, limits, shutdown.clone());
-            let ends = deaf.clone().drop_guard();
+            let ends = listener_failed.clone().drop_guard();
             tokio::spawn(async move {
                 let _ends = ends;
                 serving.await;
@@ -194,17 +194,17 @@ impl Service {
         let mut running = Vec::new();
         if options.run_worker {
             let (worker, until) = (Arc::clone(&worker), shutdown.clone());
-            running.push(upkeep::spawn(&shutdown, move || {
+            running.push(supervisor::spawn(&shutdown, move || {
                 Arc::clone(&worker).run(until.clone())
             }));
             let (retention, until) = (Arc::clone(&retention), shutdown.clone());
-            running.push(upkeep::spawn(&shutdown, move || {
+            running.push(supervisor::spawn(&shutdown, move || {
                 Arc::clone(&retention).run(until.clone())
             }));
             running.extend(reconcilers.iter().map(|reconciler| {
                 let (reconciler, until) = (Arc::clone(reconciler), shutdown.clone());
                 let every = config.reconcile_every;
-                upkeep::spawn(&shutdown, move || {
+                supervisor::spawn(&shutdown, move || {
                     Arc::clone(&reconciler).run(every, until.clone())
                 })
             }));
@@ -226,7 +226,7 @@ impl Service {
             tasks,
             servers,
             running,
-            deaf,
+            listener_failed,
         })
     }
 
@@ -237,9 +237,9 @@ impl Service {
     /// watches it starts it anew. What was acknowledged is on disk.
     pub async fn run(&self) -> anyhow::Result<()> {
         tokio::select! {
-            asked = asked_to_stop() => Ok(asked?),
+            asked = shutdown_signal() => Ok(asked?),
             () = self.store.failed() => anyhow::bail!("the database's writer has failed; start the service again"),
-            () = self.deaf.cancelled() => anyhow::bail!("a listener has failed; start the service again"),
+            () = self.listener_failed.cancelled() => anyhow::bail!("a listener has failed; start the service again"),
         }
     }
 
@@ -259,7 +259,7 @@ impl Service {
             .replace(&config.athos_whsec, &config.athos_api_key)?;
         self.authenticator.replace(authenticator);
         if let Err(error) = self.credentials.remember().await {
-            tracing::warn!(%error, "how secrets and keys fared before cannot be read");
+            tracing::warn!(%error, "failed to read credential usage");
         }
         self.worker.circuit_breaker().try_now(self.clock.now());
         self.store.arrivals().notify_one();
@@ -273,24 +273,24 @@ impl Service {
         let drained = tokio::time::timeout(DRAIN, async {
             for server in &mut self.servers {
                 if let Err(error) = server.await {
-                    tracing::error!(%error, "a listener did not end well");
+                    tracing::error!(%error, "listener ended with an error");
                 }
             }
         });
         if drained.await.is_err() {
-            tracing::warn!("some requests did not finish in time; the store closes under them");
+            tracing::warn!("shutdown deadline passed with requests in flight; closing the store");
             self.servers.iter().for_each(JoinHandle::abort);
         }
         for task in self.running {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the worker or a reconciler did not end well");
+                tracing::error!(%error, "background task ended with an error");
             }
         }
         self.tasks.close();
         self.tasks.wait().await;
         self.worker.record_drift().await;
         if let Err(error) = self.credentials.note().await {
-            tracing::warn!(%error, "how secrets and keys fared could not be written");
+            tracing::warn!(%error, "failed to persist credential usage");
         }
         self.store.close().await;
         tracing::info!("stopped");
@@ -329,7 +329,7 @@ fn admin_router(metrics: PrometheusHandle) -> Router {
 ///
 /// # Errors
 /// When signals cannot be listened for.
-pub async fn asked_to_stop() -> io::Result<()> {
+pub async fn shutdown_signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

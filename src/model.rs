@@ -15,12 +15,12 @@ use utoipa::ToSchema;
 
 pub use athos_api::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, CallContent, CallDetail, CallEvent, CallHeader,
-    Drift, DriftKind, EventOutcome, Identity, KeyState, MAX_ID_CHARS, MAX_OUTSIDE_CHARS, NotATime,
-    PlatformId, RepId, Source, Speaker, Timestamp, Turn, UnknownVariant, is_invisible,
-    outside_text, string_enum,
+    Drift, DriftKind, EventOutcome, Identity, InvalidTime, KeyState, MAX_ID_CHARS,
+    MAX_OUTSIDE_CHARS, PlatformId, RepId, Source, Speaker, Timestamp, Turn, UnknownVariant,
+    is_invisible, outside_text, string_enum,
 };
 pub use call::{CallRow, CallStatus};
-pub use contract::{ContractInForce, LearntContract, Why};
+pub use contract::{EffectiveContract, LearnedContract, Why};
 pub use credential::{Credential, CredentialKind, idle_secrets};
 pub use drift::SeenDrift;
 pub(crate) use number::plain;

@@ -70,7 +70,7 @@ pub(crate) fn open_own_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// Raises the limit on open files as far as this user may, and warns when it is too low for `connections`.
-pub fn make_room_for(connections: u32) {
+pub fn raise_open_file_limit(connections: u32) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let limits = Rlimit {
         current: maximum,

@@ -17,13 +17,13 @@ use crate::store::{
 use super::{Database, Misconfigured, at_least_one};
 
 /// Rows read at a time.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 
 /// Flags of `events`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Action,
 
     #[command(flatten)]
     database: Database,
@@ -34,7 +34,7 @@ pub(super) struct Args {
 }
 
 #[derive(Subcommand, Debug)]
-enum What {
+enum Action {
     /// List events, newest first
     List(ListArgs),
     /// Show one event with its body, its attempts, and what was done by hand
@@ -128,7 +128,7 @@ enum Asked {
     Replay(Replay, bool),
 }
 
-impl What {
+impl Action {
     fn read(&self, now: Timestamp) -> Result<Asked, Misconfigured> {
         Ok(match self {
             Self::List(args) => {
@@ -192,7 +192,9 @@ async fn list_events(
 ) -> anyhow::Result<()> {
     let (mut left, mut after) = (limit, None);
     while left > 0 {
-        let page = store.list_events(filter, left.min(PAGE), after).await?;
+        let page = store
+            .list_events(filter, left.min(PAGE_SIZE), after)
+            .await?;
         if !json && after.is_none() {
             print_head(out, page.rows.is_empty())?;
         }
@@ -363,7 +365,7 @@ async fn replay_events(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let (count, ids, broke_off) = if is_dry_run {
-        let would = store.would_replay(what, u32::MAX).await?;
+        let would = store.count_replayable(what, u32::MAX).await?;
         (would.count, would.first, None)
     } else {
         let (ids, broke_off) = replay_all(store, what, clock).await;

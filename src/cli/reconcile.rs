@@ -13,7 +13,7 @@ use crate::config::{Config, source};
 use crate::model::{Source, TimeBound, counted};
 use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
 use crate::worker::drift;
-use crate::worker::reconcile::{Asked, Ended, Progress, Reconciler, Window};
+use crate::worker::reconcile::{PageProgress, Reconciler, RunOptions, RunOutcome, Window};
 
 use super::Misconfigured;
 
@@ -72,7 +72,7 @@ pub(super) async fn run(
             Arc::clone(&athos),
             Arc::clone(&breaker),
             clock.clone(),
-            config.reading_of(source),
+            config.source_config(source),
         );
         let this = reconcile(args, &reconciler, &store, &clock, out).await;
         // The trouble of one source is not the other's; the command ends with the last.
@@ -117,7 +117,7 @@ async fn reconcile(
         window.from, window.to
     )?;
     let is_named = args.from.is_some() || args.to.is_some();
-    let asked = Asked {
+    let asked = RunOptions {
         window: is_named.then_some(window),
         dry_run: args.dry_run,
     };
@@ -136,16 +136,16 @@ async fn reconcile(
         .await?;
     printed.context("cannot write to standard output")?;
     let tally = match ended {
-        Ended::Completed(tally) => tally,
-        Ended::Failed(tally, reason) => {
+        RunOutcome::Completed(tally) => tally,
+        RunOutcome::Failed(tally, reason) => {
             anyhow::bail!(
                 "broke off after {}, {} {verb}: {reason}",
                 counted(tally.pages, "page"),
                 counted(tally.repaired, "call")
             )
         }
-        Ended::Refused(reason) => anyhow::bail!(reason),
-        Ended::Held(until) => anyhow::bail!("Athos must not be asked before {until}"),
+        RunOutcome::Refused(reason) => anyhow::bail!(reason),
+        RunOutcome::Held(until) => anyhow::bail!("Athos must not be asked before {until}"),
     };
     writeln!(
         out,
@@ -185,7 +185,7 @@ async fn count_unseen_mints(
     Ok(())
 }
 
-fn print_page(out: &mut impl Write, progress: &Progress<'_>, verb: &str) -> io::Result<()> {
+fn print_page(out: &mut impl Write, progress: &PageProgress<'_>, verb: &str) -> io::Result<()> {
     let (page, calls, count) = (progress.page, progress.calls, progress.repairs.len());
     writeln!(
         out,

@@ -14,14 +14,14 @@ use crate::store::{Actor, ErasedRows, SqliteStore, Store};
 use super::{Database, Misconfigured};
 
 /// How often, and how long, to try to empty the log while others read.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(500);
+const MAX_TRIES: u32 = 10;
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Flags of `reps`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Action,
 
     #[command(flatten)]
     database: Database,
@@ -32,7 +32,7 @@ pub(super) struct Args {
 }
 
 #[derive(Subcommand, Debug)]
-enum What {
+enum Action {
     /// Remove every trace of a rep, and keep out what comes late about calls that began before now
     Delete(DeleteArgs),
 }
@@ -56,7 +56,7 @@ fn rep(text: &str) -> Result<RepId, crate::model::BadId> {
 
 /// Does what is asked, and prints it on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
-    let What::Delete(delete) = &args.what;
+    let Action::Delete(delete) = &args.what;
     if !delete.dry_run && !delete.yes && !io::stdin().is_terminal() {
         let why = "this removes data for good: look with --dry-run first, then say --yes";
         return Err(Misconfigured(why.to_owned()).into());
@@ -75,7 +75,7 @@ async fn delete_rep(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if args.dry_run || !args.yes {
-        let rows = store.would_erase(&args.rep, clock.now()).await?;
+        let rows = store.preview_erasure(&args.rep, clock.now()).await?;
         if args.dry_run {
             return Ok(print(out, rows, true, json)?);
         }
@@ -94,14 +94,14 @@ async fn delete_rep(
                 .context("not finished; the service goes on when it runs, or repeat the command")
         })?;
     print(out, rows, false, json)?;
-    for _ in 0..TRIES {
-        if store.empty_log().await? {
+    for _ in 0..MAX_TRIES {
+        if store.truncate_wal().await? {
             return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
     tracing::warn!(
-        "somebody is reading the database: until the service's next hour, its log (-wal) still holds what was removed"
+        "failed to truncate the write-ahead log while the database is read; it holds removed content until the next hour"
     );
     Ok(())
 }

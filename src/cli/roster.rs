@@ -4,8 +4,8 @@
 mod compare;
 mod file;
 mod import;
-mod patience;
 mod report;
+mod retry;
 
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -18,7 +18,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use self::import::Import;
-use self::report::Report;
+use self::report::ImportReport;
 use super::{Misconfigured, at_least_one};
 use crate::clients::athos_client;
 use crate::clock::Clock;
@@ -33,11 +33,11 @@ use athos_api::{self as athos, Class, Client, npn_digits};
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Action,
 }
 
 #[derive(Subcommand, Debug)]
-enum What {
+enum Action {
     /// Register the reps of a CSV file, and compare those who are registered already
     ///
     /// Columns: firstName, lastName; platformAgentId (your id of the rep), npn or email, at least one; platformAgencyId
@@ -100,9 +100,9 @@ struct FindArgs {
 impl Args {
     fn config(&self) -> &Config {
         match &self.what {
-            What::Import(args) => &args.config,
-            What::List(args) => &args.config,
-            What::Find(args) => &args.config,
+            Action::Import(args) => &args.config,
+            Action::List(args) => &args.config,
+            Action::Find(args) => &args.config,
         }
     }
 
@@ -128,9 +128,9 @@ pub(super) async fn run(
         &clock,
     )?;
     let is_well = match &args.what {
-        What::Import(args) => import(args, athos, clock, out).await?,
-        What::List(args) => list(args, &athos, out).await?,
-        What::Find(args) => find(args, &athos, out).await?,
+        Action::Import(args) => import(args, athos, clock, out).await?,
+        Action::List(args) => list(args, &athos, out).await?,
+        Action::Find(args) => find(args, &athos, out).await?,
     };
     Ok(ExitCode::from(u8::from(!is_well)))
 }
@@ -150,7 +150,7 @@ async fn import(
     if !sheet.ignored.is_empty() {
         tracing::info!("columns left alone: {:?}", sheet.ignored);
     }
-    let mut report = Report::begin(sheet.rows.len(), args.report.as_deref())?;
+    let mut report = ImportReport::begin(sheet.rows.len(), args.report.as_deref())?;
     let store: SharedStore = Arc::new(SqliteStore::open(&args.config.database_url).await?);
     let import = Import {
         athos,
@@ -239,13 +239,13 @@ fn handles(text: &str) -> Vec<(Handle, String)> {
 }
 
 fn explain(error: athos::Error, agency: Option<&str>) -> anyhow::Error {
-    match (error.class(), patience::code(&error), agency) {
+    match (error.class(), retry::code(&error), agency) {
         (Class::NotFound, "AGENCY_NOT_FOUND", Some(agency)) => anyhow::anyhow!(
             "Athos has no agency {agency:?}; --agency takes Athos's id of one ({AGENCY_PREFIX}…), which `roster list` shows \
              with each rep"
         ),
         (Class::NotFound, "AGENCY_NOT_FOUND" | "AGENT_NOT_FOUND", _) => error.into(),
-        (Class::NotFound, ..) => anyhow::anyhow!(patience::no_roster(&error)),
+        (Class::NotFound, ..) => anyhow::anyhow!(retry::no_roster(&error)),
         _ => error.into(),
     }
 }

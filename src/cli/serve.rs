@@ -45,8 +45,12 @@ pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> any
 
 /// One line in the log for each thing that is wrong.
 fn tell_refusal(error: &anyhow::Error) {
-    let told =
-        |error: &str| tracing::error!(error, "not reloaded; what was in force stays in force");
+    let told = |error: &str| {
+        tracing::error!(
+            error,
+            "reload failed; the previous configuration stays in effect"
+        )
+    };
     match error.downcast_ref::<Problems>() {
         Some(problems) => problems.iter().for_each(told),
         None => told(&format!("{error:#}")),

@@ -16,7 +16,7 @@ use url::Url;
 use crate::clients::http_client;
 use crate::clock::{Clock, new_id};
 use crate::config;
-use athos_api::local::{asked_at, parse_address};
+use athos_api::local::{parse_address, reachable_addr};
 use athos_api::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
 
 /// Where the service takes webhooks, and where it listens unless told otherwise.
@@ -109,7 +109,7 @@ impl TriggerArgs {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
-        let local = |addr| format!("http://{}{WEBHOOK_PATH}", asked_at(addr));
+        let local = |addr| format!("http://{}{WEBHOOK_PATH}", reachable_addr(addr));
         let text = match (self.bind_addr, &self.public_url) {
             // Which port the system chose for the service is not known here.
             (Some(addr), _) if addr.port() != 0 => local(addr),

@@ -6,14 +6,14 @@ use secrecy::SecretString;
 
 use super::usage::Record;
 use crate::clock::Clock;
-use crate::in_force::InForce;
 use crate::model::{Credential, CredentialKind, Timestamp};
+use crate::reloadable::Reloadable;
 use athos_api::signature::{Verdict, Verifier, fingerprint};
 use athos_api::types::is_doctor_check;
 
 /// The secrets, which can be replaced while deliveries are being judged.
 pub struct WebhookSecrets {
-    secrets: InForce<Secrets>,
+    secrets: Reloadable<Secrets>,
     clock: Clock,
 }
 
@@ -33,7 +33,7 @@ impl WebhookSecrets {
     #[must_use]
     pub fn new(secrets: &[SecretString], clock: Clock) -> Self {
         Self {
-            secrets: InForce::new(Secrets::new(secrets, clock.now())),
+            secrets: Reloadable::new(Secrets::new(secrets, clock.now())),
             clock,
         }
     }

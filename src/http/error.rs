@@ -130,7 +130,7 @@ pub(super) struct ErrorBody {
 
 /// An error on its way out. The observer, which knows the request's id, writes the body.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct ErrorReport {
     code: String,
     message: String,
     athos_request_id: Option<String>,
@@ -138,7 +138,7 @@ pub(super) struct Told {
     pub(super) cause: Option<String>,
 }
 
-impl Told {
+impl ErrorReport {
     /// For answers that layers and the router make on their own.
     pub(super) fn of_status(status: StatusCode) -> Self {
         let error = match status {
@@ -152,7 +152,7 @@ impl Told {
             }
             status => ApiError::Internal(anyhow::anyhow!("a layer answered {status}")),
         };
-        error.told()
+        error.report()
     }
 
     pub(super) fn code(&self) -> &str {
@@ -220,7 +220,7 @@ impl ApiError {
     }
 
     /// The words for the caller, and those for the log.
-    fn told(&self) -> Told {
+    fn report(&self) -> ErrorReport {
         let (message, athos_request_id) = match self {
             Self::Upstream(error @ athos::Error::Refused(refusal)) => {
                 let is_ours = error.class() == athos::Class::KeyFault
@@ -244,7 +244,7 @@ impl ApiError {
             Self::Internal(error) => Some(format!("{error:#}")),
             _ => None,
         };
-        Told {
+        ErrorReport {
             code: self.status_and_code().1.to_owned(),
             message,
             athos_request_id,
@@ -365,7 +365,7 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED && !matches!(self, Self::BadSignature(_)) {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response.extensions_mut().insert(self.told());
+        response.extensions_mut().insert(self.report());
         response
     }
 }

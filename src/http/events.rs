@@ -257,7 +257,7 @@ async fn replay_events(
         until: asked.until.map(|bound| bound.last(now)),
     };
     if asked.dry_run {
-        let would = state.store.would_replay(range, LISTED_IDS).await?;
+        let would = state.store.count_replayable(range, LISTED_IDS).await?;
         return Ok(Json(ReplayAnswer {
             count: would.count,
             ids: would.first,
@@ -288,7 +288,7 @@ async fn replay_steps(
             Ok(step) => step,
             Err(error) if ids.is_empty() => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(%error, replayed = ids.len(), "a replay of many events broke off");
+                tracing::warn!(%error, replayed = ids.len(), "failed to finish a range replay");
                 break Some(after);
             }
         };

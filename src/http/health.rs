@@ -15,8 +15,8 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
 use crate::credentials::Credentials;
-use crate::model::{ContractInForce, Why};
 use crate::model::{Credential, KeyState, Scope, Timestamp, schema};
+use crate::model::{EffectiveContract, Why};
 use crate::worker::circuit_breaker::Hold;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -112,8 +112,8 @@ struct ContractDetail {
     learnt_from: Option<String>,
 }
 
-impl From<ContractInForce> for ContractDetail {
-    fn from(in_force: ContractInForce) -> Self {
+impl From<EffectiveContract> for ContractDetail {
+    fn from(in_force: EffectiveContract) -> Self {
         let (why, learnt_at, learnt_from) = match in_force.why {
             Why::Pinned => ("pinned", None, None),
             Why::Learnt { at, from } => ("learnt", Some(at), Some(from)),
@@ -229,7 +229,7 @@ async fn show_readiness(
     let is_operator = caller.is_ok_and(|caller| caller.scope() == Scope::All);
     let store = state.store.check().await;
     if let Err(error) = &store {
-        tracing::warn!(%error, "not ready: the store is failing");
+        tracing::warn!(%error, "not ready: the store fails");
     }
     let store_ok = store.is_ok();
     let worker_ok = state.worker.is_alive();

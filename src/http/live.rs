@@ -19,8 +19,8 @@ use utoipa_axum::routes;
 
 use super::auth::Standing;
 use super::error::{ApiError, ErrorEnvelope};
-use super::places::Place;
 use super::state::AppState;
+use super::stream_limiter::StreamPermit;
 use crate::model::{CallStatus, Scope, plain};
 use crate::store::CallChange;
 
@@ -119,7 +119,7 @@ struct Watcher {
     rev: i64,
     wakeups: watch::Receiver<u64>,
     unsent: VecDeque<CallChange>,
-    _place: Place,
+    _place: StreamPermit,
 }
 
 impl Watcher {
@@ -154,7 +154,7 @@ impl Watcher {
                 }
                 Err(error) => {
                     // The client reconnects, and resumes.
-                    tracing::warn!(%error, "a live stream ends: the store cannot be read");
+                    tracing::warn!(%error, "live stream closed: failed to read changes from the store");
                     return None;
                 }
             }
@@ -195,6 +195,6 @@ fn event(change: CallChange) -> Option<Event> {
         .event("call")
         .id(change.rev.to_string())
         .json_data(data)
-        .inspect_err(|error| tracing::error!(%error, "a change could not be written"))
+        .inspect_err(|error| tracing::error!(%error, "failed to write a live stream event"))
         .ok()
 }

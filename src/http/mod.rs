@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod calls;
+mod client_ip;
 mod demo;
 mod error;
 mod events;
@@ -13,8 +14,6 @@ mod me;
 mod observe;
 mod overview;
 mod pages;
-mod peer;
-mod places;
 mod progress;
 mod query;
 mod rate_limit;
@@ -23,6 +22,7 @@ mod recording;
 mod reps;
 mod server;
 mod state;
+mod stream_limiter;
 mod token;
 mod webhook;
 
@@ -50,11 +50,11 @@ use observe::Observer;
 pub use observe::REQUEST_ID;
 use pages::Page;
 pub use pages::sdk_warning;
-pub use places::Places;
 pub use rate_limit::{LogLimit, MintLimit, RecordingLimit};
 pub use read_limit::ReadLimit;
 pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
+pub use stream_limiter::StreamLimiter;
 
 /// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
 /// goes on in its body, which this does not limit.
@@ -124,7 +124,7 @@ pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Rou
             StatusCode::REQUEST_TIMEOUT,
             REQUEST_DEADLINE,
         ))
-        .layer(CatchPanicLayer::custom(told_panic));
+        .layer(CatchPanicLayer::custom(panic_response));
     let routes = headers::protect(routes, config)
         .layer(from_fn_with_state(observer, observe::observe))
         .with_state(state);
@@ -138,7 +138,7 @@ fn to_bytes(document: &utoipa::openapi::OpenApi) -> Bytes {
 }
 
 /// A panic in one request is that request's 500; the process goes on.
-fn told_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+fn panic_response(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::Instrument;
 
-use super::error::Told;
-use super::peer::Proxies;
+use super::client_ip::Proxies;
+use super::error::ErrorReport;
 use super::rate_limit::LogLimit;
 use super::state::AppState;
 use crate::clock::{Clock, new_id};
@@ -41,12 +41,12 @@ pub(super) struct Observer {
     app: AppState,
     proxies: Arc<Proxies>,
     /// Few routes, methods and statuses exist, so their series are looked up once and kept.
-    series: Arc<RwLock<HashMap<String, Vec<Series>>>>,
+    series: Arc<RwLock<HashMap<String, Vec<RouteMetrics>>>>,
 }
 
 /// The metrics of one kind of answer.
 #[derive(Clone)]
-struct Series {
+struct RouteMetrics {
     method: &'static str,
     status: StatusCode,
     requests: Counter,
@@ -63,14 +63,14 @@ impl Observer {
     }
 
     /// The route, not the path: ids in paths would make a metric for each call.
-    fn series(&self, route: &str, method: &'static str, status: StatusCode) -> Series {
+    fn series(&self, route: &str, method: &'static str, status: StatusCode) -> RouteMetrics {
         let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        let fits = |series: &&Series| series.method == method && series.status == status;
+        let fits = |series: &&RouteMetrics| series.method == method && series.status == status;
         if let Some(series) = known.get(route).and_then(|of| of.iter().find(fits)) {
             return series.clone();
         }
         drop(known);
-        let series = Series {
+        let series = RouteMetrics {
             method,
             status,
             requests: counter!(
@@ -114,7 +114,7 @@ pub(super) async fn observe(
         route,
         client,
     };
-    let response = tell(response, &asked, &observer.app.log_limit);
+    let response = render_error(response, &asked, &observer.app.log_limit);
     let series = observer.series(route, method, response.status());
     series.requests.increment(1);
     series.seconds.record(started.elapsed());
@@ -158,17 +158,17 @@ struct Asked<'r> {
     client: Option<IpAddr>,
 }
 
-fn tell(mut response: Response, asked: &Asked<'_>, log_limit: &LogLimit) -> Response {
+fn render_error(mut response: Response, asked: &Asked<'_>, log_limit: &LogLimit) -> Response {
     let id = &asked.id;
     let status = response.status();
-    let told = response.extensions_mut().remove::<Told>();
+    let report = response.extensions_mut().remove::<ErrorReport>();
     let failed = status.is_client_error() || status.is_server_error();
-    if failed && (told.is_some() || !has_json(&response)) {
-        let told = told.unwrap_or_else(|| Told::of_status(status));
+    if failed && (report.is_some() || !has_json(&response)) {
+        let report = report.unwrap_or_else(|| ErrorReport::of_status(status));
         if log_limit.admits(asked.client) {
-            log(status, &told, asked);
+            log(status, &report, asked);
         }
-        let body = told.into_body(&id.to_string()).into_response();
+        let body = report.into_body(&id.to_string()).into_response();
         let (mut parts, _) = response.into_parts();
         let (body_parts, body) = body.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
@@ -188,8 +188,8 @@ fn has_json(response: &Response) -> bool {
 }
 
 /// Logs a failure, once, where the request's id is at hand.
-fn log(status: StatusCode, told: &Told, asked: &Asked<'_>) {
-    let (status, code, cause) = (status.as_u16(), told.code(), told.cause.as_deref());
+fn log(status: StatusCode, report: &ErrorReport, asked: &Asked<'_>) {
+    let (status, code, cause) = (status.as_u16(), report.code(), report.cause.as_deref());
     let Asked {
         id,
         method,

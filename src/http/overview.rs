@@ -22,7 +22,7 @@ use crate::model::{Timestamp, schema};
 use crate::store::{MINT_MAY_TAKE, Mint, MintFilter, Received, Run};
 
 /// What was lost is counted this far back.
-const LATELY: Duration = Duration::from_secs(24 * 60 * 60);
+const RECENT_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// Runs to look at for that: a day of the usual interval, and some.
 const RUNS: u32 = 400;
 
@@ -121,7 +121,7 @@ async fn show_overview(
         Some(from) => Some(state.store.received_since(from).await?),
         None => None,
     };
-    let since = now.minus(LATELY);
+    let since = now.minus(RECENT_WINDOW);
     let depth = state.store.queue_depth().await?;
     let runs = state.store.latest_runs(RUNS).await?;
     let lately = runs.iter().filter(|run| run.started_at >= since);

@@ -100,7 +100,7 @@ impl LogLimit {
         if unlogged > 0 {
             tracing::warn!(
                 unlogged,
-                "more requests were refused or failed than are logged one by one"
+                "log limit reached: more requests were refused or failed than are logged"
             );
         }
         forget_idle(&self.by_client);

@@ -51,7 +51,10 @@ impl ReadLimit {
         })
     }
 
-    fn enter(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<(Place, Arc<Semaphore>)> {
+    fn enter(
+        self: &Arc<Self>,
+        caller: Option<&PlatformId>,
+    ) -> Option<(StreamPermit, Arc<Semaphore>)> {
         let most = match caller {
             Some(_) => READS_PER_PERSON,
             None => READS_OF_SERVICES,
@@ -66,7 +69,7 @@ impl ReadLimit {
             return None;
         }
         reads.count += 1;
-        let place = Place {
+        let place = StreamPermit {
             limit: Arc::clone(self),
             caller,
         };
@@ -80,12 +83,12 @@ impl ReadLimit {
 
 /// One read, running or waiting; dropped, it is over.
 #[derive(Debug)]
-struct Place {
+struct StreamPermit {
     limit: Arc<ReadLimit>,
     caller: Option<PlatformId>,
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut callers = self.limit.callers();
         if let Some(reads) = callers.get_mut(&self.caller) {
@@ -101,7 +104,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Turn {
     _running: OwnedSemaphorePermit,
-    _place: Place,
+    _place: StreamPermit,
 }
 
 /// A caller whose turn it is to read. Handlers that read for a caller take this instead of [`Caller`].

@@ -21,7 +21,7 @@ use crate::model::RepId;
 use crate::store::ErasedRows;
 
 /// How long a caller waits for the end. Less than a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ERASE_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(erase_rep))
@@ -79,7 +79,7 @@ async fn erase_rep(
         RepId::new(&rep).map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;
     let now = state.clock.now();
     if query.dry_run {
-        let rows = state.store.would_erase(&rep, now).await?;
+        let rows = state.store.preview_erasure(&rep, now).await?;
         return Ok(answer(StatusCode::OK, Some(rows), true));
     }
     let erasing = {
@@ -88,14 +88,14 @@ async fn erase_rep(
             let rows = state.store.erase(&rep, actor.clone(), now).await?;
             tracing::info!(?actor, ?rows, "a rep's data was erased");
             // If somebody is reading, retention does it later.
-            if !matches!(state.store.empty_log().await, Ok(true)) {
+            if !matches!(state.store.truncate_wal().await, Ok(true)) {
                 state.retention.run_soon();
             }
             Ok::<_, ApiError>(rows)
         }
     };
     let task = state.tasks.spawn(erasing);
-    match tokio::time::timeout(PATIENCE, task).await {
+    match tokio::time::timeout(ERASE_DEADLINE, task).await {
         Ok(Ok(erased)) => Ok(answer(StatusCode::OK, Some(erased?), false)),
         Ok(Err(panic)) => Err(ApiError::Internal(panic.into())),
         Err(_) => Ok(answer(StatusCode::ACCEPTED, None, false)),

@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Authenticator;
-use super::places::Places;
 use super::rate_limit::{LogLimit, MintLimit, RecordingLimit};
 use super::read_limit::ReadLimit;
 use super::server::Deadlines;
+use super::stream_limiter::StreamLimiter;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
-use crate::in_force::InForce;
 use crate::mint::Minter;
+use crate::reloadable::Reloadable;
 use crate::store::SharedStore;
 use crate::worker::Worker;
 use crate::worker::retention::Retention;
@@ -35,7 +35,7 @@ pub struct Shared {
     /// What we share with Athos; judges webhooks.
     pub credentials: Arc<Credentials>,
     /// Knows callers.
-    pub authenticator: Arc<InForce<Authenticator>>,
+    pub authenticator: Arc<Reloadable<Authenticator>>,
     /// Asks for session tokens.
     pub minter: Minter,
     /// Session tokens a rep may ask for.
@@ -47,7 +47,7 @@ pub struct Shared {
     /// Refusals that are logged.
     pub log_limit: LogLimit,
     /// Places for live streams.
-    pub streams: Arc<Places>,
+    pub streams: Arc<StreamLimiter>,
     /// How long clients may keep us waiting.
     pub deadlines: Deadlines,
     /// For its circuit breaker and its heartbeat.

@@ -218,7 +218,7 @@ fn finish(state: &AppState, id: String, outcome: MintOutcome) {
     let store = state.store.clone();
     state.tasks.spawn(async move {
         if let Err(error) = store.finish_mint(&id, outcome).await {
-            tracing::warn!(%error, mint = id, "the outcome of a mint was not recorded");
+            tracing::warn!(%error, mint = id, "failed to record the outcome of a mint");
         }
     });
 }

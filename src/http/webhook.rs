@@ -74,7 +74,7 @@ impl FromRequest<AppState> for SignedWebhook {
             received_at: now,
             signed_at_secs,
             secret,
-            said: types::read_delivery(&body, state.athos.drift()).map_err(|why| why.to_string()),
+            parsed: types::read_delivery(&body, state.athos.drift()).map_err(|why| why.to_string()),
             body: body.into(),
         }))
     }
@@ -147,8 +147,8 @@ async fn receive_webhook(
     Extension(request): Extension<RequestId>,
     SignedWebhook(event): SignedWebhook,
 ) -> Result<Json<Receipt>, ApiError> {
-    let ignored = event.said.as_ref().err().cloned();
-    let call = event.said.as_ref().map(|said| said.call_id.clone()).ok();
+    let ignored = event.parsed.as_ref().err().cloned();
+    let call = event.parsed.as_ref().map(|said| said.call_id.clone()).ok();
     let webhook_id = event.webhook_id.clone();
     let accepted = state
         .store
@@ -177,7 +177,7 @@ async fn receive_webhook(
         }
         (Accepted::Erased, _) => {
             count("erased");
-            tracing::info!(%request, "a delivery about what was erased; nothing of it is kept");
+            tracing::info!(%request, "webhook discarded: its call or rep was erased");
             ReceiptStatus::Ignored
         }
         (Accepted::New | Accepted::NewUnderUsedId, Some(reason)) => {
@@ -185,7 +185,7 @@ async fn receive_webhook(
             tracing::warn!(
                 %request,
                 reason,
-                "a signed delivery was not understood; kept as ignored"
+                "webhook kept as ignored: its body is not a known event"
             );
             ReceiptStatus::Ignored
         }

@@ -8,12 +8,12 @@ use metrics::counter;
 
 use super::{MintError, Minter, Profile, Rep, is_unknown_agent};
 use crate::model::{PlatformId, RepId};
-use crate::store::{IdentityKind, Pairing};
+use crate::store::{IdentityKind, LinkedIds};
 use athos_api::contract::Generation;
 use athos_api::types::{
     AgencyRef, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
 };
-use athos_api::{self as athos, Refusal, Whose};
+use athos_api::{self as athos, AgentOwner, Refusal};
 
 /// Enrolments under way: one at a time for each rep, so that many first clicks enrol once.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Enrolments {
 }
 
 /// A rep, with everything that enrolment needs.
-struct Newcomer<'a> {
+struct UnregisteredRep<'a> {
     id: &'a PlatformId,
     agency: &'a PlatformId,
     agency_name: Option<String>,
@@ -43,24 +43,24 @@ struct Newcomer<'a> {
 }
 
 /// Why an agent that Athos found for a rep is not given to them.
-enum NotTheirs {
+enum AgentMismatch {
     /// It is another rep's.
-    Anothers,
+    Other,
     /// It has the rep's e-mail address, of which nobody says that it is the rep's.
     Unproven,
 }
 
-impl NotTheirs {
+impl AgentMismatch {
     fn outcome(&self) -> &'static str {
         match self {
-            Self::Anothers => "taken",
+            Self::Other => "taken",
             Self::Unproven => "unproven",
         }
     }
 
     fn advice(&self) -> &'static str {
         match self {
-            Self::Anothers => {
+            Self::Other => {
                 "another rep is registered with the same e-mail address, so this one cannot be enrolled: correct the \
                  address, or register the rep (`athos-backend roster import`)"
             }
@@ -73,7 +73,7 @@ impl NotTheirs {
     }
 }
 
-impl<'a> Newcomer<'a> {
+impl<'a> UnregisteredRep<'a> {
     /// Or what is missing, in words.
     fn new(id: &'a PlatformId, rep: &'a Rep) -> Result<Self, &'static str> {
         let Some(profile) = &rep.profile else {
@@ -96,14 +96,14 @@ impl<'a> Newcomer<'a> {
             agency_name: profile.agency_name(),
             names,
             email: profile.usable_email(),
-            email_is_proven: profile.has_proven_email(),
+            email_is_proven: profile.has_verified_email(),
         })
     }
 }
 
 impl Minter {
     /// Mints for a rep whom Athos has just said not to know: enrols them first, where that is wanted and possible.
-    pub(super) async fn mint_unknown(
+    pub(super) async fn enrol_and_mint(
         &self,
         rep: &Rep,
         refusal: Refusal,
@@ -123,7 +123,7 @@ impl Minter {
                  they first ask",
             );
         };
-        let newcomer = match Newcomer::new(id, rep) {
+        let newcomer = match UnregisteredRep::new(id, rep) {
             Ok(newcomer) => newcomer,
             Err(why) => return not_on_roster(why),
         };
@@ -173,8 +173,8 @@ impl Minter {
     /// Registers a rep, and returns Athos's id of them, unless the agent that is there is not theirs.
     async fn register(
         &self,
-        newcomer: &Newcomer<'_>,
-    ) -> Result<Result<Pairing, NotTheirs>, MintError> {
+        newcomer: &UnregisteredRep<'_>,
+    ) -> Result<Result<LinkedIds, AgentMismatch>, MintError> {
         if let Some(name) = &newcomer.agency_name {
             self.put_agency(newcomer.agency, name).await?;
         }
@@ -204,7 +204,7 @@ impl Minter {
                 self.learn_pairings(vec![agency, agent.clone()]).await?;
                 Ok(Ok(agent))
             }
-            Registration::Exists(existing) => self.take_over(newcomer, existing).await,
+            Registration::Exists(existing) => self.link_existing(newcomer, existing).await,
         }
     }
 
@@ -218,26 +218,26 @@ impl Minter {
     /// An agent is there with the rep's id or e-mail address. By the id it is the rep's. By the address it is when that
     /// is proven, unless it belongs to another one: to whom Athos says, or to whom it was given before. By anything else
     /// it is not: nothing else was proven.
-    async fn take_over(
+    async fn link_existing(
         &self,
-        newcomer: &Newcomer<'_>,
+        newcomer: &UnregisteredRep<'_>,
         existing: ExistingAgent,
-    ) -> Result<Result<Pairing, NotTheirs>, MintError> {
+    ) -> Result<Result<LinkedIds, AgentMismatch>, MintError> {
         let is_proven = newcomer.email_is_proven && existing.matched_on == Handle::Email;
-        let on_record = match self.athos.whose(&existing, newcomer.id).await? {
-            Whose::Theirs { on_record } if on_record || is_proven => on_record,
-            Whose::Theirs { .. } => return Ok(Err(NotTheirs::Unproven)),
-            Whose::Anothers(_) => return Ok(Err(NotTheirs::Anothers)),
+        let on_record = match self.athos.find_owner(&existing, newcomer.id).await? {
+            AgentOwner::Theirs { on_record } if on_record || is_proven => on_record,
+            AgentOwner::Theirs { .. } => return Ok(Err(AgentMismatch::Unproven)),
+            AgentOwner::Other(_) => return Ok(Err(AgentMismatch::Other)),
         };
         let wanted = pairing(IdentityKind::Rep, existing.agent_id, newcomer.id, on_record);
         let known = self.learn_pairings(vec![wanted]).await?;
         Ok(known
             .into_iter()
             .find(|known| known.our_id == newcomer.id.as_str())
-            .ok_or(NotTheirs::Anothers))
+            .ok_or(AgentMismatch::Other))
     }
 
-    async fn learn_pairings(&self, pairings: Vec<Pairing>) -> Result<Vec<Pairing>, MintError> {
+    async fn learn_pairings(&self, pairings: Vec<LinkedIds>) -> Result<Vec<LinkedIds>, MintError> {
         Ok(self
             .store
             .learn_identities(pairings, self.clock.now())
@@ -245,8 +245,13 @@ impl Minter {
     }
 }
 
-fn pairing(kind: IdentityKind, athos_id: String, our_id: &PlatformId, on_record: bool) -> Pairing {
-    Pairing {
+fn pairing(
+    kind: IdentityKind,
+    athos_id: String,
+    our_id: &PlatformId,
+    on_record: bool,
+) -> LinkedIds {
+    LinkedIds {
         kind,
         athos_id,
         our_id: our_id.as_str().to_owned(),

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::model::{ContractInForce, LearntContract};
+use crate::model::{EffectiveContract, LearnedContract};
 use crate::model::{PlatformId, RepId};
-use crate::store::{Pairing, SharedStore, StoreError, StoreResult};
-use athos_api::contract::{Generation, Proof, judge};
+use crate::store::{LinkedIds, SharedStore, StoreError, StoreResult};
+use athos_api::contract::{Evidence, Generation, classify_response};
 use athos_api::types::{MintBody, SessionToken};
 use athos_api::{self as athos, ANSWER_DEADLINE, Refusal};
 use enrol::Enrolments;
@@ -27,7 +27,7 @@ pub struct Minter {
     /// The generation that the configuration insists on.
     pinned: Option<Generation>,
     /// What was learnt last; of which the store has a copy.
-    learnt: Mutex<Option<LearntContract>>,
+    learnt: Mutex<Option<LearnedContract>>,
     /// `None` where reps that Athos does not know stay unknown.
     enrolments: Option<Enrolments>,
 }
@@ -61,7 +61,7 @@ pub enum MintError {
     #[error(
         "agentId is an id of Athos's roster, and tokens are minted in generation {0}: name the rep by externalUserId"
     )]
-    NoSuchId(ContractInForce),
+    NoSuchId(EffectiveContract),
     /// What is known of the rep cannot be looked up.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,21 +80,21 @@ impl Minter {
         auto_enroll: bool,
     ) -> StoreResult<Self> {
         let minter = Self {
-            learnt: Mutex::new(store.learnt_contract().await?),
+            learnt: Mutex::new(store.learned_contract().await?),
             athos,
             store,
             clock,
             pinned,
             enrolments: auto_enroll.then(Enrolments::default),
         };
-        tracing::info!(contract = %minter.in_force(), auto_enroll, "the contract that tokens are minted with");
+        tracing::info!(contract = %minter.in_force(), auto_enroll, "contract generation for minting");
         Ok(minter)
     }
 
     /// The generation in force, and why.
-    pub fn in_force(&self) -> ContractInForce {
+    pub fn in_force(&self) -> EffectiveContract {
         let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        ContractInForce::of(self.pinned, learnt.as_ref())
+        EffectiveContract::of(self.pinned, learnt.as_ref())
     }
 
     /// Mints a token, within the time that an answer may take in all.
@@ -117,18 +117,18 @@ impl Minter {
             return Err(MintError::NoSuchId(in_force));
         };
         let mut answer = self.athos.mint(&body).await;
-        match judge(asked, &answer) {
-            Proof::Spoken(by) => self.confirm(asked, by).await,
-            Proof::NotUnderstood if self.pinned.is_none() => {
+        match classify_response(asked, &answer) {
+            Evidence::Confirmed(by) => self.confirm(asked, by).await,
+            Evidence::NotUnderstood if self.pinned.is_none() => {
                 let other = asked.other();
                 let known = self.known(other, rep).await?;
                 if let Some(body) = known.words(other, rep) {
                     let second = self.athos.mint(&body).await;
-                    match judge(other, &second) {
+                    match classify_response(other, &second) {
                         // Neither is understood, so it is not the generation.
-                        Proof::NotUnderstood => {}
+                        Evidence::NotUnderstood => {}
                         proof => {
-                            if let Proof::Spoken(by) = proof {
+                            if let Evidence::Confirmed(by) = proof {
                                 self.switch(asked, other, by).await;
                             }
                             (asked, answer) = (other, second);
@@ -136,24 +136,26 @@ impl Minter {
                     }
                 }
             }
-            Proof::NotUnderstood | Proof::Nothing => {}
+            Evidence::NotUnderstood | Evidence::Nothing => {}
         }
         match answer {
             Ok(token) => Ok(token),
             Err(athos::Error::Refused(refusal))
                 if asked == Generation::Roster && is_unknown_agent(&refusal) =>
             {
-                self.mint_unknown(rep, refusal).await
+                self.enrol_and_mint(rep, refusal).await
             }
             Err(error) => Err(error.into()),
         }
     }
 
     /// What has to be known of a rep to ask for them.
-    async fn known(&self, generation: Generation, rep: &Rep) -> StoreResult<Known> {
+    async fn known(&self, generation: Generation, rep: &Rep) -> StoreResult<KnownAgent> {
         match (generation, &rep.id) {
-            (Generation::Roster, RepId::Ours(id)) => Ok(Known(self.store.find_agent(id).await?)),
-            _ => Ok(Known(None)),
+            (Generation::Roster, RepId::Ours(id)) => {
+                Ok(KnownAgent(self.store.find_agent(id).await?))
+            }
+            _ => Ok(KnownAgent(None)),
         }
     }
 
@@ -164,8 +166,8 @@ impl Minter {
 
     /// Takes note that `to` is spoken and `from` is not, unless another mint has found out more in the meantime.
     async fn switch(&self, from: Generation, to: Generation, by: &'static str) {
-        let is_news = |learnt: &Option<LearntContract>| {
-            ContractInForce::of(None, learnt.as_ref()).generation == from
+        let is_news = |learnt: &Option<LearnedContract>| {
+            EffectiveContract::of(None, learnt.as_ref()).generation == from
         };
         if self.learn(to, by, is_news).await {
             tracing::warn!(
@@ -180,12 +182,12 @@ impl Minter {
         &self,
         generation: Generation,
         by: &'static str,
-        is_news: impl FnOnce(&Option<LearntContract>) -> bool,
+        is_news: impl FnOnce(&Option<LearnedContract>) -> bool,
     ) -> bool {
         if self.pinned.is_some() {
             return false;
         }
-        let new = LearntContract {
+        let new = LearnedContract {
             generation,
             at: self.clock.now(),
             from: by.to_owned(),
@@ -198,17 +200,17 @@ impl Minter {
             *learnt = Some(new.clone());
         }
         // The mint goes on: what is not written down is learnt again after the next start.
-        if let Err(error) = self.store.learn_contract(new).await {
-            tracing::warn!(%error, "what was learnt of Athos's contract was not recorded");
+        if let Err(error) = self.store.record_learned_contract(new).await {
+            tracing::warn!(%error, "failed to record the learned contract generation");
         }
         true
     }
 }
 
 /// What is known of a rep.
-struct Known(Option<Pairing>);
+struct KnownAgent(Option<LinkedIds>);
 
-impl Known {
+impl KnownAgent {
     /// How Athos is asked for this rep in a generation; `None` when that generation has no words for it. A rep whose id
     /// of ours Athos does not have on record is asked for by Athos's.
     fn words<'a>(&'a self, generation: Generation, rep: &'a Rep) -> Option<MintBody<'a>> {

@@ -49,7 +49,7 @@ impl Profile {
 
     /// Whether the address proves who the rep is. Silence is no proof: many products let people change their address
     /// without a check, and whoever could name any address could become any agent.
-    pub(super) fn has_proven_email(&self) -> bool {
+    pub(super) fn has_verified_email(&self) -> bool {
         self.email_verified == Some(true)
     }
 

@@ -8,7 +8,7 @@ use super::Timestamp;
 
 /// A generation that Athos was found to speak.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LearntContract {
+pub struct LearnedContract {
     /// Which.
     pub generation: Generation,
     /// When.
@@ -19,17 +19,17 @@ pub struct LearntContract {
 
 /// The generation in force, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContractInForce {
+pub struct EffectiveContract {
     /// Which.
     pub generation: Generation,
     /// Why.
     pub why: Why,
 }
 
-impl ContractInForce {
+impl EffectiveContract {
     /// What is in force: what is pinned, else what was learnt last, else the default.
     #[must_use]
-    pub fn of(pinned: Option<Generation>, learnt: Option<&LearntContract>) -> Self {
+    pub fn of(pinned: Option<Generation>, learnt: Option<&LearnedContract>) -> Self {
         match (pinned, learnt) {
             (Some(generation), _) => Self {
                 generation,
@@ -66,7 +66,7 @@ pub enum Why {
     Default,
 }
 
-impl fmt::Display for ContractInForce {
+impl fmt::Display for EffectiveContract {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.generation, self.why)
     }
@@ -88,12 +88,12 @@ mod tests {
 
     #[test]
     fn a_pin_goes_before_what_was_learnt_and_that_before_the_default() {
-        let learnt = LearntContract {
+        let learnt = LearnedContract {
             generation: Generation::Roster,
             at: Timestamp::from_millis(0),
             from: "a token that was minted".to_owned(),
         };
-        let said = |pinned, learnt| ContractInForce::of(pinned, learnt).to_string();
+        let said = |pinned, learnt| EffectiveContract::of(pinned, learnt).to_string();
         assert_eq!(
             said(Some(Generation::External), Some(&learnt)),
             "external (pinned by ATHOS_CONTRACT)"

@@ -22,7 +22,7 @@ impl IdentityKind {
 
 /// Two ids of the same rep or agency, as Athos's roster has them or as it found them to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pairing {
+pub struct LinkedIds {
     /// Of what.
     pub kind: IdentityKind,
     /// Athos's id.

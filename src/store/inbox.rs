@@ -23,7 +23,7 @@ pub struct NewEvent {
     /// The bytes as they came.
     pub body: Vec<u8>,
     /// What they say; or why they are not understood, and will not be processed.
-    pub said: Result<CallEvent, String>,
+    pub parsed: Result<CallEvent, String>,
 }
 
 impl NewEvent {

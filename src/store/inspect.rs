@@ -117,7 +117,7 @@ pub struct StoredEvent {
     /// Every attempt that ended, in order.
     pub history: Vec<Attempt>,
     /// Everything that was done to it by hand, in order.
-    pub acts: Vec<Act>,
+    pub acts: Vec<AuditEntry>,
     /// The call it is about, as it stands now.
     pub call: Option<EventCall>,
     /// The tokens that may have begun that call, newest first; the latest few.
@@ -165,7 +165,7 @@ pub struct Attempt {
 /// What somebody did by hand, and what was there before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Act {
+pub struct AuditEntry {
     /// When.
     #[schema(value_type = schema::Timestamp)]
     pub at: Timestamp,

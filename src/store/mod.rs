@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
-use crate::model::LearntContract;
+use crate::model::LearnedContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 
 pub use calls::{
@@ -26,16 +26,16 @@ pub use calls::{
 };
 pub use erasure::ErasedRows;
 pub use error::StoreError;
-pub use identity::{IdentityKind, Pairing};
+pub use identity::{IdentityKind, LinkedIds};
 pub use inbox::{
     Accepted, Claimable, ClaimedEvent, Failure, Lease, NewEvent, QueueDepth, Settled, Settlement,
 };
 pub use inspect::{
-    Act, Actor, Attempt, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin,
+    Actor, Attempt, AuditEntry, EventCall, EventFilter, EventPage, EventRow, EventVerdict, Origin,
     Received, Replay, Replayed, StoredEvent, WouldReplay,
 };
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, MintPage, NewMint};
-pub use reconcile::{ListedCall, NewRun, Repair, RepairCause, Run, RunEnd};
+pub use reconcile::{ListedCall, NewRun, RecoveredCall, RecoveryCause, Run, RunEnd};
 pub use sqlite::{
     Backup, Contents, Examined, Integrity, Schema, SqliteStore, Step, back_up, database_file,
     examine,
@@ -80,7 +80,7 @@ pub trait Store: Send + Sync {
 
     /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
     /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
-    async fn shorten_waits(
+    async fn clamp_schedules(
         &self,
         now: Timestamp,
         lease: Duration,
@@ -103,21 +103,21 @@ pub trait Store: Send + Sync {
     /// record replaces what was known; the rest does not. Returns what is known now, one for each.
     async fn learn_identities(
         &self,
-        pairings: Vec<Pairing>,
+        pairings: Vec<LinkedIds>,
         now: Timestamp,
-    ) -> StoreResult<Vec<Pairing>>;
+    ) -> StoreResult<Vec<LinkedIds>>;
 
     /// What Athos calls a rep of ours, if that has been learnt.
-    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>>;
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<LinkedIds>>;
 
     /// Which agencies of ours are which of Athos's, as far as that has been learnt.
-    async fn known_agencies(&self) -> StoreResult<Vec<Pairing>>;
+    async fn known_agencies(&self) -> StoreResult<Vec<LinkedIds>>;
 
     /// Remembers which generation of the contract Athos speaks.
-    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()>;
+    async fn record_learned_contract(&self, learnt: LearnedContract) -> StoreResult<()>;
 
     /// Which generation Athos was last found to speak.
-    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>>;
+    async fn learned_contract(&self) -> StoreResult<Option<LearnedContract>>;
 
     /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
     /// were good. A token that was never used looks the same.
@@ -131,12 +131,12 @@ pub trait Store: Send + Sync {
         after: Option<&str>,
     ) -> StoreResult<MintPage>;
 
-    /// Which of these calls [`Store::bring_in`] would bring in. Writes nothing.
-    async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>>;
+    /// Which of these calls [`Store::ingest_missing`] would bring in. Writes nothing.
+    async fn find_missing_calls(&self, listed: &[ListedCall]) -> StoreResult<Vec<RecoveredCall>>;
 
     /// Takes those of these calls into the inbox that are missing or not scored here, or scored again since, unless an
     /// event about them is waiting or they came in this way before.
-    async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>>;
+    async fn ingest_missing(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<RecoveredCall>>;
 
     /// Records that a reconciliation begins; its number.
     async fn begin_run(&self, run: NewRun) -> StoreResult<i64>;
@@ -193,7 +193,7 @@ pub trait Store: Send + Sync {
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
 
     /// Which events [`Store::replay`] would replay, the first `limit` of them by id. Writes nothing.
-    async fn would_replay(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay>;
+    async fn count_replayable(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay>;
 
     /// Makes some events pending as if they had just come in, unless they wait already or have no body any more, and records
     /// who did it: the next few after the one with the id `after`, which is 0 at first. Whoever asks goes on from there.
@@ -207,7 +207,7 @@ pub trait Store: Send + Sync {
 
     /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
     /// are kept.
-    async fn note_drift(
+    async fn record_drift_counts(
         &self,
         counted: Vec<(Drift, u64)>,
         now: Timestamp,
@@ -217,7 +217,7 @@ pub trait Store: Send + Sync {
     async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
 
     /// Records how secrets and keys fare; what is on record and later stays.
-    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+    async fn record_credential_usage(&self, credentials: Vec<Credential>) -> StoreResult<()>;
 
     /// Every secret and key that was ever noted.
     async fn credentials(&self) -> StoreResult<Vec<Credential>>;
@@ -227,14 +227,14 @@ pub trait Store: Send + Sync {
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// How many rows [`Store::erase`] would remove. Writes nothing.
-    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows>;
+    async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// Finishes the erasures that were begun and broke off; how many there were.
     async fn resume_erasures(&self) -> StoreResult<usize>;
 
     /// Removes the words of some calls that ended before; `strip` says what is left of a detail. How many; none are left
     /// when it is 0.
-    async fn purge_words(
+    async fn redact_transcripts(
         &self,
         before: Timestamp,
         strip: Strip,
@@ -248,7 +248,7 @@ pub trait Store: Send + Sync {
     async fn purge_records(&self, before: Timestamp) -> StoreResult<u64>;
 
     /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
-    async fn empty_log(&self) -> StoreResult<bool>;
+    async fn truncate_wal(&self) -> StoreResult<bool>;
 
     /// What has come in since then, and what became of it so far.
     async fn received_since(&self, from: Timestamp) -> StoreResult<Received>;

@@ -19,16 +19,16 @@ pub struct ListedCall {
 
 /// A listed call that we lacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair {
+pub struct RecoveredCall {
     /// Athos's id of the call.
     pub call_id: String,
     /// What was wrong with what we had.
-    pub cause: RepairCause,
+    pub cause: RecoveryCause,
 }
 
 /// Why a listed call has to come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RepairCause {
+pub enum RecoveryCause {
     /// We have never heard of it.
     Missing,
     /// We know of it, have no score, and no event that would bring one is waiting.
@@ -37,7 +37,7 @@ pub enum RepairCause {
     ScoredAgain,
 }
 
-impl RepairCause {
+impl RecoveryCause {
     /// The cause in words, for logs and people.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -14,13 +14,13 @@ use athos_api::{ANSWER_DEADLINE, Blame, Class, Error};
 /// Distinct calls that must fail, with no success in between, before Athos counts as down.
 const TRIP_AFTER: usize = 5;
 const FIRST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+const MAX_HOLD: Duration = Duration::from_secs(60);
 /// A refused key needs a person; asking more often helps nobody.
 const FIRST_KEY_HOLD: Duration = Duration::from_secs(5);
-const LONGEST_KEY_HOLD: Duration = Duration::from_secs(5 * 60);
+const MAX_KEY_HOLD: Duration = Duration::from_secs(5 * 60);
 /// Longer than any delay of the retry schedule. While something succeeded this lately, a call that failed before and fails
 /// again says nothing about Athos.
-const LATELY: Duration = Duration::from_secs(90 * 60);
+const RECENT_WINDOW: Duration = Duration::from_secs(90 * 60);
 /// Calls never tried before that may probe without a pause, one after the other, while it is in doubt whether Athos or the
 /// calls are at fault; after them, one per [`FIRST_HOLD`].
 const FREE_PROBES: u32 = 32;
@@ -315,7 +315,8 @@ impl CircuitBreaker {
 
 impl Inner {
     fn has_succeeded_lately(&self, now: Timestamp) -> bool {
-        self.last_success.is_some_and(|at| now.since(at) < LATELY)
+        self.last_success
+            .is_some_and(|at| now.since(at) < RECENT_WINDOW)
     }
 
     fn note_failing(&mut self, call_id: &str) {
@@ -336,7 +337,7 @@ impl Inner {
         self.evidence.clear();
         self.unreachable = 0;
         if let Some(outage) = std::mem::take(&mut self.state).outage() {
-            tracing::info!(cause = ?outage.hold.cause, "the circuit breaker closes: fetching from Athos goes on");
+            tracing::info!(cause = ?outage.hold.cause, "circuit breaker closed: fetching from Athos resumes");
         }
     }
 
@@ -344,9 +345,9 @@ impl Inner {
     fn open(&mut self, scope: Scope, error: &Error, is_probe: bool, now: Timestamp) {
         let (cause, first, longest) = match (scope, error.class()) {
             (Scope::Account, Class::KeyFault) => {
-                (HoldCause::KeyRefused, FIRST_KEY_HOLD, LONGEST_KEY_HOLD)
+                (HoldCause::KeyRefused, FIRST_KEY_HOLD, MAX_KEY_HOLD)
             }
-            _ => (HoldCause::AthosDown, FIRST_HOLD, LONGEST_HOLD),
+            _ => (HoldCause::AthosDown, FIRST_HOLD, MAX_HOLD),
         };
         let before = self.state.outage().filter(|it| it.hold.cause == cause);
         let is_new = before.is_none();
@@ -359,7 +360,7 @@ impl Inner {
                 ..before.clone()
             },
             None => {
-                tracing::error!(?cause, %error, "the circuit breaker opens: fetching from Athos pauses; events wait");
+                tracing::error!(?cause, %error, "circuit breaker opened: fetching from Athos is paused; events wait");
                 Outage {
                     hold: Hold {
                         cause,
@@ -380,7 +381,7 @@ impl Inner {
             outage.wait = (outage.wait * 2).clamp(first, longest);
             // Whatever one answer asks for, the others go on without a probe for minutes, not for a day.
             let asked = error.retry_after().unwrap_or_default();
-            let wait = outage.wait.max(asked.min(LONGEST_KEY_HOLD));
+            let wait = outage.wait.max(asked.min(MAX_KEY_HOLD));
             outage.hold.until = now.plus(wait);
         }
         outage.hold.reason = Some(error.to_string());
@@ -413,7 +414,7 @@ fn note(calls: &mut Vec<String>, call_id: &str) {
 
 /// Whether a time has not come. One further ahead than any that is made here is of a clock that was set back since.
 fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
-    now < time && time.since(now) <= LONGEST_KEY_HOLD
+    now < time && time.since(now) <= MAX_KEY_HOLD
 }
 
 #[cfg(test)]

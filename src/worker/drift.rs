@@ -10,14 +10,14 @@ pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {
     if counted.is_empty() {
         return;
     }
-    match store.note_drift(counted.clone(), now).await {
+    match store.record_drift_counts(counted.clone(), now).await {
         Ok(new) => {
             for drift in new {
                 tracing::warn!(
                     kind = drift.kind.as_str(),
                     place = drift.place,
                     name = drift.name,
-                    "Athos sends something that no document mentions; it is kept, and not looked at"
+                    "Athos sent a name that the contract does not mention; it is kept as it is"
                 );
             }
             for (drift, count) in counted {
@@ -26,7 +26,7 @@ pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "what is new in Athos's answers cannot be written down yet");
+            tracing::warn!(%error, "failed to persist drift counts; they are written later");
             athos.drift().give_back(counted);
         }
     }

@@ -21,7 +21,7 @@ use crate::model::Timestamp;
 use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
 use athos_api as athos;
 use circuit_breaker::{Candidates, CircuitBreaker, Permit};
-use retention::Keeping;
+use retention::RetentionPolicy;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ const DRAIN: Duration = Duration::from_secs(12);
 
 /// What one step of the worker did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct StepSummary {
     /// Calls whose detail was stored.
     pub scored: usize,
     /// Calls stored as not scored.
@@ -51,22 +51,22 @@ pub struct Outcome {
     pub held: bool,
 }
 
-impl Outcome {
-    fn count(&mut self, ending: Ending) {
+impl StepSummary {
+    fn count(&mut self, ending: AttemptOutcome) {
         match ending {
-            Ending::Scored => self.scored += 1,
-            Ending::Unscored => self.unscored += 1,
-            Ending::Retried => self.retried += 1,
-            Ending::Dead => self.dead += 1,
-            Ending::Ignored => self.ignored += 1,
-            Ending::LeaseLost => self.lease_lost += 1,
-            Ending::Erased => self.erased += 1,
+            AttemptOutcome::Scored => self.scored += 1,
+            AttemptOutcome::Unscored => self.unscored += 1,
+            AttemptOutcome::Retried => self.retried += 1,
+            AttemptOutcome::Dead => self.dead += 1,
+            AttemptOutcome::Ignored => self.ignored += 1,
+            AttemptOutcome::LeaseLost => self.lease_lost += 1,
+            AttemptOutcome::Erased => self.erased += 1,
         }
     }
 }
 
 #[derive(Clone, Copy)]
-enum Ending {
+enum AttemptOutcome {
     Scored,
     Unscored,
     Retried,
@@ -82,7 +82,7 @@ pub struct Worker {
     athos: Arc<athos::Client>,
     clock: Clock,
     breaker: Arc<CircuitBreaker>,
-    keeping: Keeping,
+    retention_policy: RetentionPolicy,
     concurrency: usize,
     heartbeat: AtomicI64,
     /// Whoever has recorded drift finds it in the store.
@@ -92,7 +92,7 @@ pub struct Worker {
 }
 
 /// What became of an attempt that ran as a task.
-type Attempted = StoreResult<Ending>;
+type Attempted = StoreResult<AttemptOutcome>;
 
 impl Worker {
     /// A worker that makes up to `concurrency` attempts at a time.
@@ -100,7 +100,7 @@ impl Worker {
         store: SharedStore,
         athos: Arc<athos::Client>,
         clock: Clock,
-        keeping: Keeping,
+        retention_policy: RetentionPolicy,
         concurrency: u32,
     ) -> Self {
         let heartbeat = AtomicI64::new(clock.now().as_millis());
@@ -109,7 +109,7 @@ impl Worker {
             athos,
             clock,
             breaker: Arc::default(),
-            keeping,
+            retention_policy,
             concurrency: concurrency as usize,
             heartbeat,
             recording: Mutex::new(()),
@@ -149,11 +149,11 @@ impl Worker {
     ///
     /// # Errors
     /// When the store fails; whatever was claimed is due again when its lease ends.
-    pub async fn run_once(self: &Arc<Self>) -> StoreResult<Outcome> {
+    pub async fn run_once(self: &Arc<Self>) -> StoreResult<StepSummary> {
         let mut attempts = JoinSet::new();
-        let mut outcome = Outcome {
-            held: self.start_attempts(&mut attempts).await? == Started::Held,
-            ..Outcome::default()
+        let mut outcome = StepSummary {
+            held: self.start_attempts(&mut attempts).await? == ClaimResult::Held,
+            ..StepSummary::default()
         };
         while let Some(attempted) = attempts.join_next().await {
             outcome.count(report(attempted)?);
@@ -172,7 +172,7 @@ impl Worker {
             let wait = match self.step(&mut attempts).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    tracing::error!(%error, "the worker cannot use the store; it tries again");
+                    tracing::error!(%error, "worker failed to use the store; it tries again");
                     Duration::from_secs(1)
                 }
             };
@@ -191,7 +191,7 @@ impl Worker {
         if drained.await.is_err() {
             tracing::warn!(
                 attempts = attempts.len(),
-                "attempts were cut short; they are due again later"
+                "shutdown cut attempts short; their events are due again when the leases expire"
             );
         }
     }
@@ -203,7 +203,7 @@ impl Worker {
             // The next attempt that ends makes room, and wakes us.
             return Ok(POLL);
         }
-        if started == Started::All {
+        if started == ClaimResult::All {
             return Ok(Duration::ZERO);
         }
         let Some(due) = self.store.next_due().await? else {
@@ -219,12 +219,12 @@ impl Worker {
     async fn start_attempts(
         self: &Arc<Self>,
         attempts: &mut JoinSet<Attempted>,
-    ) -> StoreResult<Started> {
+    ) -> StoreResult<ClaimResult> {
         let now = self.clock.now();
-        self.mind_the_clock(now).await?;
+        self.detect_clock_rollback(now).await?;
         let free = self.concurrency.saturating_sub(attempts.len());
         if free == 0 {
-            return Ok(Started::Some);
+            return Ok(ClaimResult::Some);
         }
         let permit = self.breaker.permit(now);
         let which = match permit {
@@ -233,9 +233,9 @@ impl Worker {
         };
         let claimed = self.claim(which, now, free).await?;
         let mut started = match permit {
-            _ if claimed.len() == free => Started::All,
-            Permit::Wait(_) => Started::Held,
-            Permit::All | Permit::Probe(_) => Started::Some,
+            _ if claimed.len() == free => ClaimResult::All,
+            Permit::Wait(_) => ClaimResult::Held,
+            Permit::All | Permit::Probe(_) => ClaimResult::Some,
         };
         for event in claimed {
             self.spawn_attempt(attempts, event, false);
@@ -247,8 +247,8 @@ impl Worker {
             }
             match probe? {
                 Some(event) => self.spawn_attempt(attempts, event, true),
-                None if candidates == Candidates::Untried && started == Started::Some => {
-                    started = Started::Held;
+                None if candidates == Candidates::Untried && started == ClaimResult::Some => {
+                    started = ClaimResult::Held;
                 }
                 None => {}
             }
@@ -279,18 +279,18 @@ impl Worker {
     }
 
     /// When an event is due is a time in its row. After the clock was set back it would be due as much later.
-    async fn mind_the_clock(&self, now: Timestamp) -> StoreResult<()> {
+    async fn detect_clock_rollback(&self, now: Timestamp) -> StoreResult<()> {
         let before = self.latest.swap(now.as_millis(), Ordering::Relaxed);
         if now.as_millis() >= before {
             return Ok(());
         }
-        let waits = retry::longest_waits();
-        match self.store.shorten_waits(now, LEASE, &waits).await {
+        let waits = retry::max_delays();
+        match self.store.clamp_schedules(now, LEASE, &waits).await {
             Ok(0) => Ok(()),
             Ok(events) => {
                 tracing::warn!(
                     events,
-                    "the clock was set back; what waited for later times is due as if it had not been"
+                    "clock rollback detected; due times and leases were clamped"
                 );
                 Ok(())
             }
@@ -317,34 +317,34 @@ impl Worker {
             &self.athos,
             &self.breaker,
             is_probe,
-            self.keeping,
+            self.retention_policy,
             &self.clock,
             rand::random(),
         )
         .await;
-        let ending = ending_of(&settlement);
+        let ending = attempt_outcome(&settlement);
         log_settlement(&claimed, &settlement);
         let now = self.clock.now();
         let event = claimed.lease.event_id;
         match self.store.settle(claimed.lease, settlement, now).await? {
             Settled::Yes => Ok(ending),
             Settled::LeaseLost => {
-                tracing::warn!(event, "an attempt outlived its lease");
-                Ok(Ending::LeaseLost)
+                tracing::warn!(
+                    event,
+                    "attempt discarded: its lease expired before it settled"
+                );
+                Ok(AttemptOutcome::LeaseLost)
             }
             Settled::Erased => {
-                tracing::info!(
-                    event,
-                    "the call is of a rep whose data was erased; nothing is kept"
-                );
-                Ok(Ending::Erased)
+                tracing::info!(event, "call discarded: the data of its rep was erased");
+                Ok(AttemptOutcome::Erased)
             }
         }
     }
 }
 
 #[derive(PartialEq, Eq)]
-enum Started {
+enum ClaimResult {
     /// As many as were admitted: more may be due.
     All,
     /// Fewer: nothing more is due, or no slot is free.
@@ -353,13 +353,13 @@ enum Started {
     Held,
 }
 
-fn ending_of(settlement: &Settlement) -> Ending {
+fn attempt_outcome(settlement: &Settlement) -> AttemptOutcome {
     match settlement {
-        Settlement::Scored(_) => Ending::Scored,
-        Settlement::Unscored(_) => Ending::Unscored,
-        Settlement::Retry { .. } => Ending::Retried,
-        Settlement::Dead { .. } => Ending::Dead,
-        Settlement::Ignored { .. } => Ending::Ignored,
+        Settlement::Scored(_) => AttemptOutcome::Scored,
+        Settlement::Unscored(_) => AttemptOutcome::Unscored,
+        Settlement::Retry { .. } => AttemptOutcome::Retried,
+        Settlement::Dead { .. } => AttemptOutcome::Dead,
+        Settlement::Ignored { .. } => AttemptOutcome::Ignored,
     }
 }
 
@@ -390,13 +390,13 @@ fn log_settlement(claimed: &ClaimedEvent, settlement: &Settlement) {
 
 fn report(attempted: Result<Attempted, tokio::task::JoinError>) -> Attempted {
     attempted.unwrap_or_else(|panic| {
-        tracing::error!(error = %panic, "an attempt panicked; its event is due again when the lease ends");
-        Ok(Ending::LeaseLost)
+        tracing::error!(error = %panic, "attempt panicked; its event is due again when the lease expires");
+        Ok(AttemptOutcome::LeaseLost)
     })
 }
 
 fn log_failure(attempted: Attempted) {
     if let Err(error) = attempted {
-        tracing::error!(%error, "an attempt could not be settled; its event is due again when the lease ends");
+        tracing::error!(%error, "failed to settle an attempt; its event is due again when the lease expires");
     }
 }

@@ -6,7 +6,7 @@ use crate::store::{ClaimedEvent, Failure, Settlement};
 use athos_api::{self as athos, types};
 
 use super::circuit_breaker::{Attempt, CircuitBreaker, Verdict};
-use super::retention::Keeping;
+use super::retention::RetentionPolicy;
 use super::retry::{self, Next};
 use crate::clock::Clock;
 
@@ -16,7 +16,7 @@ pub(super) async fn attempt(
     athos: &athos::Client,
     breaker: &CircuitBreaker,
     is_probe: bool,
-    keeping: Keeping,
+    retention_policy: RetentionPolicy,
     clock: &Clock,
     jitter: f64,
 ) -> Settlement {
@@ -44,7 +44,7 @@ pub(super) async fn attempt(
     match fetched {
         Ok(detail) => {
             breaker.succeeded(clock.now());
-            Settlement::Scored(Box::new(keeping.of(detail, clock.now())))
+            Settlement::Scored(Box::new(retention_policy.of(detail, clock.now())))
         }
         Err(error) => {
             let now = clock.now();

@@ -15,20 +15,20 @@ use tokio_util::sync::CancellationToken;
 use super::circuit_breaker::CircuitBreaker;
 use crate::clock::Clock;
 use crate::model::{CallHeader, Source, Timestamp};
-use crate::store::{ListedCall, NewEvent, NewRun, Repair, RunEnd, SharedStore, StoreResult};
-use athos_api::{self as athos, ListQuery, Page, types};
+use crate::store::{ListedCall, NewEvent, NewRun, RecoveredCall, RunEnd, SharedStore, StoreResult};
+use athos_api::{self as athos, CallListPage, ListQuery, types};
 
-pub use report::{Asked, Ended, Progress, Reading, Tally, Window};
+pub use report::{PageProgress, RunOptions, RunOutcome, RunStats, SourceConfig, Window};
 
 /// How long after its scoring a call's webhook is on its way rather than lost. Runs that nobody asked for leave such
 /// calls to the next one, so that a repair means something.
-const WEBHOOK_UNDER_WAY: Duration = Duration::from_secs(30);
+const WEBHOOK_GRACE: Duration = Duration::from_secs(30);
 /// How far Athos's clock may be ahead of ours before that means that ours is wrong: as far as a webhook's may.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
 /// Most pages of one run, which is ten million calls: a list that never ends must not be read for ever.
-const MOST_PAGES: u32 = 100_000;
+const MAX_PAGES_PER_RUN: u32 = 100_000;
 /// Soonest look after one that the circuit breaker turned away.
-const SOONEST_RETURN: Duration = Duration::from_secs(1);
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Compares what Athos lists of one source with what is here. Each source has its own: they are listed on axes of their
 /// own, and the trouble of one is not the other's.
@@ -37,7 +37,7 @@ pub struct Reconciler {
     athos: Arc<athos::Client>,
     breaker: Arc<CircuitBreaker>,
     clock: Clock,
-    reading: Reading,
+    reading: SourceConfig,
     /// One run at a time.
     turn: Mutex<()>,
     /// Athos has refused the source, and the log has said so.
@@ -57,7 +57,7 @@ impl Reconciler {
         athos: Arc<athos::Client>,
         breaker: Arc<CircuitBreaker>,
         clock: Clock,
-        reading: Reading,
+        reading: SourceConfig,
     ) -> Self {
         let reconciler = Self {
             store,
@@ -98,17 +98,17 @@ impl Reconciler {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn run_once(&self) -> StoreResult<Ended> {
+    pub async fn run_once(&self) -> StoreResult<RunOutcome> {
         let _turn = self.turn.lock().await;
         let now = self.clock.now();
         let is_under_way = |call: &CallHeader| {
             let scored_at = call.scored_at;
             // By a clock far behind Athos's every call would be one of just now.
             scored_at.is_some_and(|at| {
-                now.since(at) < WEBHOOK_UNDER_WAY && at.since(now) <= CLOCKS_DIFFER
+                now.since(at) < WEBHOOK_GRACE && at.since(now) <= MAX_CLOCK_DIFFERENCE
             })
         };
-        self.run_in_turn(Asked::default(), is_under_way, |_| {})
+        self.run_in_turn(RunOptions::default(), is_under_way, |_| {})
             .await
     }
 
@@ -118,19 +118,19 @@ impl Reconciler {
     /// When the store fails.
     pub async fn run_asked(
         &self,
-        asked: Asked,
-        watch: impl FnMut(Progress<'_>) + Send,
-    ) -> StoreResult<Ended> {
+        asked: RunOptions,
+        watch: impl FnMut(PageProgress<'_>) + Send,
+    ) -> StoreResult<RunOutcome> {
         let _turn = self.turn.lock().await;
         self.run_in_turn(asked, |_| false, watch).await
     }
 
     async fn run_in_turn(
         &self,
-        asked: Asked,
+        asked: RunOptions,
         leave_out: impl Fn(&CallHeader) -> bool + Send,
-        watch: impl FnMut(Progress<'_>) + Send,
-    ) -> StoreResult<Ended> {
+        watch: impl FnMut(PageProgress<'_>) + Send,
+    ) -> StoreResult<RunOutcome> {
         let started_at = self.clock.now();
         let window = match asked.window {
             Some(window) => window,
@@ -138,7 +138,7 @@ impl Reconciler {
         };
         if let Err(hold) = self.breaker.permit_list(started_at) {
             self.count("held");
-            return Ok(Ended::Held(hold.until));
+            return Ok(RunOutcome::Held(hold.until));
         }
         let id = if asked.dry_run {
             None
@@ -153,7 +153,7 @@ impl Reconciler {
             let begun = self.store.begin_run(run).await;
             Some(begun.inspect_err(|_| self.breaker.probe_unused())?)
         };
-        let mut tally = Tally {
+        let mut tally = RunStats {
             window,
             pages: 0,
             seen: 0,
@@ -178,7 +178,7 @@ impl Reconciler {
             Ok(()) => {
                 self.count("completed");
                 self.refused.store(false, Ordering::Relaxed);
-                Ok(Ended::Completed(tally))
+                Ok(RunOutcome::Completed(tally))
             }
             Err(BrokenOff::Failed(reason)) => {
                 self.count("failed");
@@ -186,9 +186,9 @@ impl Reconciler {
                     source,
                     reason,
                     pages = tally.pages,
-                    "reconciliation broke off; the next run reads this window again"
+                    "reconciliation run failed; the next run reads this window again"
                 );
-                Ok(Ended::Failed(tally, reason))
+                Ok(RunOutcome::Failed(tally, reason))
             }
             Err(BrokenOff::Refused(reason)) => {
                 self.count("refused");
@@ -196,10 +196,10 @@ impl Reconciler {
                     tracing::warn!(
                         source,
                         reason,
-                        "this source is not reconciled; each run asks again, and this is not said again"
+                        "source is not reconciled: Athos refuses to list it; later runs ask again without logging"
                     );
                 }
-                Ok(Ended::Refused(reason))
+                Ok(RunOutcome::Refused(reason))
             }
         }
     }
@@ -207,10 +207,10 @@ impl Reconciler {
     /// The error within is Athos's.
     async fn read_pages(
         &self,
-        tally: &mut Tally,
-        asked: Asked,
+        tally: &mut RunStats,
+        asked: RunOptions,
         leave_out: impl Fn(&CallHeader) -> bool + Send,
-        mut watch: impl FnMut(Progress<'_>) + Send,
+        mut watch: impl FnMut(PageProgress<'_>) + Send,
     ) -> StoreResult<Result<(), BrokenOff>> {
         let failed = |reason: String| Ok(Err(BrokenOff::Failed(reason)));
         let query = ListQuery {
@@ -249,7 +249,7 @@ impl Reconciler {
             let calls = page.calls.len();
             let repairs = self.repair(page.calls, asked.dry_run, &leave_out).await?;
             tally.repaired += u32::try_from(repairs.len()).unwrap_or(u32::MAX);
-            watch(Progress {
+            watch(PageProgress {
                 page: tally.pages,
                 calls,
                 repairs: &repairs,
@@ -268,8 +268,10 @@ impl Reconciler {
             if !cursors.insert(hasher.hash_one(&next)) {
                 return failed("Athos's list led back to a page it gave before".to_owned());
             }
-            if tally.pages >= MOST_PAGES {
-                return failed(format!("Athos's list has no end after {MOST_PAGES} pages"));
+            if tally.pages >= MAX_PAGES_PER_RUN {
+                return failed(format!(
+                    "Athos's list has no end after {MAX_PAGES_PER_RUN} pages"
+                ));
             }
             if let Some(hold) = self.breaker.account_hold() {
                 return failed(format!(
@@ -298,7 +300,7 @@ impl Reconciler {
         &self,
         query: &ListQuery,
         cursor: Option<&str>,
-    ) -> Result<Page, athos::Error> {
+    ) -> Result<CallListPage, athos::Error> {
         let page = self.athos.list_page(query, cursor).await;
         match &page {
             Ok(_) => self.breaker.list_succeeded(),
@@ -312,25 +314,25 @@ impl Reconciler {
         calls: Vec<CallHeader>,
         dry_run: bool,
         leave_out: impl Fn(&CallHeader) -> bool,
-    ) -> StoreResult<Vec<Repair>> {
+    ) -> StoreResult<Vec<RecoveredCall>> {
         let now = self.clock.now();
         let listed: Vec<_> = calls
             .iter()
             .filter(|call| !leave_out(call))
             .map(|call| as_event(call, now))
             .collect();
-        let lacking = self.store.would_bring_in(&listed).await?;
+        let lacking = self.store.find_missing_calls(&listed).await?;
         // Mostly nothing is lacking, and then nothing is written.
         if dry_run || lacking.is_empty() {
             return Ok(lacking);
         }
-        let repairs = self.store.bring_in(listed).await?;
+        let repairs = self.store.ingest_missing(listed).await?;
         for repair in &repairs {
             self.count_repairs(1);
             tracing::warn!(
                 call = repair.call_id,
                 cause = repair.cause.as_str(),
-                "reconciliation brings in a call whose webhook did not do it"
+                "reconciliation recovered a call that no webhook brought"
             );
         }
         Ok(repairs)
@@ -341,14 +343,14 @@ impl Reconciler {
         let rounds = async {
             loop {
                 let wait = match self.run_once().await {
-                    Ok(Ended::Held(until)) => {
+                    Ok(RunOutcome::Held(until)) => {
                         let wait = until.since(self.clock.now());
-                        wait.clamp(SOONEST_RETURN, every.max(SOONEST_RETURN))
+                        wait.clamp(MIN_RETRY_DELAY, every.max(MIN_RETRY_DELAY))
                     }
                     Ok(_) => every,
                     Err(error) => {
                         self.count("failed");
-                        tracing::error!(%error, "reconciliation cannot use the store; it tries again");
+                        tracing::error!(%error, "reconciliation failed to use the store; it tries again");
                         every
                     }
                 };
@@ -397,7 +399,7 @@ fn as_event(call: &CallHeader, now: Timestamp) -> ListedCall {
             signed_at_secs: now.as_secs(),
             // Nobody signed it; it came over our own connection to Athos.
             secret: String::new(),
-            said: types::read_event(&body).map_err(|why| why.to_string()),
+            parsed: types::read_event(&body).map_err(|why| why.to_string()),
             body,
         },
     }

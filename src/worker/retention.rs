@@ -13,22 +13,22 @@ use crate::store::{SharedStore, StoreResult};
 use athos_api::types;
 
 /// How often it runs.
-const EVERY: Duration = Duration::from_secs(60 * 60);
+const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How soon it looks again after a run that could not finish: somebody was reading, or the store failed.
-const SOON: Duration = Duration::from_secs(60);
+const CATCH_UP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What is kept of the words that were spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeping {
+pub struct RetentionPolicy {
     /// Whether they are kept at all.
     pub transcripts: bool,
     /// For how long after the call, if not for ever.
     pub retention: Option<Duration>,
 }
 
-impl Keeping {
+impl RetentionPolicy {
     /// What came in, and ended, before this is too old.
-    fn horizon(self, now: Timestamp) -> Option<Timestamp> {
+    fn cutoff(self, now: Timestamp) -> Option<Timestamp> {
         self.retention.map(|retention| now.minus(retention))
     }
 
@@ -36,9 +36,9 @@ impl Keeping {
     pub(super) fn of(self, mut detail: CallDetail, now: Timestamp) -> CallDetail {
         let call = &detail.header;
         let ended_at = call.ended_at.or(call.started_at).unwrap_or(now);
-        let too_old = self.horizon(now).is_some_and(|horizon| ended_at < horizon);
+        let too_old = self.cutoff(now).is_some_and(|cutoff| ended_at < cutoff);
         if too_old || !self.transcripts {
-            detail.raw = types::without_words(&detail.raw);
+            detail.raw = types::redact_transcript(&detail.raw);
             detail.purged = true;
         }
         detail
@@ -64,18 +64,18 @@ pub struct Purged {
 pub struct Retention {
     store: SharedStore,
     clock: Clock,
-    keeping: Keeping,
+    retention_policy: RetentionPolicy,
     soon: Notify,
 }
 
 impl Retention {
-    /// Retention as `keeping` says.
+    /// Retention as `retention_policy` says.
     #[must_use]
-    pub fn new(store: SharedStore, clock: Clock, keeping: Keeping) -> Self {
+    pub fn new(store: SharedStore, clock: Clock, retention_policy: RetentionPolicy) -> Self {
         Self {
             store,
             clock,
-            keeping,
+            retention_policy,
             soon: Notify::new(),
         }
     }
@@ -95,10 +95,10 @@ impl Retention {
             ..Purged::default()
         };
         let now = self.clock.now();
-        if let Some(horizon) = self.keeping.horizon(now) {
-            self.purge(horizon, now, &mut purged).await?;
+        if let Some(cutoff) = self.retention_policy.cutoff(now) {
+            self.purge(cutoff, now, &mut purged).await?;
         }
-        purged.log_emptied = self.store.empty_log().await?;
+        purged.log_emptied = self.store.truncate_wal().await?;
         let Purged {
             calls,
             bodies,
@@ -106,7 +106,7 @@ impl Retention {
             erasures,
             log_emptied,
         } = purged;
-        if self.keeping.retention.is_some() || erasures > 0 {
+        if self.retention_policy.retention.is_some() || erasures > 0 {
             tracing::info!(
                 calls,
                 bodies,
@@ -121,7 +121,7 @@ impl Retention {
 
     async fn purge(
         &self,
-        horizon: Timestamp,
+        cutoff: Timestamp,
         now: Timestamp,
         purged: &mut Purged,
     ) -> StoreResult<()> {
@@ -130,10 +130,12 @@ impl Retention {
             removed
         };
         loop {
-            let calls = self.store.purge_words(horizon, types::without_words, now);
+            let calls = self
+                .store
+                .redact_transcripts(cutoff, types::redact_transcript, now);
             let calls = count("calls", calls.await?);
-            let bodies = count("bodies", self.store.purge_bodies(horizon).await?);
-            let records = count("records", self.store.purge_records(horizon).await?);
+            let bodies = count("bodies", self.store.purge_bodies(cutoff).await?);
+            let records = count("records", self.store.purge_records(cutoff).await?);
             if calls + bodies + records == 0 {
                 return Ok(());
             }
@@ -148,11 +150,11 @@ impl Retention {
         let rounds = async {
             loop {
                 let wait = match self.run_once().await {
-                    Ok(purged) if purged.log_emptied => EVERY,
-                    Ok(_) => SOON,
+                    Ok(purged) if purged.log_emptied => PURGE_INTERVAL,
+                    Ok(_) => CATCH_UP_INTERVAL,
                     Err(error) => {
-                        tracing::error!(%error, "retention cannot use the store; it tries again");
-                        SOON
+                        tracing::error!(%error, "retention failed to use the store; it tries again");
+                        CATCH_UP_INTERVAL
                     }
                 };
                 // Elapsed or woken, it is time.

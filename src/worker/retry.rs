@@ -63,7 +63,7 @@ pub fn after_outage(error: &Error, attempt: u32, now: Timestamp, jitter: f64) ->
 
 /// The longest that the schedule makes an event wait that has spent none, one, two … attempts; the last is for any more.
 #[must_use]
-pub fn longest_waits() -> [Duration; FIRST_DELAYS.len() + 2] {
+pub fn max_delays() -> [Duration; FIRST_DELAYS.len() + 2] {
     std::array::from_fn(|spent| match u32::try_from(spent) {
         Ok(spent @ 1..) => delay(spent, 1.0),
         _ => Duration::ZERO,
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn no_wait_of_the_schedule_is_longer_than_the_longest() {
-        let longest = longest_waits();
+        let longest = max_delays();
         assert_eq!(longest[0], Duration::ZERO);
         for attempt in 1..20 {
             let waited = wait(&after_failure(&Error::Timeout, attempt, NOW, 1.0));

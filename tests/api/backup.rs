@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use athos_backend::store::{SqliteStore, Store};
-use athos_backend::worker::reconcile::{Asked, Ended, Window};
+use athos_backend::worker::reconcile::{RunOptions, RunOutcome, Window};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -67,7 +67,7 @@ async fn a_restored_backup_has_what_was_acknowledged_before_and_reconciliation_b
         from: start_time().minus(Duration::from_secs(24 * 60 * 60)),
         to: restored.now(),
     });
-    let asked = Asked {
+    let asked = RunOptions {
         window,
         dry_run: false,
     };
@@ -76,7 +76,7 @@ async fn a_restored_backup_has_what_was_acknowledged_before_and_reconciliation_b
         .run_asked(asked, |_| {})
         .await
         .unwrap();
-    let Ended::Completed(tally) = ended else {
+    let RunOutcome::Completed(tally) = ended else {
         panic!("{ended:?}");
     };
     assert_eq!(tally.repaired as usize, 400 - events);

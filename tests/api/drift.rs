@@ -77,7 +77,7 @@ async fn each_new_name_is_counted_where_it_stands_and_logged_once() {
     let said = log.since();
     let lines = said
         .lines()
-        .filter(|line| line.contains("no document mentions"));
+        .filter(|line| line.contains("the contract does not mention"));
     assert_eq!(lines.count(), expected.len(), "{said}");
     // The raw JSON has it, and readers see the source as it is.
     let row = app

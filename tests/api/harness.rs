@@ -16,7 +16,7 @@ use athos_backend::config::Config;
 use athos_backend::http::{Deadlines, DemoSecret};
 use athos_backend::lifecycle::{Options, Service};
 use athos_backend::model::Timestamp;
-use athos_backend::worker::Outcome;
+use athos_backend::worker::StepSummary;
 use athos_backend::worker::reconcile::Reconciler;
 use athos_simulator::{self as simulator, Running};
 use reqwest::{Method, RequestBuilder};
@@ -252,13 +252,13 @@ impl TestApp {
     }
 
     /// One step of the worker.
-    pub(crate) async fn step(&self) -> Outcome {
+    pub(crate) async fn step(&self) -> StepSummary {
         self.service().worker.run_once().await.unwrap()
     }
 
     /// Steps the worker until nothing is due, and adds up what it did.
-    pub(crate) async fn work(&self) -> Outcome {
-        let mut total = Outcome::default();
+    pub(crate) async fn work(&self) -> StepSummary {
+        let mut total = StepSummary::default();
         loop {
             let did = self.step().await;
             total.scored += did.scored;
@@ -269,8 +269,8 @@ impl TestApp {
             total.lease_lost += did.lease_lost;
             total.erased += did.erased;
             total.held |= did.held;
-            let rest = Outcome { held: false, ..did };
-            if rest == Outcome::default() {
+            let rest = StepSummary { held: false, ..did };
+            if rest == StepSummary::default() {
                 return total;
             }
         }

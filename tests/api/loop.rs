@@ -1,6 +1,6 @@
 //! The whole loop, as a company lives it: a token, a call, a webhook, a score, and everyone who reads it.
 
-use athos_backend::worker::Outcome;
+use athos_backend::worker::StepSummary;
 use reqwest::Method;
 use serde_json::json;
 
@@ -29,9 +29,9 @@ async fn a_call_goes_from_token_to_stored_score() {
     assert_eq!(deliveries[0]["status"], 200);
 
     let did = app.step().await;
-    let expected = Outcome {
+    let expected = StepSummary {
         scored: 1,
-        ..Outcome::default()
+        ..StepSummary::default()
     };
     assert_eq!(did, expected);
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use athos_backend::worker::reconcile::Ended;
+use athos_backend::worker::reconcile::RunOutcome;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use sqlx::Row;
@@ -100,13 +100,13 @@ async fn standing(app: &TestApp) -> String {
 
 async fn reconcile(app: &TestApp, repaired: &mut u32) -> &'static str {
     match app.reconciler().run_once().await.unwrap() {
-        Ended::Completed(tally) => {
+        RunOutcome::Completed(tally) => {
             *repaired += tally.repaired;
             "completed"
         }
-        Ended::Failed(..) => "failed",
-        Ended::Refused(_) => "refused",
-        Ended::Held(_) => "held",
+        RunOutcome::Failed(..) => "failed",
+        RunOutcome::Refused(_) => "refused",
+        RunOutcome::Held(_) => "held",
     }
 }
 

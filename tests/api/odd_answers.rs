@@ -107,7 +107,7 @@ async fn a_list_goes_on_past_what_it_cannot_read() {
         .start()
         .await;
     let ended = app.reconciler().run_once().await.unwrap();
-    let athos_backend::worker::reconcile::Ended::Failed(tally, reason) = ended else {
+    let athos_backend::worker::reconcile::RunOutcome::Failed(tally, reason) = ended else {
         panic!("{ended:?}");
     };
     assert_eq!(

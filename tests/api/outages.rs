@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use athos_backend::worker::reconcile::Ended;
+use athos_backend::worker::reconcile::RunOutcome;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -220,7 +220,7 @@ async fn lists_that_fail_hold_no_fetch_and_fetches_that_fail_hold_no_list() {
         app.faults(fault).await;
         for _ in 0..8 {
             let ended = app.reconciler().run_once().await.unwrap();
-            assert!(matches!(ended, Ended::Failed(..)), "{ended:?}");
+            assert!(matches!(ended, RunOutcome::Failed(..)), "{ended:?}");
         }
         app.ended_call("rep_1", "agency_1").await;
         assert_eq!(app.work().await.scored, 1);
@@ -230,7 +230,7 @@ async fn lists_that_fail_hold_no_fetch_and_fetches_that_fail_hold_no_list() {
     app.work().await;
     assert_eq!(ready(&app).await["athos"]["status"], "failing");
     let ended = app.reconciler().run_once().await.unwrap();
-    assert!(matches!(ended, Ended::Completed(_)), "{ended:?}");
+    assert!(matches!(ended, RunOutcome::Completed(_)), "{ended:?}");
     assert_eq!(
         ready(&app).await["athos"]["status"],
         "failing",

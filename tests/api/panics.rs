@@ -82,7 +82,7 @@ async fn when_the_writer_has_failed_nothing_is_acknowledged_and_the_process_ends
         .execute(&mut db)
         .await
         .unwrap();
-    let fault = panic_at("writing to the database failed");
+    let fault = panic_at("failed to commit a batch to the database");
     for n in 2..4 {
         let refused = app.event(&format!("wh_{n}"), &event(n)).send(&app).await;
         refused.refused(503, "STORE_UNAVAILABLE");

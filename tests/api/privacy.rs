@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use athos_backend::worker::Outcome;
-use athos_backend::worker::reconcile::{Asked, Ended, Window};
+use athos_backend::worker::StepSummary;
+use athos_backend::worker::reconcile::{RunOptions, RunOutcome, Window};
 use athos_backend::worker::retention::Purged;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -137,11 +137,12 @@ async fn nothing_brings_purged_words_back() {
         from: crate::harness::start_time().minus(DAY),
         to: app.now(),
     });
-    let asked = Asked {
+    let asked = RunOptions {
         window,
         dry_run: false,
     };
-    let Ended::Completed(tally) = app.reconciler().run_asked(asked, |_| {}).await.unwrap() else {
+    let RunOutcome::Completed(tally) = app.reconciler().run_asked(asked, |_| {}).await.unwrap()
+    else {
         panic!("it did not complete");
     };
     assert_eq!((tally.seen, tally.repaired), (1, 0));
@@ -370,27 +371,28 @@ async fn nothing_that_comes_late_brings_an_erased_rep_back_and_new_calls_are_new
     let did = app.work().await;
     assert_eq!(
         did,
-        Outcome {
+        StepSummary {
             erased: 1,
-            ..Outcome::default()
+            ..StepSummary::default()
         }
     );
     let window = Some(Window {
         from: crate::harness::start_time().minus(DAY),
         to: app.now(),
     });
-    let asked = Asked {
+    let asked = RunOptions {
         window,
         dry_run: false,
     };
-    let Ended::Completed(tally) = app.reconciler().run_asked(asked, |_| {}).await.unwrap() else {
+    let RunOutcome::Completed(tally) = app.reconciler().run_asked(asked, |_| {}).await.unwrap()
+    else {
         panic!("it did not complete");
     };
     assert_eq!((tally.seen, tally.repaired), (2, 0));
     app.work().await;
     assert_eq!(app.count("SELECT count(*) FROM calls").await, 0);
     assert_eq!(app.count("SELECT count(*) FROM events").await, 0);
-    assert!(app.service().store.empty_log().await.unwrap());
+    assert!(app.service().store.truncate_wal().await.unwrap());
     assert!(!app.database_holds(rep) && !app.database_holds(&unknown));
     for by in ["webhook", "attempt", "reconciliation"] {
         let counted = format!("athos_erased_stopped_total{{by=\"{by}\"}}");

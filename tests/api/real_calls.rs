@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use athos_backend::model::{Source, Timestamp};
-use athos_backend::worker::reconcile::{Ended, Reconciler, Tally};
+use athos_backend::worker::reconcile::{Reconciler, RunOutcome, RunStats};
 use reqwest::Method;
 use serde_json::{Value, json};
 use wiremock::matchers::{path, query_param};
@@ -21,9 +21,9 @@ fn of(app: &TestApp, source: Source) -> &Reconciler {
         .unwrap()
 }
 
-async fn run(app: &TestApp, source: Source) -> Tally {
+async fn run(app: &TestApp, source: Source) -> RunStats {
     match of(app, source).run_once().await.unwrap() {
-        Ended::Completed(tally) => tally,
+        RunOutcome::Completed(tally) => tally,
         other => panic!("{other:?}"),
     }
 }
@@ -148,7 +148,7 @@ async fn a_vendor_without_real_calls_is_said_once_and_does_not_disturb_practice(
     let log = Mark::here();
     for _ in 0..3 {
         let ended = of(&app, Source::RealCall).run_once().await.unwrap();
-        let Ended::Refused(reason) = ended else {
+        let RunOutcome::Refused(reason) = ended else {
             panic!("{ended:?}");
         };
         assert!(reason.contains("take it out of SOURCES"), "{reason}");
@@ -187,7 +187,7 @@ async fn the_failure_of_one_source_does_not_stop_the_other() {
     )
     .await;
     let ended = of(&app, Source::Roleplay).run_once().await.unwrap();
-    assert!(matches!(ended, Ended::Failed(..)), "{ended:?}");
+    assert!(matches!(ended, RunOutcome::Failed(..)), "{ended:?}");
     assert_eq!(run(&app, Source::RealCall).await.repaired, 1);
     let mut app = app;
     app.leaves(Left {

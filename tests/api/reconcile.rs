@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use athos_backend::clock::Clock;
 use athos_backend::model::Timestamp;
-use athos_backend::worker::reconcile::{Asked, Ended, Tally, Window};
+use athos_backend::worker::reconcile::{RunOptions, RunOutcome, RunStats, Window};
 use reqwest::Method;
 use serde_json::json;
 use wiremock::matchers::{path, query_param, query_param_is_missing};
@@ -17,18 +17,18 @@ const MINUTE: Duration = Duration::from_secs(60);
 const OVERLAP: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// One run that nobody asked for, to its end.
-async fn run(app: &TestApp) -> Tally {
+async fn run(app: &TestApp) -> RunStats {
     match app.reconciler().run_once().await.unwrap() {
-        Ended::Completed(tally) => tally,
+        RunOutcome::Completed(tally) => tally,
         other => panic!("{other:?}"),
     }
 }
 
-async fn run_asked(app: &TestApp, window: Option<Window>, dry_run: bool) -> Tally {
-    let asked = Asked { window, dry_run };
+async fn run_asked(app: &TestApp, window: Option<Window>, dry_run: bool) -> RunStats {
+    let asked = RunOptions { window, dry_run };
     let reconciler = app.reconciler();
     match reconciler.run_asked(asked, |_| {}).await.unwrap() {
-        Ended::Completed(tally) => tally,
+        RunOutcome::Completed(tally) => tally,
         other => panic!("{other:?}"),
     }
 }
@@ -91,7 +91,7 @@ async fn a_webhook_that_never_comes_is_found_within_one_run_and_said_once() {
     let said = log.since();
     let lines = said
         .lines()
-        .filter(|line| line.contains(&id) && line.contains("brings in"));
+        .filter(|line| line.contains(&id) && line.contains("recovered a call"));
     assert_eq!(lines.count(), 1, "{said}");
     let repaired = |text: &str| -> u64 {
         let line = text
@@ -181,7 +181,7 @@ async fn after_an_outage_it_looks_from_the_last_completed_run_on() {
     for _ in 0..4 {
         app.clock.advance(6 * 60 * MINUTE);
         let ended = app.reconciler().run_once().await.unwrap();
-        assert!(matches!(ended, Ended::Failed(..)), "{ended:?}");
+        assert!(matches!(ended, RunOutcome::Failed(..)), "{ended:?}");
     }
     app.faults(json!({})).await;
     // One that somebody asked for elsewhere leaves the gap to be looked at.
@@ -228,10 +228,13 @@ async fn it_reads_page_after_page() {
     app.clock.advance(MINUTE);
     let mut pages = Vec::new();
     let reconciler = app.reconciler();
-    let watch = |progress: athos_backend::worker::reconcile::Progress<'_>| {
+    let watch = |progress: athos_backend::worker::reconcile::PageProgress<'_>| {
         pages.push((progress.page, progress.calls, progress.repairs.len()));
     };
-    reconciler.run_asked(Asked::default(), watch).await.unwrap();
+    reconciler
+        .run_asked(RunOptions::default(), watch)
+        .await
+        .unwrap();
     assert_eq!(pages, [(1, 100, 100), (2, 100, 100), (3, 30, 30)]);
     assert_eq!(app.work().await.scored, 230);
     assert_eq!(run(&app).await.repaired, 0);
@@ -247,7 +250,7 @@ async fn a_list_that_leads_in_a_circle_ends_the_run() {
         .await;
     let app = from_vendor(&server).await;
     let ended = app.reconciler().run_once().await.unwrap();
-    let Ended::Failed(tally, reason) = ended else {
+    let RunOutcome::Failed(tally, reason) = ended else {
         panic!("{ended:?}");
     };
     assert_eq!(tally.pages, 2);
@@ -267,7 +270,7 @@ async fn a_row_that_names_no_call_keeps_no_other_away() {
     let mut app = from_vendor(&server).await;
     let ended = app.reconciler().run_once().await.unwrap();
     assert!(
-        matches!(&ended, Ended::Completed(tally) if tally.repaired == 1),
+        matches!(&ended, RunOutcome::Completed(tally) if tally.repaired == 1),
         "{ended:?}"
     );
     app.leaves(Left {
@@ -279,7 +282,7 @@ async fn a_row_that_names_no_call_keeps_no_other_away() {
     let other = from_vendor(&server).await;
     let ended = other.reconciler().run_once().await.unwrap();
     assert!(
-        matches!(&ended, Ended::Failed(_, why) if why.contains("none of its rows")),
+        matches!(&ended, RunOutcome::Failed(_, why) if why.contains("none of its rows")),
         "{ended:?}"
     );
 }
@@ -350,12 +353,12 @@ async fn a_closed_gate_is_respected_and_its_own_failures_close_it() {
     app.faults(json!({ "key-revoked": {} })).await;
     let reconciler = app.reconciler();
     let ended = reconciler.run_once().await.unwrap();
-    assert!(matches!(ended, Ended::Failed(..)), "{ended:?}");
+    assert!(matches!(ended, RunOutcome::Failed(..)), "{ended:?}");
     let ready = app.send(app.request(Method::GET, "/readyz")).await.json();
     assert_eq!(ready["athos"]["paused"]["cause"], "key_refused");
     let asked = app.asked("calls").await;
     let ended = reconciler.run_once().await.unwrap();
-    assert!(matches!(ended, Ended::Held(_)), "{ended:?}");
+    assert!(matches!(ended, RunOutcome::Held(_)), "{ended:?}");
     assert_eq!(app.asked("calls").await, asked);
     // With nothing in the inbox, its own request is what finds the key working again.
     app.faults(json!({})).await;

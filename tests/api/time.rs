@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use athos_backend::store::Claimable;
 use athos_backend::worker::LEASE;
-use athos_backend::worker::reconcile::Ended;
+use athos_backend::worker::reconcile::RunOutcome;
 use reqwest::Method;
 use serde_json::json;
 
@@ -23,7 +23,7 @@ fn set_back(app: &TestApp, by: Duration) {
 /// One run of reconciliation; how many calls it brought in.
 async fn repaired(app: &TestApp) -> u32 {
     match app.reconciler().run_once().await.unwrap() {
-        Ended::Completed(tally) => tally.repaired,
+        RunOutcome::Completed(tally) => tally.repaired,
         other => panic!("{other:?}"),
     }
 }

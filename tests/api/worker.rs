@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use athos_backend::store::{Claimable, Settled, Settlement};
-use athos_backend::worker::{LEASE, Outcome};
+use athos_backend::worker::{LEASE, StepSummary};
 use serde_json::{Value, json};
 use sqlx::Row;
 use wiremock::matchers::path;
@@ -259,7 +259,7 @@ async fn a_running_worker_is_woken_by_what_arrives() {
     }
     assert_eq!(
         app.step().await,
-        Outcome::default(),
+        StepSummary::default(),
         "nothing was left for us"
     );
 }

@@ -48,7 +48,7 @@ async fn let_wait(database: &Path, scored: &[String]) {
             received_at: now,
             signed_at_secs: now.as_secs(),
             secret: "0123abcd".to_owned(),
-            said: read_event(&body).map_err(|why| why.to_string()),
+            parsed: read_event(&body).map_err(|why| why.to_string()),
             body,
         }
     };

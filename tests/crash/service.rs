@@ -83,7 +83,7 @@ pub(crate) struct Starting {
 
 /// A service that did not come to listen.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct RunOutcome {
     pub(crate) said: String,
 }
 
@@ -119,7 +119,7 @@ impl Starting {
     }
 
     /// Waits until it listens, or until it has ended.
-    pub(crate) fn listening(mut self) -> Result<Service, Ended> {
+    pub(crate) fn listening(mut self) -> Result<Service, RunOutcome> {
         match self.listens.recv() {
             Ok(origin) => Ok(Service {
                 origin,
@@ -127,7 +127,7 @@ impl Starting {
             }),
             Err(_) => {
                 self.process.wait().unwrap();
-                Err(Ended { said: self.log() })
+                Err(RunOutcome { said: self.log() })
             }
         }
     }

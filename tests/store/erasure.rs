@@ -3,7 +3,7 @@
 use athos_backend::model::{CallEvent, Identity, RepId, Scope, Timestamp};
 use athos_backend::store::{Accepted, Actor, NewMint, SharedStore};
 
-use crate::{NOW, after, clear_waiting, delivery, id, listed, said};
+use crate::{NOW, after, clear_waiting, delivery, id, listed, parsed};
 
 /// A rep is known by both ids, and each call by what it says.
 pub(crate) async fn what_is_erased_stays_away(store: &SharedStore) {
@@ -15,7 +15,7 @@ pub(crate) async fn what_is_erased_stays_away(store: &SharedStore) {
             ..Identity::default()
         },
         occurred_at: Some(at),
-        ..said(call, "", "")
+        ..parsed(call, "", "")
     };
     let theirs = Some("athos_agent_erased");
     let both = || owned("call_both", Some("rep_erased"), theirs, NOW);
@@ -41,11 +41,11 @@ pub(crate) async fn what_is_erased_stays_away(store: &SharedStore) {
     let rev = store.latest_rev().await.unwrap();
     let erased_at = after(9000);
     let rep = RepId::Ours(id("rep_erased"));
-    let would = store.would_erase(&rep, erased_at).await.unwrap();
+    let would = store.preview_erasure(&rep, erased_at).await.unwrap();
     let rows = store.erase(&rep, Actor::Command, erased_at).await.unwrap();
     assert_eq!(would, rows);
     assert_eq!((rows.calls, rows.events, rows.mints), (3, 3, 1));
-    assert!(store.empty_log().await.unwrap());
+    assert!(store.truncate_wal().await.unwrap());
     assert_eq!(store.resume_erasures().await.unwrap(), 0);
     assert!(store.latest_rev().await.unwrap() >= rev, "revs only grow");
     let kept = store.find_call(&Scope::All, "call_kept").await.unwrap();
@@ -64,15 +64,15 @@ pub(crate) async fn what_is_erased_stays_away(store: &SharedStore) {
         assert_eq!(taken.unwrap(), Accepted::Erased, "{n}");
     }
     let mut relisted = listed("call_ours", after(100));
-    relisted.event.said = Ok(owned("call_ours", Some("rep_erased"), None, NOW));
+    relisted.event.parsed = Ok(owned("call_ours", Some("rep_erased"), None, NOW));
     assert_eq!(
         store
-            .would_bring_in(std::slice::from_ref(&relisted))
+            .find_missing_calls(std::slice::from_ref(&relisted))
             .await
             .unwrap(),
         []
     );
-    assert_eq!(store.bring_in(vec![relisted]).await.unwrap(), []);
+    assert_eq!(store.ingest_missing(vec![relisted]).await.unwrap(), []);
     // In one batch, each is told what became of it.
     let new = owned("call_new", Some("rep_erased"), None, after(9001));
     let (stopped, taken) = tokio::join!(

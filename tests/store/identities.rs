@@ -1,13 +1,13 @@
 //! Ids of both families meet in the same rows, whichever came first, and no call goes from one rep to another.
 
 use athos_api::contract::Generation;
-use athos_backend::model::LearntContract;
+use athos_backend::model::LearnedContract;
 use athos_backend::model::{AgentId, CallEvent, Identity, RepId, Scope};
 use athos_backend::store::{
-    Actor, IdentityKind, MintOutcome, NewMint, Pairing, ProgressFilter, Settlement, SharedStore,
+    Actor, IdentityKind, LinkedIds, MintOutcome, NewMint, ProgressFilter, Settlement, SharedStore,
 };
 
-use crate::{NOW, after, all_calls, delivery, detail, id, list_by, said, settle, unscored};
+use crate::{NOW, after, all_calls, delivery, detail, id, list_by, parsed, settle, unscored};
 
 const AGENT: &str = "athos_agent_1";
 const AGENCY: &str = "athos_agency_1";
@@ -25,7 +25,7 @@ fn by(athos_rep: &str, rep: Option<&str>, agency: Option<&str>) -> Identity {
 fn said_by(call: &str, identity: Identity) -> CallEvent {
     CallEvent {
         identity,
-        ..said(call, "", "")
+        ..parsed(call, "", "")
     }
 }
 
@@ -37,8 +37,8 @@ fn scored(call: &str, identity: Identity) -> Settlement {
     Settlement::Scored(scored)
 }
 
-fn pairing(athos_id: &str, our_id: &str, on_record: bool) -> Pairing {
-    Pairing {
+fn pairing(athos_id: &str, our_id: &str, on_record: bool) -> LinkedIds {
+    LinkedIds {
         kind: IdentityKind::Rep,
         athos_id: athos_id.to_owned(),
         our_id: our_id.to_owned(),
@@ -234,7 +234,7 @@ async fn an_erased_rep_is_no_pairing_either(store: &SharedStore) {
 async fn what_the_roster_says_counts_for_more(store: &SharedStore) {
     let known = store.find_agent(&id("meeting")).await.unwrap();
     assert_eq!(known, Some(pairing(AGENT, "meeting", true)));
-    let learn = async |new: Pairing| store.learn_identities(vec![new], NOW).await.unwrap();
+    let learn = async |new: LinkedIds| store.learn_identities(vec![new], NOW).await.unwrap();
 
     // What Athos has not on record fills a gap, and takes nobody's place.
     let by_mail = pairing("athos_agent_2", "met_by_mail", false);
@@ -259,7 +259,7 @@ async fn what_the_roster_says_counts_for_more(store: &SharedStore) {
             .iter()
             .all(|known| known.kind == IdentityKind::Agency)
     );
-    let agency = Pairing {
+    let agency = LinkedIds {
         kind: IdentityKind::Agency,
         ..pairing("athos_agency_9", "ninth", true)
     };
@@ -300,14 +300,14 @@ async fn what_the_roster_says_counts_for_more(store: &SharedStore) {
 }
 
 async fn the_contract_is_remembered(store: &SharedStore) {
-    assert_eq!(store.learnt_contract().await.unwrap(), None);
+    assert_eq!(store.learned_contract().await.unwrap(), None);
     for (generation, from) in [(Generation::External, "one"), (Generation::Roster, "two")] {
-        let learnt = LearntContract {
+        let learnt = LearnedContract {
             generation,
             at: NOW,
             from: from.to_owned(),
         };
-        store.learn_contract(learnt.clone()).await.unwrap();
-        assert_eq!(store.learnt_contract().await.unwrap(), Some(learnt));
+        store.record_learned_contract(learnt.clone()).await.unwrap();
+        assert_eq!(store.learned_contract().await.unwrap(), Some(learnt));
     }
 }

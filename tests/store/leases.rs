@@ -3,12 +3,12 @@
 use athos_backend::model::{CallStatus, RepId, Scope};
 use athos_backend::store::{Accepted, Actor, EventFilter, Settled, SharedStore};
 
-use crate::{after, claim, clear_waiting, delivery, detail, id, said};
+use crate::{after, claim, clear_waiting, delivery, detail, id, parsed};
 
 /// An event is being fetched, its rep is erased, another rep's webhook comes in: the attempt returns.
 pub(crate) async fn an_attempt_that_outlives_its_event_changes_no_other(store: &SharedStore) {
     clear_waiting(store, after(2000)).await;
-    let gone = delivery("wh_left", Ok(said("call_left", "rep_left", "agency_1")));
+    let gone = delivery("wh_left", Ok(parsed("call_left", "rep_left", "agency_1")));
     assert_eq!(store.accept_event(gone).await.unwrap(), Accepted::New);
     let old = claim(store, after(2000)).await.remove(0);
     let rep = RepId::Ours(id("rep_left"));
@@ -17,7 +17,10 @@ pub(crate) async fn an_attempt_that_outlives_its_event_changes_no_other(store: &
         .await
         .unwrap();
 
-    let new = delivery("wh_stays", Ok(said("call_stays", "rep_stays", "agency_1")));
+    let new = delivery(
+        "wh_stays",
+        Ok(parsed("call_stays", "rep_stays", "agency_1")),
+    );
     assert_eq!(store.accept_event(new).await.unwrap(), Accepted::New);
     let new = claim(store, after(2000)).await.remove(0);
     assert!(new.lease.event_id > old.lease.event_id, "{new:?} {old:?}");
@@ -43,7 +46,7 @@ pub(crate) async fn no_number_is_given_twice(store: &SharedStore) {
             let call = format!("call_once_{n}_{part}");
             let event = delivery(
                 &format!("wh_once_{n}_{part}"),
-                Ok(said(&call, &rep, "agency_1")),
+                Ok(parsed(&call, &rep, "agency_1")),
             );
             assert_eq!(store.accept_event(event).await.unwrap(), Accepted::New);
         }

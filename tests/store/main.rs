@@ -36,7 +36,7 @@ fn id(text: &str) -> PlatformId {
     PlatformId::new(text).unwrap()
 }
 
-fn said(call: &str, rep: &str, agency: &str) -> CallEvent {
+fn parsed(call: &str, rep: &str, agency: &str) -> CallEvent {
     CallEvent {
         call_id: call.to_owned(),
         source: "roleplay".to_owned(),
@@ -57,17 +57,17 @@ fn unscored(call: &str, rep: &str, agency: &str) -> CallEvent {
             reason: Some("SCORING_INCOMPLETE".to_owned()),
             message: None,
         },
-        ..said(call, rep, agency)
+        ..parsed(call, rep, agency)
     }
 }
 
-fn delivery(webhook: &str, said: Result<CallEvent, String>) -> NewEvent {
+fn delivery(webhook: &str, parsed: Result<CallEvent, String>) -> NewEvent {
     NewEvent {
         webhook_id: webhook.to_owned(),
         received_at: NOW,
         signed_at_secs: NOW.as_secs(),
         secret: "0123abcd".to_owned(),
-        said,
+        parsed,
         body: format!("{{\"requestId\":\"req_of_{webhook}\"}}").into_bytes(),
     }
 }
@@ -171,7 +171,7 @@ async fn events_are_taken_once(store: &SharedStore) {
     let arrived = store.arrivals();
     let mut changes = store.changes();
 
-    let first = delivery("wh_1", Ok(said("call_1", "rep_1", "agency_1")));
+    let first = delivery("wh_1", Ok(parsed("call_1", "rep_1", "agency_1")));
     assert_eq!(
         store.accept_event(first.clone()).await.unwrap(),
         Accepted::New
@@ -192,7 +192,7 @@ async fn events_are_taken_once(store: &SharedStore) {
         Accepted::Duplicate
     );
     // What counts is what was signed, and the id is not.
-    let first = delivery("wh_1", Ok(said("call_1", "rep_1", "agency_1")));
+    let first = delivery("wh_1", Ok(parsed("call_1", "rep_1", "agency_1")));
     for n in 0..3 {
         let replayed = NewEvent {
             webhook_id: format!("wh_replayed_{n}"),
@@ -306,7 +306,7 @@ async fn calls_only_learn(store: &SharedStore) {
     let rev = store.latest_rev().await.unwrap();
 
     // The same again, and the contrary: neither changes a scored call.
-    let event = || said("call_1", "rep_1", "agency_1");
+    let event = || parsed("call_1", "rep_1", "agency_1");
     settle(store, "wh_3", event(), detail("call_1", "rep_1", 82.0)).await;
     let failed = unscored("call_1", "rep_1", "agency_1");
     settle(
@@ -346,7 +346,7 @@ async fn calls_only_learn(store: &SharedStore) {
     settle(
         store,
         "wh_7",
-        said("call_2", "rep_2", "agency_1"),
+        parsed("call_2", "rep_2", "agency_1"),
         detail("call_2", "rep_2", 1.0),
     )
     .await;
@@ -422,7 +422,7 @@ fn listed(call: &str, scored_at: Timestamp) -> ListedCall {
     ListedCall {
         id: call.to_owned(),
         scored_at: Some(scored_at),
-        event: delivery(&key, Ok(said(call, "rep_1", "agency_1"))),
+        event: delivery(&key, Ok(parsed(call, "rep_1", "agency_1"))),
     }
 }
 
@@ -453,7 +453,7 @@ async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
     let waits = [0, 1, 5].map(Duration::from_secs);
     let of_then = |webhook: &str| NewEvent {
         received_at: far,
-        ..delivery(webhook, Ok(said("call_then", "rep_1", "agency_1")))
+        ..delivery(webhook, Ok(parsed("call_then", "rep_1", "agency_1")))
     };
     let retry = |at| Settlement::Retry {
         at,
@@ -472,7 +472,7 @@ async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
             .await
             .unwrap();
         let shortened = store
-            .shorten_waits(after(1500), LEASE, &waits)
+            .clamp_schedules(after(1500), LEASE, &waits)
             .await
             .unwrap();
         assert_eq!(shortened, u64::from(expected != far), "{webhook}");
@@ -484,7 +484,7 @@ async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
     assert_eq!(claim(store, far).await.len(), 1);
     assert_eq!(
         store
-            .shorten_waits(after(1500), LEASE, &waits)
+            .clamp_schedules(after(1500), LEASE, &waits)
             .await
             .unwrap(),
         1
@@ -493,7 +493,7 @@ async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
     store.accept_event(of_then("wh_come")).await.unwrap();
     assert_eq!(
         store
-            .shorten_waits(after(1500), LEASE, &waits)
+            .clamp_schedules(after(1500), LEASE, &waits)
             .await
             .unwrap(),
         1
@@ -501,7 +501,7 @@ async fn a_clock_that_is_set_back_makes_no_wait_longer(store: &SharedStore) {
     assert_eq!(due().await, after(1500));
     assert_eq!(
         store
-            .shorten_waits(after(1500), LEASE, &waits)
+            .clamp_schedules(after(1500), LEASE, &waits)
             .await
             .unwrap(),
         0

@@ -13,10 +13,10 @@ pub(crate) async fn what_is_new_is_counted_by_name_and_there_is_an_end_to_it(sto
     };
     let (call, score) = (drift("call", "mood"), drift("score", "mood"));
     let first = vec![(call.clone(), 2)];
-    let new = store.note_drift(first, after(1)).await.unwrap();
+    let new = store.record_drift_counts(first, after(1)).await.unwrap();
     assert_eq!(new, std::slice::from_ref(&call));
     let second = vec![(call.clone(), 3), (score.clone(), 1)];
-    let new = store.note_drift(second, after(2)).await.unwrap();
+    let new = store.record_drift_counts(second, after(2)).await.unwrap();
     assert_eq!(new, std::slice::from_ref(&score));
     let seen = |drift, count, first, last| SeenDrift {
         drift,
@@ -29,12 +29,15 @@ pub(crate) async fn what_is_new_is_counted_by_name_and_there_is_an_end_to_it(sto
         [seen(score, 1, 2, 2), seen(call.clone(), 5, 1, 2)]
     );
     let many = (0..1200).map(|n| (drift("call", &format!("f{n}")), 1));
-    let new = store.note_drift(many.collect(), after(3)).await.unwrap();
+    let new = store
+        .record_drift_counts(many.collect(), after(3))
+        .await
+        .unwrap();
     assert_eq!(new.len(), 998);
     assert_eq!(store.list_drift().await.unwrap().len(), 1000);
     // What is known is counted on.
     store
-        .note_drift(vec![(call.clone(), 1)], after(4))
+        .record_drift_counts(vec![(call.clone(), 1)], after(4))
         .await
         .unwrap();
     let all = store.list_drift().await.unwrap();
@@ -43,7 +46,9 @@ pub(crate) async fn what_is_new_is_counted_by_name_and_there_is_an_end_to_it(sto
 
 pub(crate) async fn credentials_keep_their_latest(store: &SharedStore) {
     let note = async |credential: &Credential| {
-        let noted = store.note_credentials(vec![credential.clone()]).await;
+        let noted = store
+            .record_credential_usage(vec![credential.clone()])
+            .await;
         noted.unwrap();
         store.credentials().await.unwrap()
     };

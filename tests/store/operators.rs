@@ -6,15 +6,15 @@ use athos_backend::store::{
     Settlement, SharedStore,
 };
 
-use crate::{LEASE, after, clear_inbox, delivery, said};
+use crate::{LEASE, after, clear_inbox, delivery, parsed};
 
 pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     clear_inbox(store).await;
-    let late = |webhook: &str, said| NewEvent {
+    let late = |webhook: &str, parsed| NewEvent {
         received_at: after(3000),
-        ..delivery(webhook, said)
+        ..delivery(webhook, parsed)
     };
-    let known = late("wh_seen", Ok(said("call_seen", "rep_1", "agency_1")));
+    let known = late("wh_seen", Ok(parsed("call_seen", "rep_1", "agency_1")));
     store.accept_event(known).await.unwrap();
     let unknown = late("wh_unknown", Err("not JSON".to_owned()));
     store.accept_event(unknown).await.unwrap();
@@ -56,7 +56,7 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     // One that waits is not replayed.
     let one = Replay::One(id);
     let would = async |replay| {
-        let would = store.would_replay(replay, 10).await.unwrap();
+        let would = store.count_replayable(replay, 10).await.unwrap();
         assert_eq!(would.count, would.first.len() as u64);
         would.first
     };
@@ -112,7 +112,7 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     let call = event.call.unwrap();
     assert_eq!((call.row.id.as_str(), call.reason), ("call_seen", None));
     assert!(event.siblings.is_empty());
-    let another = late("wh_another", Ok(said("call_seen", "rep_1", "agency_1")));
+    let another = late("wh_another", Ok(parsed("call_seen", "rep_1", "agency_1")));
     store.accept_event(another).await.unwrap();
     let event = store.find_event(id).await.unwrap().unwrap();
     let [sibling] = &event.siblings[..] else {

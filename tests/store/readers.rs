@@ -3,14 +3,14 @@
 use athos_backend::model::Scope;
 use athos_backend::store::{ProgressFilter, Settlement, SharedStore};
 
-use crate::{after, all_calls, delivery, detail, id, said, settle};
+use crate::{after, all_calls, delivery, detail, id, parsed, settle};
 
 pub(crate) async fn readers_see_their_scope(store: &SharedStore) {
     let dead = Settlement::Dead {
         reason: "Athos does not know it".to_owned(),
         failure: None,
     };
-    settle(store, "wh_8", said("call_3", "rep_3", "agency_2"), dead).await;
+    settle(store, "wh_8", parsed("call_3", "rep_3", "agency_2"), dead).await;
     assert_eq!(store.queue_depth().await.unwrap().dead, 1);
     let scopes = [
         (Scope::All, vec!["call_1", "call_2", "call_3"]),
@@ -51,7 +51,7 @@ pub(crate) async fn pages_hold_every_call_once(store: &SharedStore) {
     for n in 0..25 {
         let event = delivery(
             &format!("wh_page_{n}"),
-            Ok(said(&format!("page_{n}"), "rep_p", "a")),
+            Ok(parsed(&format!("page_{n}"), "rep_p", "a")),
         );
         store.accept_event(event).await.unwrap();
     }
@@ -75,7 +75,7 @@ pub(crate) async fn progress_adds_up_within_the_scope(store: &SharedStore) {
         };
         detail.header.ended_at = Some(after(1000 + 60 * number as u64));
         detail.has_recording = number == 0;
-        let event = said(&call, "rep_9", "agency_9");
+        let event = parsed(&call, "rep_9", "agency_9");
         let webhook = format!("wh_progress_{number}");
         settle(store, &webhook, event, Settlement::Scored(detail)).await;
         let kept = store.find_call(&Scope::All, &call).await.unwrap().unwrap();

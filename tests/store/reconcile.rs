@@ -1,26 +1,26 @@
 //! What reconciliation brings in and what it remembers of its runs.
 
 use athos_backend::model::{CallStatus, Scope, Source};
-use athos_backend::store::{NewRun, Repair, RepairCause, RunEnd, Settlement, SharedStore};
+use athos_backend::store::{NewRun, RecoveredCall, RecoveryCause, RunEnd, Settlement, SharedStore};
 
-use crate::{NOW, after, claim, clear_inbox, delivery, detail, listed, said};
+use crate::{NOW, after, claim, clear_inbox, delivery, detail, listed, parsed};
 
 pub(crate) async fn listed_calls_come_in_once(store: &SharedStore) {
     clear_inbox(store).await;
-    let causes = |repairs: Vec<Repair>| -> Vec<(String, RepairCause)> {
+    let causes = |repairs: Vec<RecoveredCall>| -> Vec<(String, RecoveryCause)> {
         let pairs = repairs.into_iter();
         pairs.map(|repair| (repair.call_id, repair.cause)).collect()
     };
     let scored_at = after(100);
     // One that is on its way already, and one of which nothing is known, twice on the page.
-    let on_its_way = delivery("wh_flight", Ok(said("call_flight", "rep_1", "agency_1")));
+    let on_its_way = delivery("wh_flight", Ok(parsed("call_flight", "rep_1", "agency_1")));
     store.accept_event(on_its_way).await.unwrap();
     let page = || {
         let ids = ["call_flight", "call_lost", "call_lost"];
         ids.map(|id| listed(id, scored_at)).to_vec()
     };
-    let lost = [("call_lost".to_owned(), RepairCause::Missing)];
-    let would = store.would_bring_in(&page()).await.unwrap();
+    let lost = [("call_lost".to_owned(), RecoveryCause::Missing)];
+    let would = store.find_missing_calls(&page()).await.unwrap();
     assert_eq!(causes(would), lost);
     assert_eq!(
         store
@@ -30,10 +30,10 @@ pub(crate) async fn listed_calls_come_in_once(store: &SharedStore) {
             .map(|call| call.row.id),
         None
     );
-    assert_eq!(causes(store.bring_in(page()).await.unwrap()), lost);
-    assert_eq!(store.bring_in(page()).await.unwrap(), []);
-    assert_eq!(store.would_bring_in(&[]).await.unwrap(), []);
-    assert_eq!(store.bring_in(Vec::new()).await.unwrap(), []);
+    assert_eq!(causes(store.ingest_missing(page()).await.unwrap()), lost);
+    assert_eq!(store.ingest_missing(page()).await.unwrap(), []);
+    assert_eq!(store.find_missing_calls(&[]).await.unwrap(), []);
+    assert_eq!(store.ingest_missing(Vec::new()).await.unwrap(), []);
 
     // They are events like others, and their calls were opened with them.
     let call = store
@@ -53,11 +53,14 @@ pub(crate) async fn listed_calls_come_in_once(store: &SharedStore) {
         .await
         .unwrap();
     // What was given up comes in; what has its score does not, until Athos scores it anew.
-    let again = causes(store.bring_in(page()).await.unwrap());
-    assert_eq!(again, [("call_flight".to_owned(), RepairCause::NotScored)]);
+    let again = causes(store.ingest_missing(page()).await.unwrap());
+    assert_eq!(
+        again,
+        [("call_flight".to_owned(), RecoveryCause::NotScored)]
+    );
     let anew = vec![listed("call_lost", after(900))];
-    let anew = causes(store.bring_in(anew).await.unwrap());
-    assert_eq!(anew, [("call_lost".to_owned(), RepairCause::ScoredAgain)]);
+    let anew = causes(store.ingest_missing(anew).await.unwrap());
+    assert_eq!(anew, [("call_lost".to_owned(), RecoveryCause::ScoredAgain)]);
 }
 
 pub(crate) async fn runs_say_until_when_all_is_reconciled(store: &SharedStore) {

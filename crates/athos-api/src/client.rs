@@ -117,7 +117,7 @@ fn as_word<S: Serializer>(source: &Source, serializer: S) -> Result<S::Ok, S::Er
 
 /// One page of a list, newest call first.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct CallListPage {
     /// The calls on it.
     pub calls: Vec<CallHeader>,
     /// Rows that name no call; they are left out.
@@ -227,7 +227,11 @@ impl Client {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn list_page(&self, query: &ListQuery, cursor: Option<&str>) -> Result<Page, Error> {
+    pub async fn list_page(
+        &self,
+        query: &ListQuery,
+        cursor: Option<&str>,
+    ) -> Result<CallListPage, Error> {
         let mut request = self
             .request(Method::GET, &["calls"])
             .query(query)
@@ -245,7 +249,7 @@ impl Client {
                 "Athos lists calls without a usable id; they are left out"
             );
         }
-        Ok(Page {
+        Ok(CallListPage {
             calls,
             unreadable,
             next_cursor,

@@ -33,9 +33,9 @@ string_enum!(Generation, "generation", {
 
 /// What the answer to a mint proves about the generation it was asked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Evidence {
     /// Athos speaks it; the text says by what.
-    Spoken(&'static str),
+    Confirmed(&'static str),
     /// Athos did not understand a request that was well formed.
     NotUnderstood,
     /// Nothing either way: a refused key, a quota, an outage.
@@ -44,18 +44,18 @@ pub enum Proof {
 
 /// Judges the answer to a well-formed mint that was asked in `asked`.
 #[must_use]
-pub fn judge<T>(asked: Generation, answer: &Result<T, Error>) -> Proof {
+pub fn classify_response<T>(asked: Generation, answer: &Result<T, Error>) -> Evidence {
     match answer {
-        Ok(_) => Proof::Spoken("a token that was minted"),
+        Ok(_) => Evidence::Confirmed("a token that was minted"),
         Err(Error::Refused(refusal)) => match (refusal.status, &*refusal.code) {
             // Only who has looked for the rep can say so, and only `roster` looks.
             (404, "AGENT_NOT_FOUND") if asked == Generation::Roster => {
-                Proof::Spoken("the refusal AGENT_NOT_FOUND")
+                Evidence::Confirmed("the refusal AGENT_NOT_FOUND")
             }
-            (400, "INVALID_REQUEST") => Proof::NotUnderstood,
-            _ => Proof::Nothing,
+            (400, "INVALID_REQUEST") => Evidence::NotUnderstood,
+            _ => Evidence::Nothing,
         },
-        Err(_) => Proof::Nothing,
+        Err(_) => Evidence::Nothing,
     }
 }
 
@@ -79,9 +79,12 @@ mod tests {
     fn only_a_success_or_an_agent_looked_for_proves_a_generation() {
         use Generation::{External, Roster};
         for generation in [External, Roster] {
-            assert!(matches!(judge(generation, &Ok(())), Proof::Spoken(_)));
+            assert!(matches!(
+                classify_response(generation, &Ok(())),
+                Evidence::Confirmed(_)
+            ));
             let bad = refused(400, "INVALID_REQUEST");
-            assert_eq!(judge(generation, &bad), Proof::NotUnderstood);
+            assert_eq!(classify_response(generation, &bad), Evidence::NotUnderstood);
             for (status, code) in [
                 (400, "HTTP_400"),
                 (401, "API_KEY_REVOKED"),
@@ -89,15 +92,21 @@ mod tests {
                 (404, "HTTP_404"),
                 (503, "SERVICE_UNAVAILABLE"),
             ] {
-                assert_eq!(judge(generation, &refused(status, code)), Proof::Nothing);
+                assert_eq!(
+                    classify_response(generation, &refused(status, code)),
+                    Evidence::Nothing
+                );
             }
             assert_eq!(
-                judge::<()>(generation, &Err(Error::Timeout)),
-                Proof::Nothing
+                classify_response::<()>(generation, &Err(Error::Timeout)),
+                Evidence::Nothing
             );
         }
         let unknown = refused(404, "AGENT_NOT_FOUND");
-        assert!(matches!(judge(Roster, &unknown), Proof::Spoken(_)));
-        assert_eq!(judge(External, &unknown), Proof::Nothing);
+        assert!(matches!(
+            classify_response(Roster, &unknown),
+            Evidence::Confirmed(_)
+        ));
+        assert_eq!(classify_response(External, &unknown), Evidence::Nothing);
     }
 }

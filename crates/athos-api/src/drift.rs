@@ -49,8 +49,8 @@ impl fmt::Display for Drift {
 }
 
 /// Most names taken from one body, and most that are held at a time: whoever sends more has said enough.
-pub(super) const MOST_OF_ONE_BODY: usize = 20;
-const MOST_HELD: usize = 200;
+pub(super) const MAX_NAMES_PER_BODY: usize = 20;
+const MAX_PENDING_NAMES: usize = 200;
 
 /// How many bodies had each new name, since they were last taken.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ impl DriftWatch {
         for (drift, count) in counted {
             if let Some(before) = held.get_mut(&drift) {
                 *before += count;
-            } else if held.len() < MOST_HELD {
+            } else if held.len() < MAX_PENDING_NAMES {
                 held.insert(drift, count);
             }
         }

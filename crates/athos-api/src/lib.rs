@@ -71,7 +71,8 @@ pub mod types;
 pub use call::{CallContent, CallDetail, CallEvent, CallHeader, EventOutcome, Speaker, Turn};
 #[cfg(feature = "client")]
 pub use client::{
-    ANSWER_DEADLINE, Client, ListQuery, MAX_ANSWER_BYTES, Page, direct_http_client, http_client,
+    ANSWER_DEADLINE, CallListPage, Client, ListQuery, MAX_ANSWER_BYTES, direct_http_client,
+    http_client,
 };
 pub use drift::{Drift, DriftKind, DriftWatch};
 #[cfg(feature = "client")]
@@ -86,7 +87,7 @@ pub use keys::{InvalidKey, KeyState};
 pub use observer::Observer;
 pub use outside::{MAX_OUTSIDE_CHARS, outside_text};
 #[cfg(feature = "client")]
-pub use roster::{AgencyWas, AgentPage, Whose, npn_digits};
+pub use roster::{AgencyChange, AgentOwner, AgentPage, npn_digits};
 pub use source::Source;
 pub use string_enum::UnknownVariant;
-pub use time::{NotATime, Timestamp};
+pub use time::{InvalidTime, Timestamp};

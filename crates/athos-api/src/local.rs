@@ -17,7 +17,7 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// Where whoever listens at `addr` is asked from the same machine: a container listens everywhere, and is asked here.
 #[must_use]
-pub fn asked_at(mut addr: SocketAddr) -> SocketAddr {
+pub fn reachable_addr(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(Ipv4Addr::LOCALHOST.into());
     }

@@ -24,7 +24,7 @@ pub struct AgentPage {
 
 /// Whether an agency was new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgencyWas {
+pub enum AgencyChange {
     /// It was not on record before.
     Created,
     /// It was, and has the given name now.
@@ -33,14 +33,14 @@ pub enum AgencyWas {
 
 /// Whose an agent is who stands in the way of registering a rep.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum AgentOwner {
     /// The rep's own.
     Theirs {
         /// Whether Athos has our id of the rep on record, and can be asked for it.
         on_record: bool,
     },
     /// Somebody else's, whom we call this; or nobody's that Athos can find.
-    Anothers(Option<String>),
+    Other(Option<String>),
 }
 
 /// A national producer number as Athos reads one: spaces and punctuation do not count, and 4 to 10 digits are left.
@@ -60,7 +60,7 @@ impl Client {
         &self,
         id: &PlatformId,
         name: &str,
-    ) -> Result<(Agency, AgencyWas), Error> {
+    ) -> Result<(Agency, AgencyChange), Error> {
         let request = self
             .request(Method::POST, &["agencies"])
             .json(&AgencyBody { id, name });
@@ -68,8 +68,8 @@ impl Client {
         let agency = types::read_agency(&answer.body, self.drift())
             .map_err(|why| answer.unreadable(&why))?;
         let was = match answer.status {
-            StatusCode::CREATED => AgencyWas::Created,
-            _ => AgencyWas::Renamed,
+            StatusCode::CREATED => AgencyChange::Created,
+            _ => AgencyChange::Renamed,
         };
         Ok((agency, was))
     }
@@ -99,9 +99,13 @@ impl Client {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn whose(&self, existing: &ExistingAgent, rep: &PlatformId) -> Result<Whose, Error> {
+    pub async fn find_owner(
+        &self,
+        existing: &ExistingAgent,
+        rep: &PlatformId,
+    ) -> Result<AgentOwner, Error> {
         if existing.matched_on == Handle::Ours {
-            return Ok(Whose::Theirs { on_record: true });
+            return Ok(AgentOwner::Theirs { on_record: true });
         }
         let query = AgentQuery {
             handle: Some((Handle::Athos, existing.agent_id.clone())),
@@ -110,11 +114,11 @@ impl Client {
         let page = self.list_agents(&query, None).await?;
         let mut agents = page.agents.into_iter();
         let Some(agent) = agents.find(|agent| agent.id == existing.agent_id) else {
-            return Ok(Whose::Anothers(None));
+            return Ok(AgentOwner::Other(None));
         };
         Ok(match agent.platform_id {
-            Some(other) if other != rep.as_str() => Whose::Anothers(Some(other)),
-            ours => Whose::Theirs {
+            Some(other) if other != rep.as_str() => AgentOwner::Other(Some(other)),
+            ours => AgentOwner::Theirs {
                 on_record: ours.is_some(),
             },
         })
@@ -185,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn an_agency_is_created_or_renamed() {
         let server = MockServer::start().await;
-        for (status, was) in [(201, AgencyWas::Created), (200, AgencyWas::Renamed)] {
+        for (status, was) in [(201, AgencyChange::Created), (200, AgencyChange::Renamed)] {
             server.reset().await;
             Mock::given(method("POST"))
                 .and(path("/api/external/v1/agencies"))

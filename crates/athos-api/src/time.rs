@@ -65,13 +65,13 @@ impl fmt::Display for Timestamp {
 /// The text is not an ISO 8601 moment with an offset.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("not an ISO 8601 time such as 2026-06-05T18:09:14.000Z")]
-pub struct NotATime;
+pub struct InvalidTime;
 
 impl FromStr for Timestamp {
-    type Err = NotATime;
+    type Err = InvalidTime;
 
-    fn from_str(text: &str) -> Result<Self, NotATime> {
-        let time: jiff::Timestamp = text.parse().map_err(|_| NotATime)?;
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| InvalidTime)?;
         Ok(Self(time.as_millisecond()))
     }
 }

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, Method, header};
-use axum::middleware;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jsonwebtoken::{EncodingKey, Header};
@@ -24,7 +24,7 @@ use super::recording::Link;
 use super::scenario::{self, Difficulty};
 use super::state::{Memory, TOKEN_LIFE_MS};
 use super::vendor::{SharedVendor, bearer};
-use super::{roster_api, seam};
+use super::{middleware, roster_api};
 use athos_api::Timestamp;
 
 /// Where the external API begins, on the vendor's host as here.
@@ -51,7 +51,7 @@ pub(super) fn keyed_router() -> Router<SharedVendor> {
         .route(CALL, get(show_call))
         .merge(roster_api::router())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(middleware::from_fn(seam::refuse_cross_origin))
+        .layer(from_fn(middleware::refuse_cross_origin))
 }
 
 /// The one endpoint that browsers call.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::contract::{Filter, Generation, Ids, Source, Whom};
+use super::contract::{Filter, Generation, Ids, MintTarget, Source};
 use super::directory::Rep;
 use super::error::ApiError;
 use super::external::External;
@@ -15,7 +15,7 @@ pub(super) struct Both;
 
 impl Generation for Both {
     /// Either shape, but not two at once: they could mean two people.
-    fn parse_mint(&self, body: &Map<String, Value>) -> Result<Whom, ApiError> {
+    fn parse_mint(&self, body: &Map<String, Value>) -> Result<MintTarget, ApiError> {
         let names = |key: &str| body.get(key).is_some_and(|id| !id.is_null());
         match (
             names("externalUserId"),
@@ -67,9 +67,9 @@ mod tests {
     fn a_mint_may_have_either_shape_but_not_both() {
         let mint = |body: Value| Both.parse_mint(body.as_object().unwrap());
         let old = mint(json!({ "externalUserId": "r", "externalAgencyId": "a" })).unwrap();
-        assert!(matches!(old, Whom::Anybody { .. }));
+        assert!(matches!(old, MintTarget::Anybody { .. }));
         let new = mint(json!({ "platformAgentId": "r", "externalUserId": null })).unwrap();
-        assert_eq!(new, Whom::Agent(Handle::Platform("r".into())));
+        assert_eq!(new, MintTarget::Agent(Handle::Platform("r".into())));
         for bad in [
             json!({}),
             json!({ "externalUserId": "r", "agentId": "athos_agent_1" }),

@@ -24,7 +24,7 @@ pub(super) struct Call {
     pub(super) score: Score,
     pub(super) compliance: Option<Compliance>,
     pub(super) started_at: Timestamp,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<CallEnd>,
     pub(super) can_be_scored: bool,
     pub(super) scored: Option<(Timestamp, Scoring)>,
     /// How often its detail was asked for.
@@ -40,7 +40,7 @@ pub(super) struct Drill {
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct CallEnd {
     pub(super) at: Timestamp,
     pub(super) duration_secs: u64,
 }

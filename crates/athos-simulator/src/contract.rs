@@ -31,7 +31,7 @@ pub(super) type Ids = Vec<(&'static str, Value)>;
 /// One generation of the contract.
 pub(super) trait Generation: Sync {
     /// Reads the body of a mint. Members it does not know are left alone; `null` counts as omitted.
-    fn parse_mint(&self, body: &Map<String, Value>) -> Result<Whom, ApiError>;
+    fn parse_mint(&self, body: &Map<String, Value>) -> Result<MintTarget, ApiError>;
 
     /// Takes one query parameter of the list, if it is an id of this generation's.
     fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError>;
@@ -56,7 +56,7 @@ pub(super) trait Generation: Sync {
 
 /// Whom a token is minted for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Whom {
+pub(super) enum MintTarget {
     /// Somebody whom the customer knows, which is enough.
     Anybody {
         user: String,
@@ -206,7 +206,7 @@ impl dyn Generation {
     }
 
     /// The body of a `call.scored` webhook. Never a score, never a transcript.
-    pub(super) fn webhook(&self, news: &News<'_>) -> Map<String, Value> {
+    pub(super) fn webhook(&self, news: &WebhookFacts<'_>) -> Map<String, Value> {
         let is_scored = matches!(news.scoring, Scoring::Scored);
         let mut body = Map::new();
         body.insert("event".into(), json!("call.scored"));
@@ -225,7 +225,7 @@ impl dyn Generation {
 }
 
 /// What a webhook tells.
-pub(super) struct News<'a> {
+pub(super) struct WebhookFacts<'a> {
     pub(super) call_id: &'a str,
     pub(super) source: Source,
     pub(super) rep: &'a Rep,
@@ -273,7 +273,7 @@ pub(super) fn pairs(query: &str) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
 /// The webhook of each generation for the call that the contract's examples are about.
 #[cfg(test)]
 pub(super) fn example_webhook(contract: Contract, rep: &Rep, scoring: &Scoring) -> String {
-    let news = News {
+    let news = WebhookFacts {
         call_id: "athos_call_GZ1DjOkZv_VEPoE-CJ8mp",
         source: Source::Roleplay,
         rep,

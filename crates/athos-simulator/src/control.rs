@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, header};
-use axum::middleware;
+use axum::middleware::from_fn;
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ use super::faults::Faults;
 use super::options::Contract;
 use super::state::Memory;
 use super::vendor::SharedVendor;
-use super::{bulk, deliver, seam};
+use super::{bulk, deliver, middleware};
 
 pub(super) const MAX_DURATION_SECS: u64 = 2 * 60 * 60;
 const DEFAULT_WAIT_MS: u64 = 10_000;
@@ -46,7 +46,7 @@ pub(super) fn router() -> Router<SharedVendor> {
         .route("/_simulator/faults", get(show_faults).put(put_faults))
         .route("/_simulator/webhook-url", put(put_webhook_url))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(middleware::from_fn(seam::refuse_cross_origin))
+        .layer(from_fn(middleware::refuse_cross_origin))
 }
 
 /// What the stand-in for the SDK calls from a page of another origin.

@@ -37,14 +37,14 @@ pub(super) struct Delivery {
     copy: usize,
     at: Timestamp,
     status: Option<u16>,
-    outcome: Outcome,
+    outcome: DeliveryOutcome,
     latency_ms: u64,
 }
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Outcome {
+enum DeliveryOutcome {
     /// Answered 2xx.
     Delivered,
     /// Answered, but not 2xx; a redirect is that, too.
@@ -93,7 +93,7 @@ fn score_now(vendor: &SharedVendor, call_id: &str) {
             &webhook,
             (1, 1),
             now,
-            (Outcome::Suppressed, None),
+            (DeliveryOutcome::Suppressed, None),
             Duration::ZERO,
         );
         settle(vendor);
@@ -149,14 +149,19 @@ async fn deliver(vendor: SharedVendor, webhook: Webhook) {
 async fn send_first(vendor: &Vendor, webhook: &Webhook) -> bool {
     let copies = vendor.memory().faults.copies();
     let sent = join_all((1..=copies).map(|copy| send(vendor, webhook, (1, copy)))).await;
-    let is_over = |outcome: &Outcome| matches!(outcome, Outcome::Delivered | Outcome::Undelivered);
+    let is_over = |outcome: &DeliveryOutcome| {
+        matches!(
+            outcome,
+            DeliveryOutcome::Delivered | DeliveryOutcome::Undelivered
+        )
+    };
     sent.iter().any(is_over)
 }
 
 /// The one retry: same id, same body, a fresh signature. Then the webhook is dropped for good.
 async fn retry(vendor: SharedVendor, webhook: Webhook) {
     if vendor.pause(vendor.options.webhook_retry).await
-        && send(&vendor, &webhook, (2, 1)).await != Outcome::Delivered
+        && send(&vendor, &webhook, (2, 1)).await != DeliveryOutcome::Delivered
     {
         tracing::warn!(
             webhook_id = webhook.id,
@@ -171,13 +176,17 @@ fn settle(vendor: &Vendor) {
 }
 
 /// One attempt: sign, send, record.
-async fn send(vendor: &Vendor, webhook: &Webhook, attempt_and_copy: (u8, usize)) -> Outcome {
+async fn send(
+    vendor: &Vendor,
+    webhook: &Webhook,
+    attempt_and_copy: (u8, usize),
+) -> DeliveryOutcome {
     // The semaphore is never closed; without a permit the attempt would be made all the same.
     let _permit = vendor.in_flight.acquire().await;
     let at = vendor.now();
     let started = Instant::now();
     let (outcome, status) = match vendor.webhook_url() {
-        None => (Outcome::Undelivered, None),
+        None => (DeliveryOutcome::Undelivered, None),
         Some(url) => post(vendor, webhook, url, at).await,
     };
     let result = (outcome, status);
@@ -197,7 +206,7 @@ async fn post(
     webhook: &Webhook,
     url: Url,
     now: Timestamp,
-) -> (Outcome, Option<u16>) {
+) -> (DeliveryOutcome, Option<u16>) {
     let (age_secs, is_spoiled) =
         vendor.change(|memory| (memory.faults.age_secs(), memory.faults.spoils_signature()));
     let nobodys = SecretString::from("whsec_that_nobody_shares");
@@ -215,20 +224,20 @@ async fn post(
         .send();
     let sent = tokio::select! {
         sent = sent => sent,
-        () = vendor.shutdown.cancelled() => return (Outcome::Unreachable, None),
+        () = vendor.shutdown.cancelled() => return (DeliveryOutcome::Unreachable, None),
     };
     match sent.map(|answer| answer.status()) {
         Ok(status) => (outcome_of(status), Some(status.as_u16())),
-        Err(error) if error.is_timeout() => (Outcome::Timeout, None),
-        Err(_) => (Outcome::Unreachable, None),
+        Err(error) if error.is_timeout() => (DeliveryOutcome::Timeout, None),
+        Err(_) => (DeliveryOutcome::Unreachable, None),
     }
 }
 
-fn outcome_of(status: StatusCode) -> Outcome {
+fn outcome_of(status: StatusCode) -> DeliveryOutcome {
     if status.is_success() {
-        Outcome::Delivered
+        DeliveryOutcome::Delivered
     } else {
-        Outcome::Refused
+        DeliveryOutcome::Refused
     }
 }
 
@@ -237,7 +246,7 @@ fn record(
     webhook: &Webhook,
     (attempt, copy): (u8, usize),
     at: Timestamp,
-    (outcome, status): (Outcome, Option<u16>),
+    (outcome, status): (DeliveryOutcome, Option<u16>),
     latency: Duration,
 ) {
     let delivery = Delivery {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::contract::{Filter, Generation, Ids, Source, Whom, text};
+use super::contract::{Filter, Generation, Ids, MintTarget, Source, text};
 use super::directory::Rep;
 use super::error::ApiError;
 use super::scenario::Speaker;
@@ -11,11 +11,11 @@ use super::scenario::Speaker;
 pub(super) struct External;
 
 impl Generation for External {
-    fn parse_mint(&self, body: &Map<String, Value>) -> Result<Whom, ApiError> {
+    fn parse_mint(&self, body: &Map<String, Value>) -> Result<MintTarget, ApiError> {
         let user = text(body, "externalUserId")?
             .ok_or_else(|| ApiError::invalid_request("externalUserId is required."))?;
         let agency = text(body, "externalAgencyId")?;
-        Ok(Whom::Anybody { user, agency })
+        Ok(MintTarget::Anybody { user, agency })
     }
 
     fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError> {
@@ -85,7 +85,7 @@ mod tests {
     fn a_mint_needs_a_user_and_takes_null_for_omitted() {
         let mint = |body: Value| External.parse_mint(body.as_object().unwrap());
         let whom = mint(json!({ "externalUserId": "r", "externalAgencyId": null, "x": 1 }));
-        let expected = Whom::Anybody {
+        let expected = MintTarget::Anybody {
             user: "r".into(),
             agency: None,
         };

@@ -21,13 +21,13 @@ mod external;
 mod faults;
 mod lines;
 mod listed;
+mod middleware;
 mod options;
 mod recording;
 mod roster;
 mod roster_api;
 mod sample;
 mod scenario;
-mod seam;
 mod seeded;
 mod state;
 #[cfg(test)]
@@ -38,24 +38,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::error::ApiError;
-use self::seam::{Cut, CuttableListener};
+use self::middleware::{Abort, AbortableListener};
 use self::vendor::{SharedVendor, Vendor};
 use athos_api::clock::Clock;
-use athos_api::local::{asked_at, is_loopback};
+use athos_api::local::{is_loopback, reachable_addr};
 
 pub use self::options::{
-    Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, NotADuration, Options, parse_duration, parse_seed,
-    parse_url,
+    Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, InvalidDuration, Options, parse_duration,
+    parse_seed, parse_url,
 };
 
 pub use self::sample::SampleWebhook;
@@ -102,7 +102,7 @@ impl Running {
     /// Scheme, host and port: the control plane is at `<origin>/_simulator/…`, and it is the SDK's `apiBase`.
     #[must_use]
     pub fn origin(&self) -> String {
-        format!("http://{}", asked_at(self.addr))
+        format!("http://{}", reachable_addr(self.addr))
     }
 
     /// Where the stand-in for the browser SDK is: what `ATHOS_SDK_URL` should be.
@@ -145,8 +145,8 @@ pub async fn start(
     let sender = Sender::new().map_err(StartError::Client)?;
     let vendor = Arc::new(Vendor::new(options, clock, sender, shutdown.clone()));
 
-    let app = router(&vendor).into_make_service_with_connect_info::<Cut>();
-    let server = axum::serve(CuttableListener(listener), app)
+    let app = router(&vendor).into_make_service_with_connect_info::<Abort>();
+    let server = axum::serve(AbortableListener(listener), app)
         .with_graceful_shutdown(shutdown.cancelled_owned());
     let server = tokio::spawn(async move { server.await });
     tracing::info!(%addr, "simulator listens");
@@ -181,9 +181,9 @@ fn router(vendor: &SharedVendor) -> Router {
         .route("/sdk/athos-sdk.js", get(serve_sdk))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::route_not_found())
-        .layer(middleware::from_fn_with_state(
+        .layer(axum::middleware::from_fn_with_state(
             Arc::clone(vendor),
-            seam::stamp,
+            middleware::stamp,
         ))
         .with_state(Arc::clone(vendor))
 }

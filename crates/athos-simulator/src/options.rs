@@ -153,27 +153,27 @@ pub fn parse_seed(text: &str) -> Result<u64, &'static str> {
 /// The text is not a number with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a duration such as 500ms, 2s, 5m or 1h")]
-pub struct NotADuration;
+pub struct InvalidDuration;
 
 /// Reads `500ms`, `2s`, `5m` or `1h`; `0` alone needs no unit.
 ///
 /// # Errors
 /// When the text is anything else.
-pub fn parse_duration(text: &str) -> Result<Duration, NotADuration> {
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().map_err(|_| NotADuration)?;
+    let number: u64 = number.parse().map_err(|_| InvalidDuration)?;
     let unit_ms = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
         "" if number == 0 => 1,
-        _ => return Err(NotADuration),
+        _ => return Err(InvalidDuration),
     };
-    let ms = number.checked_mul(unit_ms).ok_or(NotADuration)?;
+    let ms = number.checked_mul(unit_ms).ok_or(InvalidDuration)?;
     Ok(Duration::from_millis(ms))
 }
 
@@ -206,7 +206,7 @@ mod tests {
             "99999999999999999999s",
             "18446744073709551615h",
         ] {
-            assert_eq!(parse_duration(bad), Err(NotADuration), "{bad:?}");
+            assert_eq!(parse_duration(bad), Err(InvalidDuration), "{bad:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::contract::{Filter, Generation, Ids, Source, Whom, text};
+use super::contract::{Filter, Generation, Ids, MintTarget, Source, text};
 use super::directory::{Handle, Rep};
 use super::error::ApiError;
 use super::roster_api::check_own_id;
@@ -13,7 +13,7 @@ use super::scenario::Speaker;
 pub(super) struct Roster;
 
 impl Generation for Roster {
-    fn parse_mint(&self, body: &Map<String, Value>) -> Result<Whom, ApiError> {
+    fn parse_mint(&self, body: &Map<String, Value>) -> Result<MintTarget, ApiError> {
         let platform = text(body, "platformAgentId")?;
         if let Some(id) = &platform {
             check_own_id("platformAgentId", id)?;
@@ -21,7 +21,7 @@ impl Generation for Roster {
         let platform = platform.map(Handle::Platform);
         let agent = text(body, "agentId")?.map(Handle::Agent);
         match (platform, agent) {
-            (Some(handle), None) | (None, Some(handle)) => Ok(Whom::Agent(handle)),
+            (Some(handle), None) | (None, Some(handle)) => Ok(MintTarget::Agent(handle)),
             _ => Err(ApiError::invalid_request(
                 "Exactly one of platformAgentId and agentId is required.",
             )),
@@ -105,12 +105,12 @@ mod tests {
         let by_platform = mint(json!({ "platformAgentId": "r", "agentId": null, "x": 1 }));
         assert_eq!(
             by_platform.unwrap(),
-            Whom::Agent(Handle::Platform("r".into()))
+            MintTarget::Agent(Handle::Platform("r".into()))
         );
         let by_agent = mint(json!({ "agentId": "athos_agent_1" }));
         assert_eq!(
             by_agent.unwrap(),
-            Whom::Agent(Handle::Agent("athos_agent_1".into()))
+            MintTarget::Agent(Handle::Agent("athos_agent_1".into()))
         );
         for bad in [
             json!({}),

@@ -4,7 +4,7 @@ use athos_api::Timestamp;
 use serde_json::Value;
 
 use super::call::Scoring;
-use super::contract::{News, Source, generation};
+use super::contract::{Source, WebhookFacts, generation};
 use super::directory::Rep;
 use super::options::Contract;
 
@@ -38,7 +38,7 @@ impl SampleWebhook<'_> {
             true => Scoring::Scored,
             false => Scoring::incomplete(),
         };
-        Value::Object(generation(contract).webhook(&News {
+        Value::Object(generation(contract).webhook(&WebhookFacts {
             call_id: self.call_id,
             source: Source::Roleplay,
             rep: &rep,

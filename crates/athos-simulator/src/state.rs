@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::active::Active;
-use super::call::{Call, Ended, NewCall, Scoring};
+use super::call::{Call, CallEnd, NewCall, Scoring};
 use super::compliance;
-use super::contract::{self, Filter, Generation, News, Whom};
+use super::contract::{self, Filter, Generation, MintTarget, WebhookFacts};
 use super::cursor::Place;
 use super::deliver::{Delivery, Webhook};
 use super::directory::{Directory, Rep};
@@ -95,13 +95,13 @@ impl Memory {
     }
 
     /// The rep a mint is for.
-    pub(super) fn resolve(&mut self, whom: &Whom, now: Timestamp) -> Result<Rep, ApiError> {
+    pub(super) fn resolve(&mut self, whom: &MintTarget, now: Timestamp) -> Result<Rep, ApiError> {
         match whom {
-            Whom::Anybody { user, agency } => {
+            MintTarget::Anybody { user, agency } => {
                 let agency = agency.as_deref();
                 Ok(self.directory.adopt(user, agency, self.seed, now))
             }
-            Whom::Agent(handle) => {
+            MintTarget::Agent(handle) => {
                 let rep = self.directory.rep(handle);
                 rep.filter(|rep| !self.faults.loses(rep))
                     .ok_or_else(ApiError::agent_not_found)
@@ -224,13 +224,13 @@ impl Memory {
         id: &str,
         duration_secs: Option<u64>,
         now: Timestamp,
-    ) -> Result<(Ended, bool), ApiError> {
+    ) -> Result<(CallEnd, bool), ApiError> {
         let call = self.call_mut(id).ok_or_else(ApiError::call_not_found)?;
         if let Some(ended) = call.ended {
             return Ok((ended, false));
         }
         let lasted = now.since(call.started_at).as_secs();
-        let ended = Ended {
+        let ended = CallEnd {
             at: now,
             duration_secs: duration_secs.unwrap_or(lasted),
         };
@@ -253,7 +253,7 @@ impl Memory {
         let Some(call) = self.call_mut(id) else {
             return;
         };
-        call.ended = Some(Ended {
+        call.ended = Some(CallEnd {
             at: call.started_at.plus(Duration::from_secs(duration_secs)),
             duration_secs,
         });
@@ -283,7 +283,7 @@ impl Memory {
         }
         // Numbered by the call, not by the order of scoring, which a burst leaves to chance.
         let request_id = self.seed.request_id("webhook", call.number);
-        let mut body = generation.webhook(&News {
+        let mut body = generation.webhook(&WebhookFacts {
             call_id: &call.id,
             source: call.source(),
             rep: &call.rep,

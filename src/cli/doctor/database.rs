@@ -9,7 +9,7 @@ use super::finding::{Bytes, Finding, Span};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{
-    ContractInForce, Credential, CredentialKind, SeenDrift, Source, Timestamp, counted,
+    Credential, CredentialKind, EffectiveContract, SeenDrift, Source, Timestamp, counted,
     idle_secrets,
 };
 use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
@@ -25,7 +25,7 @@ const LONG_WAIT: Duration = Duration::from_secs(15 * 60);
 /// Rounds that did not come, before it is odd.
 const LATE_ROUNDS: u32 = 3;
 
-pub(super) async fn look(config: &Config, clock: &Clock) -> Vec<Finding> {
+pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
     let Ok(file) = database_file(&config.database_url) else {
         return vec![Finding::skipped(CHECK, "DATABASE_URL names none")];
     };
@@ -258,7 +258,7 @@ fn secrets(config: &Config, contents: &Contents, now: Timestamp) -> Vec<Finding>
 
 fn contract(config: &Config, contents: &Contents) -> Finding {
     let pinned = config.athos_contract.pinned();
-    let in_force = ContractInForce::of(pinned, contents.learnt_contract.as_ref());
+    let in_force = EffectiveContract::of(pinned, contents.learned_contract.as_ref());
     Finding::ok("contract", in_force.to_string())
 }
 

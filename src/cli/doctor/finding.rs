@@ -12,7 +12,7 @@ use crate::model::counted;
 /// How bad it is. The order is that of badness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(super) enum CheckStatus {
     /// All is well.
     Ok,
     /// It was not looked at.
@@ -23,7 +23,7 @@ pub(super) enum Verdict {
     Fail,
 }
 
-impl Verdict {
+impl CheckStatus {
     fn shown(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -38,7 +38,7 @@ impl Verdict {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
     check: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: CheckStatus,
     /// What was seen.
     message: String,
     /// What to do.
@@ -46,7 +46,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    fn new(verdict: Verdict, check: &str, message: impl Into<String>) -> Self {
+    fn new(verdict: CheckStatus, check: &str, message: impl Into<String>) -> Self {
         Self {
             check: check.to_owned(),
             verdict,
@@ -56,19 +56,19 @@ impl Finding {
     }
 
     pub(super) fn ok(check: &str, message: impl Into<String>) -> Self {
-        Self::new(Verdict::Ok, check, message)
+        Self::new(CheckStatus::Ok, check, message)
     }
 
     pub(super) fn skipped(check: &str, message: impl Into<String>) -> Self {
-        Self::new(Verdict::Skipped, check, message)
+        Self::new(CheckStatus::Skipped, check, message)
     }
 
     pub(super) fn warn(check: &str, message: impl Into<String>) -> Self {
-        Self::new(Verdict::Warn, check, message)
+        Self::new(CheckStatus::Warn, check, message)
     }
 
     pub(super) fn fail(check: &str, message: impl Into<String>) -> Self {
-        Self::new(Verdict::Fail, check, message)
+        Self::new(CheckStatus::Fail, check, message)
     }
 
     /// What to do about it.
@@ -86,13 +86,13 @@ fn one_line(text: &str) -> String {
 }
 
 /// Everything that was found, in the order it is told.
-pub(super) struct Report(pub(super) Vec<Finding>);
+pub(super) struct CheckReport(pub(super) Vec<Finding>);
 
-impl Report {
-    pub(super) fn worst(&self) -> Verdict {
+impl CheckReport {
+    pub(super) fn worst(&self) -> CheckStatus {
         let verdicts = self.0.iter().map(|finding| finding.verdict);
-        let verdicts = verdicts.filter(|verdict| *verdict != Verdict::Skipped);
-        verdicts.max().unwrap_or(Verdict::Ok)
+        let verdicts = verdicts.filter(|verdict| *verdict != CheckStatus::Skipped);
+        verdicts.max().unwrap_or(CheckStatus::Ok)
     }
 
     pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
@@ -111,7 +111,7 @@ impl Report {
             }
         }
         let count = |verdict| self.0.iter().filter(|one| one.verdict == verdict).count();
-        let (failures, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
+        let (failures, warnings) = (count(CheckStatus::Fail), count(CheckStatus::Warn));
         let many = |count: usize, word: &str| match count {
             0 => format!("no {word}s"),
             _ => counted(count, word),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use athos_simulator::parse_url;
 use url::Url;
 
-use self::finding::{Finding, Report, Verdict};
+use self::finding::{CheckReport, CheckStatus, Finding};
 use super::Misconfigured;
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
@@ -59,7 +59,9 @@ pub(super) async fn run(
     } else {
         report.write_text(out)?;
     }
-    Ok(ExitCode::from(u8::from(report.worst() == Verdict::Fail)))
+    Ok(ExitCode::from(u8::from(
+        report.worst() == CheckStatus::Fail,
+    )))
 }
 
 async fn examine(
@@ -67,18 +69,18 @@ async fn examine(
     clock: &Clock,
     env_file: &EnvFile,
     problems: &[String],
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<CheckReport> {
     let config = &args.config;
     let target = args.webhook.then(|| target(args)).transpose()?;
-    let mut findings = settings::look(config, env_file, problems, clock);
+    let mut findings = settings::check_all(config, env_file, problems, clock);
     if args.offline {
-        findings.extend(database::look(config, clock).await);
+        findings.extend(database::check_all(config, clock).await);
         findings.push(Finding::skipped("network", "not looked at, as asked"));
-        return Ok(Report(findings));
+        return Ok(CheckReport(findings));
     }
     // All at once: together they take as long as the slowest.
     let (database, athos, callers, service, webhook) = tokio::join!(
-        database::look(config, clock),
+        database::check_all(config, clock),
         network::look_at_athos(config, clock),
         network::look_at_callers(config, clock),
         network::look_at_service(config),
@@ -94,7 +96,7 @@ async fn examine(
     findings.extend(athos);
     findings.extend(service);
     findings.extend(webhook);
-    Ok(Report(findings))
+    Ok(CheckReport(findings))
 }
 
 /// Where the event goes.

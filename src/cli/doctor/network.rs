@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::DEADLINE;
-use super::finding::{Finding, Span, Verdict};
+use super::finding::{CheckStatus, Finding, Span};
 use crate::clients::{athos_client, direct_http_client, http_client};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http;
 use crate::model::{Source, Timestamp, outside_text};
 use crate::store::database_file;
-use athos_api::local::{asked_at, is_loopback};
+use athos_api::local::{is_loopback, reachable_addr};
 use athos_api::signature::{TOLERANCE_SECS, fingerprint};
 use athos_api::{self as athos, ListQuery};
 
@@ -50,7 +50,7 @@ pub(super) async fn look_at_athos(config: &Config, clock: &Clock) -> Vec<Finding
 async fn reach_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
     const CHECK: &str = "Athos";
     let base = &config.athos_base_url;
-    let asked_at = clock.now();
+    let reachable_addr = clock.now();
     let started = Instant::now();
     let answer = match get(&below(base, &["calls"])).await {
         Ok(answer) => answer,
@@ -79,10 +79,10 @@ async fn reach_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
         .get(DATE)
         .and_then(|date| date.to_str().ok());
     // The date was written somewhere between the question and the answer.
-    vec![reached, judge_clock(date, asked_at.plus(took / 2))]
+    vec![reached, check_clock(date, reachable_addr.plus(took / 2))]
 }
 
-fn judge_clock(date: Option<&str>, now: Timestamp) -> Finding {
+fn check_clock(date: Option<&str>, now: Timestamp) -> Finding {
     const CHECK: &str = "clock";
     let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
         return Finding::skipped(CHECK, "Athos's answer does not say what time it is");
@@ -186,7 +186,7 @@ pub(super) async fn look_at_callers(config: &Config, clock: &Clock) -> Option<Fi
 /// The service, where it listens and where others reach it.
 pub(super) async fn look_at_service(config: &Config) -> Vec<Finding> {
     let here = look_here(config).await;
-    let is_expected = here.verdict == Verdict::Ok || has_been_started(config);
+    let is_expected = here.verdict == CheckStatus::Ok || has_been_started(config);
     let public = look_from_outside(config, is_expected).await;
     vec![here, public]
 }
@@ -198,7 +198,7 @@ fn has_been_started(config: &Config) -> bool {
 
 async fn look_here(config: &Config) -> Finding {
     const CHECK: &str = "service";
-    let addr = asked_at(config.bind_addr);
+    let addr = reachable_addr(config.bind_addr);
     let Ok(url) = format!("http://{addr}/healthz").parse() else {
         return Finding::skipped(CHECK, format!("{addr} cannot be asked"));
     };

@@ -9,7 +9,7 @@ use crate::telemetry::Filter;
 
 const CHECK: &str = "settings";
 
-pub(super) fn look(
+pub(super) fn check_all(
     config: &Config,
     env_file: &EnvFile,
     problems: &[String],

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::model::PlatformId;
-use crate::store::Pairing;
+use crate::store::LinkedIds;
 use athos_api::types::{AgencyRef, Agent, NewAgent};
 
 /// Agents as Athos has listed them, by Athos's id.
@@ -30,13 +30,13 @@ pub(super) struct Agencies {
 }
 
 impl Agencies {
-    pub(super) fn of(pairings: Vec<Pairing>) -> Self {
+    pub(super) fn of(pairings: Vec<LinkedIds>) -> Self {
         let mut agencies = Self::default();
         agencies.learn(&pairings);
         agencies
     }
 
-    pub(super) fn learn(&mut self, pairings: &[Pairing]) {
+    pub(super) fn learn(&mut self, pairings: &[LinkedIds]) {
         let ours = pairings
             .iter()
             .map(|pairing| (pairing.athos_id.clone(), pairing.our_id.clone()));

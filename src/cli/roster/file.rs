@@ -86,7 +86,7 @@ fn column_of(head: &str) -> Option<usize> {
 
 /// What was read.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(super) struct RosterFile {
     pub(super) rows: Vec<Row>,
     /// Heads that mean nothing here.
     pub(super) ignored: Vec<String>,
@@ -98,19 +98,19 @@ pub(super) struct Row {
     /// Its number in the file, from 1; the head has one, too.
     pub(super) line: u64,
     /// The rep, or why it can be none.
-    pub(super) rep: Result<Wanted, String>,
+    pub(super) rep: Result<RequestedRep, String>,
 }
 
 /// A rep who could be registered.
 #[derive(Clone)]
-pub(super) struct Wanted {
+pub(super) struct RequestedRep {
     pub(super) new: NewAgent,
     /// With it, the agency is created, or renamed, first.
     pub(super) agency_name: Option<String>,
 }
 
 /// Names and addresses of people do not belong in a log.
-impl std::fmt::Debug for Wanted {
+impl std::fmt::Debug for RequestedRep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wanted")
             .field("rep", &self.new.rep)
@@ -123,7 +123,7 @@ impl std::fmt::Debug for Wanted {
 ///
 /// # Errors
 /// When it is no such table, in words.
-pub(super) fn read(bytes: &[u8]) -> Result<Sheet, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<RosterFile, String> {
     let text = text::decode(bytes)?;
     let table = table::split(&text, |head| column_of(head).is_some())?;
     let (columns, ignored) = Columns::of(&table.head)?;
@@ -136,7 +136,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Sheet, String> {
     });
     let mut rows: Vec<_> = rows.collect();
     refuse_cut_numbers(&mut rows);
-    Ok(Sheet { rows, ignored })
+    Ok(RosterFile { rows, ignored })
 }
 
 /// Where each column is in this file.
@@ -201,7 +201,7 @@ impl Columns {
     }
 
     /// Spreadsheets leave out empty cells at the end of a row, and write some too many.
-    fn parse(&self, record: &csv::StringRecord) -> Result<Wanted, String> {
+    fn parse(&self, record: &csv::StringRecord) -> Result<RequestedRep, String> {
         if record.iter().skip(self.count).any(|cell| !cell.is_empty()) {
             return Err(format!(
                 "it has {} fields, and the head has {}: a value with a comma in it must be in quotes",
@@ -224,7 +224,7 @@ impl Columns {
         self.rep_of(&cells)
     }
 
-    fn rep_of(&self, cells: &[Option<String>; COLUMNS.len()]) -> Result<Wanted, String> {
+    fn rep_of(&self, cells: &[Option<String>; COLUMNS.len()]) -> Result<RequestedRep, String> {
         let agency = match (cells[AGENCY].as_deref(), cells[OUR_AGENCY].as_deref()) {
             (Some(id), None) if id.starts_with(AGENCY_PREFIX) => AgencyRef::Athos(id.to_owned()),
             (Some(_), None) => {
@@ -269,7 +269,7 @@ impl Columns {
         let agency_name = name(AGENCY_NAME, MAX_AGENCY_CHARS)?;
         // An agency by Athos's id is there already, under a name of Athos's.
         let is_ours = matches!(new.agency, AgencyRef::Ours(_));
-        Ok(Wanted {
+        Ok(RequestedRep {
             new,
             agency_name: agency_name.filter(|_| is_ours),
         })
@@ -310,7 +310,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn check(&mut self, wanted: Wanted, line: u64) -> Result<Wanted, String> {
+    fn check(&mut self, wanted: RequestedRep, line: u64) -> Result<RequestedRep, String> {
         let new = &wanted.new;
         let handles = [
             ("platformAgentId", new.rep.as_ref().map(ToString::to_string)),

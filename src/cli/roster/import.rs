@@ -7,13 +7,13 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use super::compare::{Agencies, Listed, compare};
-use super::file::{Row, Wanted};
-use super::patience::{Stop, Trouble};
-use super::report::{Outcome, Report, Status};
+use super::file::{RequestedRep, Row};
+use super::report::{ImportReport, RowOutcome, Status};
+use super::retry::{RowError, StopSignal};
 use crate::clock::Clock;
-use crate::lifecycle::asked_to_stop;
+use crate::lifecycle::shutdown_signal;
 use crate::model::PlatformId;
-use crate::store::{IdentityKind, Pairing, SharedStore};
+use crate::store::{IdentityKind, LinkedIds, SharedStore};
 use athos_api::Client;
 use athos_api::types::{Agency, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, Registration};
 
@@ -36,16 +36,16 @@ struct Known {
 
 /// A row's end: the agent's id, and what there is to say.
 type End = (Status, Option<String>, Option<String>);
-type Done = Result<End, Trouble>;
+type Done = Result<End, RowError>;
 
 impl Import {
     /// Goes through all rows, until it is asked to stop: then what is on its way is waited for, and the rest is left.
-    pub(super) async fn run(&self, rows: Vec<Row>, report: &mut Report) {
-        let stop = Arc::new(Stop::default());
+    pub(super) async fn run(&self, rows: Vec<Row>, report: &mut ImportReport) {
+        let stop = Arc::new(StopSignal::default());
         let on_signal = {
             let stop = Arc::clone(&stop);
             tokio::spawn(async move {
-                if asked_to_stop().await.is_ok() {
+                if shutdown_signal().await.is_ok() {
                     stop.set("stopped; run it again to go on");
                 }
             })
@@ -54,7 +54,7 @@ impl Import {
         for row in rows {
             match row.rep {
                 Ok(rep) => wanted.push((row.line, rep)),
-                Err(why) => report.add(Outcome {
+                Err(why) => report.add(RowOutcome {
                     line: row.line,
                     status: Status::Invalid,
                     agent_id: None,
@@ -73,7 +73,7 @@ impl Import {
     }
 
     /// Registers the agencies, and has a look at Athos's list.
-    async fn find_out(&self, wanted: &[(u64, Wanted)], stop: &Stop) -> Known {
+    async fn find_out(&self, wanted: &[(u64, RequestedRep)], stop: &StopSignal) -> Known {
         let mut known = Known {
             agencies: Agencies::default(),
             listed: Listed::default(),
@@ -92,12 +92,12 @@ impl Import {
             match self.list(registered, stop).await {
                 Ok(listed) => known.listed = listed,
                 // Then each is asked about by itself.
-                Err(Trouble::Row(why)) => tracing::warn!("Athos's list cannot be read: {why}"),
+                Err(RowError::Row(why)) => tracing::warn!("Athos's list cannot be read: {why}"),
                 Err(all) => return Err(all),
             }
             Ok(())
         };
-        if let Err(Trouble::Row(why) | Trouble::All(why)) = found.await {
+        if let Err(RowError::Row(why) | RowError::All(why)) = found.await {
             stop.set(&why);
         }
         known
@@ -106,10 +106,10 @@ impl Import {
     /// Creates or renames the agencies that the file names.
     async fn register_agencies(
         &self,
-        wanted: &[(u64, Wanted)],
+        wanted: &[(u64, RequestedRep)],
         agencies: &mut Agencies,
-        stop: &Stop,
-    ) -> Result<(), Trouble> {
+        stop: &StopSignal,
+    ) -> Result<(), RowError> {
         let named = wanted
             .iter()
             .filter_map(|(_, wanted)| match &wanted.new.agency {
@@ -121,13 +121,13 @@ impl Import {
             if stop.reason().is_some() {
                 break;
             }
-            match stop.patiently(|| self.athos.put_agency(id, name)).await {
+            match stop.with_retries(|| self.athos.put_agency(id, name)).await {
                 Ok((agency, _)) => {
                     let pairings = pairing_of_agency(&agency);
                     agencies.learn(&pairings);
                     self.learn(pairings).await?;
                 }
-                Err(Trouble::Row(why)) => {
+                Err(RowError::Row(why)) => {
                     agencies
                         .refused
                         .insert(id.clone(), format!("its agency: {why}"));
@@ -139,7 +139,7 @@ impl Import {
     }
 
     /// What Athos calls a rep whom it has on record, if that is known here.
-    async fn registered_as(&self, wanted: &Wanted) -> anyhow::Result<Option<String>> {
+    async fn registered_as(&self, wanted: &RequestedRep) -> anyhow::Result<Option<String>> {
         let Some(rep) = &wanted.new.rep else {
             return Ok(None);
         };
@@ -151,12 +151,12 @@ impl Import {
 
     /// Lists Athos's agents: a page costs no more than one question about one of them, so that there are no more pages than
     /// reps to ask about.
-    async fn list(&self, most_pages: usize, stop: &Stop) -> Result<Listed, Trouble> {
+    async fn list(&self, most_pages: usize, stop: &StopSignal) -> Result<Listed, RowError> {
         let (mut listed, mut cursor) = (Listed::default(), None::<String>);
         for _ in 0..most_pages {
             let query = AgentQuery::default();
             let page = stop
-                .patiently(|| self.athos.list_agents(&query, cursor.as_deref()))
+                .with_retries(|| self.athos.list_agents(&query, cursor.as_deref()))
                 .await?;
             listed.extend(page.agents);
             cursor = page.next_cursor;
@@ -167,27 +167,33 @@ impl Import {
         Ok(listed)
     }
 
-    async fn outcome(&self, line: u64, wanted: &Wanted, known: &Known, stop: &Stop) -> Outcome {
+    async fn outcome(
+        &self,
+        line: u64,
+        wanted: &RequestedRep,
+        known: &Known,
+        stop: &StopSignal,
+    ) -> RowOutcome {
         let agency_refused = match &wanted.new.agency {
             AgencyRef::Ours(id) => known.agencies.refused.get(id),
             AgencyRef::Athos(_) => None,
         };
         let done = match (stop.reason(), agency_refused) {
-            (Some(reason), _) => Err(Trouble::Row(format!("not tried: {reason}"))),
-            (None, Some(why)) => Err(Trouble::Row(why.clone())),
+            (Some(reason), _) => Err(RowError::Row(format!("not tried: {reason}"))),
+            (None, Some(why)) => Err(RowError::Row(why.clone())),
             (None, None) => self.settle(wanted, known, stop).await,
         };
         let (status, agent_id, reason) = done.unwrap_or_else(|trouble| {
             let why = match trouble {
-                Trouble::Row(why) => why,
-                Trouble::All(why) => {
+                RowError::Row(why) => why,
+                RowError::All(why) => {
                     stop.set(&why);
                     why
                 }
             };
             (Status::Failed, None, Some(why))
         });
-        Outcome {
+        RowOutcome {
             line,
             status,
             agent_id,
@@ -195,7 +201,7 @@ impl Import {
         }
     }
 
-    async fn settle(&self, wanted: &Wanted, known: &Known, stop: &Stop) -> Done {
+    async fn settle(&self, wanted: &RequestedRep, known: &Known, stop: &StopSignal) -> Done {
         if let Some(id) = self.registered_as(wanted).await?
             && let Some(agent) = self.agent(&id, known, stop).await?
             && agent.platform_id.as_deref() == wanted.new.rep.as_ref().map(PlatformId::as_str)
@@ -203,10 +209,10 @@ impl Import {
             return Ok(judge(wanted, agent, known, None));
         }
         if self.is_dry_run {
-            return self.foretell(wanted, known, stop).await;
+            return self.preview_row(wanted, known, stop).await;
         }
         let create = || self.athos.create_agent(&wanted.new);
-        match stop.patiently(create).await? {
+        match stop.with_retries(create).await? {
             Registration::Created(agent, agency) => {
                 let mut pairings = pairing_of_agency(&agency);
                 let rep = wanted.new.rep.as_ref();
@@ -220,7 +226,7 @@ impl Import {
                 ..
             }) => match self.agent(&agent_id, known, stop).await? {
                 Some(agent) => self.meet(wanted, agent, &matched_on, known).await,
-                None => Err(Trouble::Row(format!(
+                None => Err(RowError::Row(format!(
                     "its {matched_on} is said to be that of {agent_id}, who cannot be found"
                 ))),
             },
@@ -228,7 +234,12 @@ impl Import {
     }
 
     /// What Athos has on record under one of its ids.
-    async fn agent(&self, id: &str, known: &Known, stop: &Stop) -> Result<Option<Agent>, Trouble> {
+    async fn agent(
+        &self,
+        id: &str,
+        known: &Known,
+        stop: &StopSignal,
+    ) -> Result<Option<Agent>, RowError> {
         match known.listed.get(id) {
             Some(agent) => Ok(Some(agent.clone())),
             None => self.find(Handle::Athos, id.to_owned(), stop).await,
@@ -239,20 +250,20 @@ impl Import {
         &self,
         handle: Handle,
         value: String,
-        stop: &Stop,
-    ) -> Result<Option<Agent>, Trouble> {
+        stop: &StopSignal,
+    ) -> Result<Option<Agent>, RowError> {
         let query = AgentQuery {
             handle: Some((handle, value)),
             agency_id: None,
         };
         let page = stop
-            .patiently(|| self.athos.list_agents(&query, None))
+            .with_retries(|| self.athos.list_agents(&query, None))
             .await?;
         Ok(page.agents.into_iter().next())
     }
 
     /// Says what would become of a row. Asks, and changes nothing.
-    async fn foretell(&self, wanted: &Wanted, known: &Known, stop: &Stop) -> Done {
+    async fn preview_row(&self, wanted: &RequestedRep, known: &Known, stop: &StopSignal) -> Done {
         let new = &wanted.new;
         let rep = new.rep.as_ref().map(ToString::to_string);
         let handles = [
@@ -271,14 +282,14 @@ impl Import {
 
     /// The rep is registered already, or somebody is who has a handle of theirs. Who was found by our id is the rep. Who was
     /// found by something else is, unless they have another id of ours, or anything but what the file says.
-    async fn meet(&self, wanted: &Wanted, agent: Agent, by: &Handle, known: &Known) -> Done {
+    async fn meet(&self, wanted: &RequestedRep, agent: Agent, by: &Handle, known: &Known) -> Done {
         let Some(rep) = &wanted.new.rep else {
             return Ok(judge(wanted, agent, known, None));
         };
         let id = agent.id.clone();
         let is_on_record = match &agent.platform_id {
             Some(other) if other != rep.as_str() => {
-                return Err(Trouble::Row(format!(
+                return Err(RowError::Row(format!(
                     "its {by} is that of {id}, whom you call {other:?}"
                 )));
             }
@@ -292,7 +303,7 @@ impl Import {
         let known = self.learn(vec![pairing(rep, &id, is_on_record)]).await?;
         let mut known = known.into_iter();
         match known.find(|known| known.our_id != rep.as_str()) {
-            Some(other) => Err(Trouble::Row(format!(
+            Some(other) => Err(RowError::Row(format!(
                 "its {by} is that of {id}, who is {:?} here",
                 other.our_id
             ))),
@@ -300,14 +311,14 @@ impl Import {
         }
     }
 
-    async fn learn(&self, pairings: Vec<Pairing>) -> anyhow::Result<Vec<Pairing>> {
+    async fn learn(&self, pairings: Vec<LinkedIds>) -> anyhow::Result<Vec<LinkedIds>> {
         let now = self.clock.now();
         Ok(self.store.learn_identities(pairings, now).await?)
     }
 }
 
 /// How a rep ends who is registered already.
-fn judge(wanted: &Wanted, agent: Agent, known: &Known, found_by: Option<String>) -> End {
+fn judge(wanted: &RequestedRep, agent: Agent, known: &Known, found_by: Option<String>) -> End {
     let compared = compare(&wanted.new, &agent, &known.agencies);
     let status = match compared.different.is_empty() {
         true => Status::Existing,
@@ -322,8 +333,8 @@ fn judge(wanted: &Wanted, agent: Agent, known: &Known, found_by: Option<String>)
     (status, Some(agent.id), reason)
 }
 
-fn pairing(rep: &PlatformId, athos_id: &str, on_record: bool) -> Pairing {
-    Pairing {
+fn pairing(rep: &PlatformId, athos_id: &str, on_record: bool) -> LinkedIds {
+    LinkedIds {
         kind: IdentityKind::Rep,
         athos_id: athos_id.to_owned(),
         our_id: rep.to_string(),
@@ -331,8 +342,8 @@ fn pairing(rep: &PlatformId, athos_id: &str, on_record: bool) -> Pairing {
     }
 }
 
-fn pairing_of_agency(agency: &Agency) -> Vec<Pairing> {
-    let pairing = |our_id: &String| Pairing {
+fn pairing_of_agency(agency: &Agency) -> Vec<LinkedIds> {
+    let pairing = |our_id: &String| LinkedIds {
         kind: IdentityKind::Agency,
         athos_id: agency.id.clone(),
         our_id: our_id.clone(),

@@ -60,7 +60,7 @@ impl Status {
 
 /// A row's end.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct RowOutcome {
     pub(super) line: u64,
     pub(super) status: Status,
     pub(super) agent_id: Option<String>,
@@ -68,16 +68,16 @@ pub(super) struct Outcome {
 }
 
 /// All outcomes, as they come in.
-pub(super) struct Report {
+pub(super) struct ImportReport {
     rows: usize,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<RowOutcome>,
     /// How many of each status, in the order of `Status::ALL`.
     counts: [usize; Status::ALL.len()],
     file: Option<csv::Writer<File>>,
     draws: bool,
 }
 
-impl Report {
+impl ImportReport {
     /// Begins the report of so many rows. The file is made now: that it cannot be must not be found out at the end.
     pub(super) fn begin(rows: usize, path: Option<&Path>) -> anyhow::Result<Self> {
         let file = path.map(|path| {
@@ -94,7 +94,7 @@ impl Report {
     }
 
     /// Takes a row's end, and shows how far it is.
-    pub(super) fn add(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: RowOutcome) {
         self.counts[outcome.status as usize] += 1;
         self.outcomes.push(outcome);
         let done = self.outcomes.len();

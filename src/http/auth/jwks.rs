@@ -188,7 +188,7 @@ impl JwksCache {
             }
             Err(error) => {
                 let error = outside_text(&format!("{error:#}"));
-                tracing::error!(error, "cannot fetch AUTH_JWKS_URL");
+                tracing::error!(error, "failed to fetch AUTH_JWKS_URL");
             }
         }
     }

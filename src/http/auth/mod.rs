@@ -18,8 +18,8 @@ use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
+use super::client_ip::Proxies;
 use super::error::ApiError;
-use super::peer::Proxies;
 use super::state::AppState;
 use crate::clock::Clock;
 use crate::config::Config;

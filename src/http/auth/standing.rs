@@ -50,9 +50,7 @@ impl Standing {
         let again = authenticator.authenticate(&self.request, true).await;
         let is_good = again.is_ok_and(|caller| caller == self.caller);
         if !is_good {
-            tracing::info!(
-                "a caller's credentials are not valid any more; what they had open ends"
-            );
+            tracing::info!("live stream closed: the credentials of its caller are no longer valid");
         }
         is_good
     }

@@ -38,7 +38,7 @@ impl Deadlines {
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WaitsFor {
+pub(super) enum WaitState {
     /// A request.
     Request,
     /// The rest of a request's head.
@@ -49,7 +49,7 @@ pub(super) enum WaitsFor {
     Reader,
 }
 
-impl WaitsFor {
+impl WaitState {
     /// The word in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -139,18 +139,18 @@ impl Connection {
     }
 
     /// What it waits for, and for how long.
-    fn waits(&self) -> Option<(WaitsFor, Duration)> {
+    fn waits(&self) -> Option<(WaitState, Duration)> {
         let now = self.millis();
         let blocked = self.blocked.load(Ordering::Relaxed);
         if blocked != 0 {
             let waited = now.saturating_sub(blocked - 1);
-            return Some((WaitsFor::Reader, Duration::from_millis(waited)));
+            return Some((WaitState::Reader, Duration::from_millis(waited)));
         }
         let state = self.state.load(Ordering::Relaxed);
         let what = match state & WHAT {
-            REQUEST => WaitsFor::Request,
-            HEAD => WaitsFor::Head,
-            BODY => WaitsFor::Body,
+            REQUEST => WaitState::Request,
+            HEAD => WaitState::Head,
+            BODY => WaitState::Body,
             _ => return None,
         };
         let waited = now.saturating_sub(state >> WHAT_BITS);
@@ -167,8 +167,8 @@ impl Connection {
     /// not waited for, and who has begun to ask, or does not take the answer, is for a moment.
     pub(super) fn holds_up_the_end(&self, ending_for: Duration) -> bool {
         let grace = match self.waits() {
-            Some((WaitsFor::Request | WaitsFor::Head, _)) => UNREAD_GRACE,
-            Some((WaitsFor::Body | WaitsFor::Reader, _)) => BODY_GRACE,
+            Some((WaitState::Request | WaitState::Head, _)) => UNREAD_GRACE,
+            Some((WaitState::Body | WaitState::Reader, _)) => BODY_GRACE,
             None => return false,
         };
         ending_for >= grace
@@ -176,13 +176,13 @@ impl Connection {
 
     /// What it has waited for longer than it should. Bodies have their deadline where they are read: there, the client
     /// is told.
-    pub(super) fn overdue(&self, deadlines: &Deadlines) -> Option<WaitsFor> {
+    pub(super) fn overdue(&self, deadlines: &Deadlines) -> Option<WaitState> {
         let (waits, waited) = self.waits()?;
         let deadline = match waits {
-            WaitsFor::Request => deadlines.idle,
-            WaitsFor::Head => deadlines.head,
-            WaitsFor::Body => return None,
-            WaitsFor::Reader => deadlines.stalled,
+            WaitState::Request => deadlines.idle,
+            WaitState::Head => deadlines.head,
+            WaitState::Body => return None,
+            WaitState::Reader => deadlines.stalled,
         };
         (waited >= deadline).then_some(waits)
     }
@@ -201,7 +201,7 @@ impl Drop for Working {
 mod tests {
     use super::*;
 
-    const NO_PATIENCE: Deadlines = Deadlines {
+    const NO_DEADLINE: Deadlines = Deadlines {
         idle: Duration::ZERO,
         head: Duration::ZERO,
         body: Duration::ZERO,
@@ -212,23 +212,23 @@ mod tests {
     fn what_a_connection_waits_for_follows_what_passes_through_it() {
         let connection = Arc::new(Connection::new());
         let waits = || connection.waits().map(|(what, _)| what);
-        assert_eq!(waits(), Some(WaitsFor::Request));
+        assert_eq!(waits(), Some(WaitState::Request));
         connection.has_read();
-        assert_eq!(waits(), Some(WaitsFor::Head));
+        assert_eq!(waits(), Some(WaitState::Head));
         let working = connection.take_up_request(true);
-        assert_eq!(waits(), Some(WaitsFor::Body));
+        assert_eq!(waits(), Some(WaitState::Body));
         connection.has_read();
-        assert_eq!(waits(), Some(WaitsFor::Body));
+        assert_eq!(waits(), Some(WaitState::Body));
         connection.has_body();
         assert_eq!((waits(), connection.waiting_since()), (None, None));
         // What the client sends ahead is not asked for yet.
         connection.has_read();
         assert_eq!(waits(), None);
         connection.is_blocked();
-        assert_eq!(waits(), Some(WaitsFor::Reader));
+        assert_eq!(waits(), Some(WaitState::Reader));
         connection.has_written();
         drop(working);
-        assert_eq!(waits(), Some(WaitsFor::Request));
+        assert_eq!(waits(), Some(WaitState::Request));
         let _working = connection.take_up_request(false);
         assert_eq!(waits(), None);
     }
@@ -255,16 +255,16 @@ mod tests {
         let connection = Arc::new(Connection::new());
         let patient = Deadlines::default();
         assert_eq!(connection.overdue(&patient), None);
-        assert_eq!(connection.overdue(&NO_PATIENCE), Some(WaitsFor::Request));
+        assert_eq!(connection.overdue(&NO_DEADLINE), Some(WaitState::Request));
         connection.has_read();
-        assert_eq!(connection.overdue(&NO_PATIENCE), Some(WaitsFor::Head));
+        assert_eq!(connection.overdue(&NO_DEADLINE), Some(WaitState::Head));
         let _working = connection.take_up_request(true);
         // Whoever reads the body tells the client.
-        assert_eq!(connection.overdue(&NO_PATIENCE), None);
+        assert_eq!(connection.overdue(&NO_DEADLINE), None);
         assert!(connection.waiting_since().is_some());
         connection.has_body();
-        assert_eq!(connection.overdue(&NO_PATIENCE), None);
+        assert_eq!(connection.overdue(&NO_DEADLINE), None);
         connection.is_blocked();
-        assert_eq!(connection.overdue(&NO_PATIENCE), Some(WaitsFor::Reader));
+        assert_eq!(connection.overdue(&NO_DEADLINE), Some(WaitState::Reader));
     }
 }

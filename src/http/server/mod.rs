@@ -23,10 +23,10 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::peer::Peer;
+use super::client_ip::Peer;
 use connection::Connection;
 pub use connection::Deadlines;
-use stream::{Arriving, Leaving, Watched};
+use stream::{RequestBody, ResponseBody, TrackedIo};
 
 /// Largest head of a request, in bytes: a JWT of 16 KiB in a cookie, with room to spare.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -64,8 +64,8 @@ pub async fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    if let Err(error) = notice_dead_peers(&listener) {
-        tracing::warn!(%error, "TCP keep-alive could not be set");
+    if let Err(error) = enable_tcp_keepalive(&listener) {
+        tracing::warn!(%error, "failed to set TCP keep-alive");
     }
     let mut http = http1::Builder::new();
     // Deadlines are kept by the connections' states, which also know what is idle.
@@ -99,7 +99,7 @@ pub async fn serve(
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, open = open.len(), "cannot accept connections; is the limit on open files too low?");
+                    tracing::error!(%error, open = open.len(), "failed to accept a connection; is the limit on open files too low?");
                     open.evict();
                     paused_until = Some(Instant::now() + ACCEPT_PAUSE);
                 }
@@ -118,7 +118,7 @@ pub async fn serve(
 }
 
 /// Accepted connections inherit these. A dead peer of a stream would else go unnoticed for a quarter of an hour.
-fn notice_dead_peers(listener: &TcpListener) -> io::Result<()> {
+fn enable_tcp_keepalive(listener: &TcpListener) -> io::Result<()> {
     let socket = socket2::SockRef::from(listener);
     let keep_alive = socket2::TcpKeepalive::new().with_time(KEEP_ALIVE);
     socket.set_tcp_keepalive(&keep_alive)?;
@@ -147,16 +147,18 @@ async fn serve_connection(
 ) {
     // Answers are small and complete; waiting to fill a packet only delays them.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&connection)));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let working = connection.take_up_request(!request.body().is_end_stream());
         request.extensions_mut().insert(peer);
-        let request = request.map(|body| Arriving::new(body, Arc::clone(&connection)));
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&connection)));
         let answer = router.call(request);
         async move {
-            Ok::<_, std::convert::Infallible>(answer.await?.map(|body| Leaving::new(body, working)))
+            Ok::<_, std::convert::Infallible>(
+                answer.await?.map(|body| ResponseBody::new(body, working)),
+            )
         }
     });
     let mut serving = pin!(http.serve_connection(io, service));
@@ -168,7 +170,7 @@ async fn serve_connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection did not end well");
+        tracing::debug!(%error, "connection ended with an error");
     }
 }
 
@@ -272,7 +274,7 @@ impl OpenConnections {
             Ok((id, ())) => id,
             Err(error) => {
                 if error.is_panic() {
-                    tracing::error!(%error, "a connection's task panicked");
+                    tracing::error!(%error, "connection task panicked");
                 }
                 error.id()
             }

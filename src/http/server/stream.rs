@@ -14,12 +14,12 @@ use tokio::net::TcpStream;
 use super::connection::{Connection, Working};
 
 /// A socket.
-pub(super) struct Watched {
+pub(super) struct TrackedIo {
     stream: TcpStream,
     connection: Arc<Connection>,
 }
 
-impl Watched {
+impl TrackedIo {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
         Self { stream, connection }
     }
@@ -33,7 +33,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for TrackedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -48,7 +48,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for TrackedIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -81,18 +81,18 @@ impl AsyncWrite for Watched {
 }
 
 /// A request's body.
-pub(super) struct Arriving {
+pub(super) struct RequestBody {
     body: Incoming,
     connection: Arc<Connection>,
 }
 
-impl Arriving {
+impl RequestBody {
     pub(super) fn new(body: Incoming, connection: Arc<Connection>) -> Self {
         Self { body, connection }
     }
 }
 
-impl HttpBody for Arriving {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -117,12 +117,12 @@ impl HttpBody for Arriving {
 }
 
 /// An answer's body. When it is dropped, all of it has been handed over.
-pub(super) struct Leaving {
+pub(super) struct ResponseBody {
     body: Body,
     _working: Working,
 }
 
-impl Leaving {
+impl ResponseBody {
     pub(super) fn new(body: Body, working: Working) -> Self {
         Self {
             body,
@@ -131,7 +131,7 @@ impl Leaving {
     }
 }
 
-impl HttpBody for Leaving {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

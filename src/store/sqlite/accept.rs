@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::privacy::erased::{self, Incoming};
+use super::privacy::tombstones::{self, Incoming};
 use super::{calls, transaction};
 use crate::model::{EventState, Timestamp};
 use crate::store::{Accepted, NewEvent, Origin, StoreResult};
@@ -35,7 +35,7 @@ pub(super) async fn accept(
     if !erased.load(Ordering::Relaxed) {
         let accepted = insert_unless_erased(connection, events).await;
         // It failed for that, or for another reason, which the second try will meet again.
-        if accepted.is_ok() || !erased::is_any(connection).await.unwrap_or(false) {
+        if accepted.is_ok() || !tombstones::is_any(connection).await.unwrap_or(false) {
             return accepted;
         }
         erased.store(true, Ordering::Relaxed);
@@ -106,14 +106,16 @@ pub(super) async fn stopped<'e>(
     by: &'static str,
 ) -> StoreResult<Vec<bool>> {
     let understood = events.clone().into_iter().filter_map(|event| {
-        let said = event.said.as_ref().ok()?;
+        let said = event.parsed.as_ref().ok()?;
         Some(Incoming::event(said, event.received_at))
     });
     let understood: Vec<_> = understood.collect();
-    let mut stops = erased::stops(tx, &understood, by).await?.into_iter();
+    let mut stops = tombstones::find_tombstoned(tx, &understood, by)
+        .await?
+        .into_iter();
     Ok(events
         .into_iter()
-        .map(|event| event.said.is_ok() && stops.next() == Some(true))
+        .map(|event| event.parsed.is_ok() && stops.next() == Some(true))
         .collect())
 }
 
@@ -137,7 +139,7 @@ async fn insert_within(
 /// Names what was signed, whatever webhook id it came under; a pure function of the body. The time in the body comes
 /// first: new keys are at the end of their index, and few of its pages change.
 fn content_key(event: &NewEvent) -> [u8; 24] {
-    let occurred_at = event.said.as_ref().ok().and_then(|said| said.occurred_at);
+    let occurred_at = event.parsed.as_ref().ok().and_then(|said| said.occurred_at);
     let time = occurred_at.map_or(0, Timestamp::as_millis).to_be_bytes();
     let digest = Sha256::digest(&event.body);
     let mut key = [0; 24];
@@ -157,7 +159,7 @@ fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent], origin: Ori
           content_key, needs_fetch, origin) ",
     );
     sql.push_values(events, |mut row, event| {
-        let (state, call_id, due, reason) = match &event.said {
+        let (state, call_id, due, reason) = match &event.parsed {
             Ok(said) => (
                 EventState::Pending,
                 Some(&*said.call_id),
@@ -181,7 +183,7 @@ fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent], origin: Ori
             Origin::Reconcile => row.push("NULL"),
         };
         // Not bound: nearly every batch has the same text, and the fewer values the better.
-        row.push(match &event.said {
+        row.push(match &event.parsed {
             Ok(said) if said.needs_fetch() => "1",
             _ => "0",
         })
@@ -194,7 +196,7 @@ fn push_inserts(sql: &mut QueryBuilder<Sqlite>, events: &[NewEvent], origin: Ori
     let mut seen = HashSet::new();
     let calls: Vec<_> = events
         .iter()
-        .filter_map(|event| Some((event.said.as_ref().ok()?, event.received_at)))
+        .filter_map(|event| Some((event.parsed.as_ref().ok()?, event.received_at)))
         .filter(|(said, _)| seen.insert(&*said.call_id))
         .collect();
     if !calls.is_empty() {

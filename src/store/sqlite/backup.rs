@@ -16,7 +16,7 @@ use crate::model::Timestamp;
 use crate::store::error::Cause;
 
 /// How often whoever watches is told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const PROGRESS_EVERY_PAGES: Duration = Duration::from_secs(1);
 /// What is worth counting, the largest last.
 const TABLES: [&str; 4] = ["events", "calls", "call_details", "mints"];
 
@@ -256,7 +256,7 @@ async fn copy(
         loop {
             tokio::select! {
                 copied = &mut copying => break copied,
-                () = tokio::time::sleep(TELL_EVERY) => {
+                () = tokio::time::sleep(PROGRESS_EVERY_PAGES) => {
                     let bytes = std::fs::metadata(&target.partial).map_or(0, |file| file.len());
                     watch(Step::Copying { bytes, of });
                 }

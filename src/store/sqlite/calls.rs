@@ -12,7 +12,7 @@ use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
 use crate::store::{
-    CallChange, CallFilter, CallPage, Changes, EventCall, IdentityKind, PageKey, Pairing,
+    CallChange, CallFilter, CallPage, Changes, EventCall, IdentityKind, LinkedIds, PageKey,
     StoreError, StoreResult, StoredCall,
 };
 
@@ -58,9 +58,9 @@ pub(super) async fn store_detail(
     tx: &mut SqliteConnection,
     detail: &CallDetail,
     now: Timestamp,
-) -> StoreResult<Vec<Pairing>> {
+) -> StoreResult<Vec<LinkedIds>> {
     let call = &detail.header;
-    let (who, unfinished) = identities::meet(tx, &call.identity, now).await?;
+    let (who, unfinished) = identities::resolve_identity(tx, &call.identity, now).await?;
     let known: Option<(String, bool)> = sqlx::query_as(
         "SELECT raw, has_recording FROM call_details JOIN calls ON seq = call_seq \
          WHERE id = ? AND status = 'scored'",
@@ -130,11 +130,11 @@ pub(super) async fn store_unscored(
     tx: &mut SqliteConnection,
     event: &CallEvent,
     now: Timestamp,
-) -> StoreResult<Vec<Pairing>> {
+) -> StoreResult<Vec<LinkedIds>> {
     let EventOutcome::Unscored { reason, message } = &event.outcome else {
         return Ok(Vec::new());
     };
-    let (who, unfinished) = identities::meet(tx, &event.identity, now).await?;
+    let (who, unfinished) = identities::resolve_identity(tx, &event.identity, now).await?;
     sqlx::query(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \

@@ -6,12 +6,12 @@ use sqlx::{Row, SqliteConnection};
 use super::calls::word;
 use super::readers::ReadPool;
 use super::writer::Operation;
-use crate::model::LearntContract;
+use crate::model::LearnedContract;
 use crate::model::Timestamp;
 use crate::store::StoreResult;
 
 /// Remembers a generation in the place of the one before.
-pub(super) struct Learn(pub(super) LearntContract);
+pub(super) struct Learn(pub(super) LearnedContract);
 
 #[async_trait]
 impl Operation for Learn {
@@ -32,12 +32,12 @@ impl Operation for Learn {
     }
 }
 
-pub(super) async fn learnt(readers: &ReadPool) -> StoreResult<Option<LearntContract>> {
+pub(super) async fn learnt(readers: &ReadPool) -> StoreResult<Option<LearnedContract>> {
     let row = sqlx::query("SELECT generation, learnt_at, learnt_from FROM learnt_contract")
         .fetch_optional(readers)
         .await?;
     row.map(|row| {
-        Ok(LearntContract {
+        Ok(LearnedContract {
             generation: word(&row, "generation")?,
             at: Timestamp::from_millis(row.get("learnt_at")),
             from: row.get("learnt_from"),

@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use super::readers::ReadPool;
 use super::{MIGRATIONS, contract, credentials, drift, inbox, reconcile};
-use crate::model::LearntContract;
+use crate::model::LearnedContract;
 use crate::model::{Credential, SeenDrift, Timestamp};
 use crate::store::{QueueDepth, Run, StoreResult};
 
@@ -67,7 +67,7 @@ pub struct Contents {
     /// The secrets and keys that were ever configured.
     pub credentials: Vec<Credential>,
     /// Which generation of the contract Athos was found to speak.
-    pub learnt_contract: Option<LearntContract>,
+    pub learned_contract: Option<LearnedContract>,
     /// What Athos sent that no document mentions.
     pub drift: Vec<SeenDrift>,
 }
@@ -173,7 +173,7 @@ async fn contents(reader: &ReadPool) -> StoreResult<Contents> {
         last_webhook_at: last_webhook_at.map(Timestamp::from_millis),
         runs: reconcile::latest_runs(reader, 50).await?,
         credentials: credentials::list(reader).await?,
-        learnt_contract: contract::learnt(reader).await?,
+        learned_contract: contract::learnt(reader).await?,
         drift: drift::list(reader).await?,
     })
 }

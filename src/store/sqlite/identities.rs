@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
-use crate::store::{IdentityKind, Pairing, StoreResult};
+use crate::store::{IdentityKind, LinkedIds, StoreResult};
 
 /// Calls, and mints, that one transaction gives our id.
 const FILLED_IN: u32 = 500;
@@ -38,11 +38,11 @@ pub(super) fn push_ours(
 
 /// Learns from what a call says, and returns all that is known of its ids, and what is left to fill in. Calls tell what
 /// was so when they happened: of a pairing that is known already they change nothing.
-pub(super) async fn meet(
+pub(super) async fn resolve_identity(
     tx: &mut SqliteConnection,
     said: &Identity,
     now: Timestamp,
-) -> StoreResult<(Identity, Vec<Pairing>)> {
+) -> StoreResult<(Identity, Vec<LinkedIds>)> {
     let mut known = said.clone();
     let mut pairings = Vec::new();
     for (kind, ours, athos) in [
@@ -50,7 +50,7 @@ pub(super) async fn meet(
         (IdentityKind::Agency, &mut known.agency, &known.athos_agency),
     ] {
         match (&ours, athos) {
-            (Some(our_id), Some(athos_id)) => pairings.push(Pairing {
+            (Some(our_id), Some(athos_id)) => pairings.push(LinkedIds {
                 kind,
                 athos_id: athos_id.clone(),
                 our_id: our_id.clone(),
@@ -83,7 +83,7 @@ pub(super) async fn meet(
 
 const INSERT: &str = "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) ";
 
-fn push_values(sql: &mut QueryBuilder<Sqlite>, pairings: &[Pairing], now: Timestamp) {
+fn push_values(sql: &mut QueryBuilder<Sqlite>, pairings: &[LinkedIds], now: Timestamp) {
     sql.push_values(pairings, |mut row, pairing| {
         row.push_bind(pairing.kind.as_str())
             .push_bind(&*pairing.athos_id)
@@ -95,14 +95,14 @@ fn push_values(sql: &mut QueryBuilder<Sqlite>, pairings: &[Pairing], now: Timest
 
 /// Learns from the roster.
 pub(super) struct Learn {
-    pub(super) pairings: Vec<Pairing>,
+    pub(super) pairings: Vec<LinkedIds>,
     pub(super) now: Timestamp,
 }
 
 #[async_trait]
 impl Operation for Learn {
     /// What is known now, and what is left to fill in.
-    type Output = (Vec<Pairing>, Vec<Pairing>);
+    type Output = (Vec<LinkedIds>, Vec<LinkedIds>);
     const CHANGES_CALLS: bool = true;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output> {
@@ -128,7 +128,7 @@ impl Operation for Learn {
 
 /// Gives our id to some of the calls and mints that had only Athos's; whether there may be more. Each call is a change of
 /// its own to whoever watches.
-async fn fill_in(tx: &mut SqliteConnection, pairing: &Pairing) -> StoreResult<bool> {
+async fn fill_in(tx: &mut SqliteConnection, pairing: &LinkedIds) -> StoreResult<bool> {
     let sql = match pairing.kind {
         IdentityKind::Rep => {
             "UPDATE calls SET rep = known.our_id, rev = newest.rev + found.nth \
@@ -169,7 +169,7 @@ async fn fill_in(tx: &mut SqliteConnection, pairing: &Pairing) -> StoreResult<bo
     Ok(calls.max(mints) >= u64::from(FILLED_IN))
 }
 
-struct FillIn(Pairing);
+struct FillIn(LinkedIds);
 
 #[async_trait]
 impl Operation for FillIn {
@@ -182,7 +182,7 @@ impl Operation for FillIn {
 }
 
 /// Goes on with what one transaction did not do, in transactions of their own.
-pub(super) async fn go_on(writer: &Writer, unfinished: Vec<Pairing>) -> StoreResult<()> {
+pub(super) async fn go_on(writer: &Writer, unfinished: Vec<LinkedIds>) -> StoreResult<()> {
     for pairing in unfinished {
         while writer.write(FillIn(pairing.clone())).await? {}
     }
@@ -190,7 +190,7 @@ pub(super) async fn go_on(writer: &Writer, unfinished: Vec<Pairing>) -> StoreRes
 }
 
 /// What a process that ended left unfinished.
-pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<Pairing>> {
+pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<LinkedIds>> {
     let rows = sqlx::query(
         "SELECT kind, athos_id, our_id, on_record FROM identities WHERE kind = 'rep' \
            AND (EXISTS (SELECT 1 FROM calls WHERE rep IS NULL AND athos_rep = athos_id) \
@@ -201,7 +201,7 @@ pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<Pairing>> 
     )
     .fetch_all(readers)
     .await?;
-    let pairing = |row: &SqliteRow| Pairing {
+    let pairing = |row: &SqliteRow| LinkedIds {
         kind: match row.get("kind") {
             "rep" => IdentityKind::Rep,
             _ => IdentityKind::Agency,
@@ -217,14 +217,14 @@ async fn find(
     connection: &mut SqliteConnection,
     kind: IdentityKind,
     athos_id: &str,
-) -> StoreResult<Option<Pairing>> {
+) -> StoreResult<Option<LinkedIds>> {
     let row =
         sqlx::query("SELECT our_id, on_record FROM identities WHERE kind = ? AND athos_id = ?")
             .bind(kind.as_str())
             .bind(athos_id)
             .fetch_optional(connection)
             .await?;
-    Ok(row.map(|row| Pairing {
+    Ok(row.map(|row| LinkedIds {
         kind,
         athos_id: athos_id.to_owned(),
         our_id: row.get("our_id"),
@@ -233,7 +233,7 @@ async fn find(
 }
 
 /// What Athos calls a rep of ours; of several ids, the one that was learnt last.
-pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<Option<LinkedIds>> {
     let row = sqlx::query(
         "SELECT athos_id, on_record FROM identities WHERE kind = 'rep' AND our_id = ? \
          ORDER BY learnt_at DESC, athos_id LIMIT 1",
@@ -241,7 +241,7 @@ pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<
     .bind(rep.as_str())
     .fetch_optional(readers)
     .await?;
-    Ok(row.map(|row| Pairing {
+    Ok(row.map(|row| LinkedIds {
         kind: IdentityKind::Rep,
         athos_id: row.get("athos_id"),
         our_id: rep.as_str().to_owned(),
@@ -249,13 +249,13 @@ pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<
     }))
 }
 
-pub(super) async fn agencies(readers: &ReadPool) -> StoreResult<Vec<Pairing>> {
+pub(super) async fn agencies(readers: &ReadPool) -> StoreResult<Vec<LinkedIds>> {
     let rows = sqlx::query(
         "SELECT athos_id, our_id, on_record FROM identities WHERE kind = 'agency' ORDER BY athos_id",
     )
     .fetch_all(readers)
     .await?;
-    let pairing = |row: &SqliteRow| Pairing {
+    let pairing = |row: &SqliteRow| LinkedIds {
         kind: IdentityKind::Agency,
         athos_id: row.get("athos_id"),
         our_id: row.get("our_id"),
@@ -298,7 +298,7 @@ mod tests {
 
     use super::super::{MIGRATIONS, SqliteStore};
     use crate::model::{PlatformId, Scope, Timestamp};
-    use crate::store::{IdentityKind, Pairing, Store};
+    use crate::store::{IdentityKind, LinkedIds, Store};
 
     #[tokio::test]
     async fn a_database_from_before_learns_from_the_calls_it_has() {
@@ -389,7 +389,7 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(counts(&mut db).await, (1200, 1200, 2400));
-        let pairing = |kind, athos_id: &str, our_id: &str| Pairing {
+        let pairing = |kind, athos_id: &str, our_id: &str| LinkedIds {
             kind,
             athos_id: athos_id.to_owned(),
             our_id: our_id.to_owned(),

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 
 use super::privacy::erase;
-use super::privacy::erased::{self, Incoming};
+use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::Operation;
 use super::{calls, inspect};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Claimable, ClaimedEvent, Lease, Pairing, QueueDepth, Settled, Settlement, StoreResult,
+    Claimable, ClaimedEvent, Lease, LinkedIds, QueueDepth, Settled, Settlement, StoreResult,
 };
 
 const HAS_FAILED: &str =
@@ -127,7 +127,7 @@ impl Settle {
 #[async_trait]
 impl Operation for Settle {
     /// With the ids that were learnt and are left to fill in.
-    type Output = (Settled, Vec<Pairing>);
+    type Output = (Settled, Vec<LinkedIds>);
     const CHANGES_CALLS: bool = true;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output> {
@@ -158,7 +158,7 @@ impl Operation for Settle {
             return Ok((Settled::LeaseLost, Vec::new()));
         }
         if let Some(call) = self.result()
-            && erased::stops(tx, &[call], "attempt").await? == [true]
+            && tombstones::find_tombstoned(tx, &[call], "attempt").await? == [true]
         {
             erase::forget_event(tx, self.lease.event_id).await?;
             return Ok((Settled::Erased, Vec::new()));

@@ -6,14 +6,14 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::calls::{self, word};
 use super::mints;
-use super::privacy::erased::{self, Incoming};
 use super::privacy::push_ids;
+use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Act, Actor, Attempt, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin, Received,
-    Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
+    Actor, Attempt, AuditEntry, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin,
+    Received, Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
 };
 use athos_api::types;
 
@@ -217,8 +217,8 @@ fn attempt(row: &SqliteRow) -> Attempt {
     }
 }
 
-fn act(row: &SqliteRow) -> Act {
-    Act {
+fn act(row: &SqliteRow) -> AuditEntry {
+    AuditEntry {
         at: Timestamp::from_millis(row.get("at")),
         caller: row.get("caller"),
         rep: row.get("rep"),
@@ -293,7 +293,7 @@ fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
     }
 }
 
-pub(super) async fn would_replay(
+pub(super) async fn count_replayable(
     readers: &ReadPool,
     replay: Replay,
     limit: u32,
@@ -387,7 +387,7 @@ impl ReplayBy {
             let received_at = Timestamp::from_millis(row.get("received_at"));
             let incoming = Incoming::event(&said, received_at);
             // The attempt removes an event of what was erased.
-            if erased::stops(tx, &[incoming], "replay").await? == [true] {
+            if tombstones::find_tombstoned(tx, &[incoming], "replay").await? == [true] {
                 continue;
             }
             let mut sql = QueryBuilder::<Sqlite>::default();

@@ -35,15 +35,15 @@ use tokio::task::AbortHandle;
 
 use super::{
     Accepted, Actor, CallFilter, CallPage, Changes, Claimable, ClaimedEvent, ErasedRows,
-    EventFilter, EventPage, Lease, ListedCall, MintFilter, MintOutcome, MintPage, NewEvent,
-    NewMint, NewRun, PageKey, Pairing, Progress, ProgressFilter, QueueDepth, Received, Repair,
-    Replay, Replayed, Run, RunEnd, Settled, Settlement, Store, StoreError, StoreResult, StoredCall,
-    StoredEvent, Strip, WouldReplay,
+    EventFilter, EventPage, Lease, LinkedIds, ListedCall, MintFilter, MintOutcome, MintPage,
+    NewEvent, NewMint, NewRun, PageKey, Progress, ProgressFilter, QueueDepth, Received,
+    RecoveredCall, Replay, Replayed, Run, RunEnd, Settled, Settlement, Store, StoreError,
+    StoreResult, StoredCall, StoredEvent, Strip, WouldReplay,
 };
-use crate::model::LearntContract;
+use crate::model::LearnedContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
-use privacy::person::Person;
+use privacy::data_subject::DataSubject;
 use privacy::{erase, purge};
 use readers::ReadPools;
 use wal::Wal;
@@ -185,7 +185,7 @@ impl Store for SqliteStore {
         Ok(settled)
     }
 
-    async fn shorten_waits(
+    async fn clamp_schedules(
         &self,
         now: Timestamp,
         lease: Duration,
@@ -213,28 +213,28 @@ impl Store for SqliteStore {
 
     async fn learn_identities(
         &self,
-        pairings: Vec<Pairing>,
+        pairings: Vec<LinkedIds>,
         now: Timestamp,
-    ) -> StoreResult<Vec<Pairing>> {
+    ) -> StoreResult<Vec<LinkedIds>> {
         let learn = identities::Learn { pairings, now };
         let (known, unfinished) = self.writer.write(learn).await?;
         identities::go_on(&self.writer, unfinished).await?;
         Ok(known)
     }
 
-    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<Pairing>> {
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<LinkedIds>> {
         self.noting(identities::of_rep(&self.readers.work, rep).await)
     }
 
-    async fn known_agencies(&self) -> StoreResult<Vec<Pairing>> {
+    async fn known_agencies(&self) -> StoreResult<Vec<LinkedIds>> {
         self.noting(identities::agencies(&self.readers.background).await)
     }
 
-    async fn learn_contract(&self, learnt: LearntContract) -> StoreResult<()> {
+    async fn record_learned_contract(&self, learnt: LearnedContract) -> StoreResult<()> {
         self.writer.write(contract::Learn(learnt)).await
     }
 
-    async fn learnt_contract(&self) -> StoreResult<Option<LearntContract>> {
+    async fn learned_contract(&self) -> StoreResult<Option<LearnedContract>> {
         self.noting(contract::learnt(&self.readers.work).await)
     }
 
@@ -251,12 +251,13 @@ impl Store for SqliteStore {
         self.noting(mints::list(&self.readers.requests, filter, limit, after).await)
     }
 
-    async fn would_bring_in(&self, listed: &[ListedCall]) -> StoreResult<Vec<Repair>> {
-        self.noting(reconcile::would_bring_in(&self.readers.background, listed).await)
+    async fn find_missing_calls(&self, listed: &[ListedCall]) -> StoreResult<Vec<RecoveredCall>> {
+        self.noting(reconcile::find_missing_calls(&self.readers.background, listed).await)
     }
 
-    async fn bring_in(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<Repair>> {
-        let repairs = reconcile::bring_in(&self.readers.background, &self.writer, listed).await?;
+    async fn ingest_missing(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<RecoveredCall>> {
+        let repairs =
+            reconcile::ingest_missing(&self.readers.background, &self.writer, listed).await?;
         if !repairs.is_empty() {
             self.writer.arrivals().notify_one();
         }
@@ -326,8 +327,8 @@ impl Store for SqliteStore {
         self.noting(inspect::find(&self.readers.requests, id).await)
     }
 
-    async fn would_replay(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay> {
-        self.noting(inspect::would_replay(&self.readers.background, replay, limit).await)
+    async fn count_replayable(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay> {
+        self.noting(inspect::count_replayable(&self.readers.background, replay, limit).await)
     }
 
     async fn replay(
@@ -353,7 +354,7 @@ impl Store for SqliteStore {
         Ok(replayed)
     }
 
-    async fn note_drift(
+    async fn record_drift_counts(
         &self,
         counted: Vec<(Drift, u64)>,
         now: Timestamp,
@@ -365,7 +366,7 @@ impl Store for SqliteStore {
         drift::list(&self.readers.requests).await
     }
 
-    async fn note_credentials(&self, credentials: Vec<Credential>) -> StoreResult<()> {
+    async fn record_credential_usage(&self, credentials: Vec<Credential>) -> StoreResult<()> {
         self.writer.write(credentials::Note(credentials)).await
     }
 
@@ -377,7 +378,7 @@ impl Store for SqliteStore {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
-            person: Person::find(&self.readers.background, rep.as_str()).await?,
+            person: DataSubject::find(&self.readers.background, rep.as_str()).await?,
             actor,
             now,
         };
@@ -385,8 +386,8 @@ impl Store for SqliteStore {
         erase::carry_out(&self.readers.background, &self.writer, id).await
     }
 
-    async fn would_erase(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
-        self.noting(erase::would_erase(&self.readers.background, rep.as_str(), now).await)
+    async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
+        self.noting(erase::preview_erasure(&self.readers.background, rep.as_str(), now).await)
     }
 
     async fn resume_erasures(&self) -> StoreResult<usize> {
@@ -398,7 +399,7 @@ impl Store for SqliteStore {
         Ok(ids.len())
     }
 
-    async fn purge_words(
+    async fn redact_transcripts(
         &self,
         before: Timestamp,
         strip: Strip,
@@ -415,7 +416,7 @@ impl Store for SqliteStore {
         purge::records(&self.writer, before).await
     }
 
-    async fn empty_log(&self) -> StoreResult<bool> {
+    async fn truncate_wal(&self) -> StoreResult<bool> {
         self.wal.empty().await
     }
 
@@ -455,6 +456,6 @@ impl Drop for SqliteStore {
 /// Closes the writer's connection; SQLite checkpoints the log when the last one goes.
 async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "closing the database failed; the next start recovers from its log");
+        tracing::warn!(%error, "failed to close the database; the next start recovers from its log");
     }
 }

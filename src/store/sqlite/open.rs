@@ -16,10 +16,10 @@ use crate::store::error::Cause;
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
-const WHOLE_UP_TO_BYTES: u64 = 32 << 20;
+const FULL_CHECK_MAX_BYTES: u64 = 32 << 20;
 
 /// How soon to connect again.
-const AGAIN: Duration = Duration::from_millis(20);
+const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite then
 /// says to one of them that it is locked, without having waited, and that one begins again.
@@ -28,7 +28,7 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<Sqli
     loop {
         match options.connect().await {
             Err(error) if Cause::of(&error) == Cause::Busy && started.elapsed() < BUSY_TIMEOUT => {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(LOCKED_RETRY_DELAY).await;
             }
             connected => return connected,
         }
@@ -90,7 +90,7 @@ pub(super) async fn check_sound(
     file: &Path,
 ) -> anyhow::Result<()> {
     let explain = |error| explain(error, file);
-    let problem = look_through(connection, WHOLE_UP_TO_BYTES)
+    let problem = check_integrity(connection, FULL_CHECK_MAX_BYTES)
         .await
         .map_err(explain)?;
     if let Some(problem) = problem {
@@ -147,7 +147,7 @@ pub(super) async fn size(connection: &mut SqliteConnection) -> sqlx::Result<u64>
 }
 
 /// What is wrong with the pages, if anything.
-async fn look_through(
+async fn check_integrity(
     connection: &mut SqliteConnection,
     whole_up_to_bytes: u64,
 ) -> sqlx::Result<Option<String>> {
@@ -228,11 +228,11 @@ mod tests {
                 signed_at_secs: 0,
                 secret: "0".repeat(8),
                 body: format!("{number:3000}").into_bytes(),
-                said: Err("a test".to_owned()),
+                parsed: Err("a test".to_owned()),
             };
             store.accept_event(event).await.unwrap();
         }
-        assert!(store.empty_log().await.unwrap());
+        assert!(store.truncate_wal().await.unwrap());
     }
 
     /// Overwrites the pages of the database from this one on.
@@ -278,9 +278,9 @@ mod tests {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
             sqlx::ConnectOptions::connect(&options).await.unwrap()
         };
-        assert_eq!(look_through(&mut open().await, 0).await.unwrap(), None);
+        assert_eq!(check_integrity(&mut open().await, 0).await.unwrap(), None);
         spoil(&folder, 40);
-        let error = look_through(&mut open().await, 0).await.unwrap_err();
+        let error = check_integrity(&mut open().await, 0).await.unwrap_err();
         assert_eq!(Cause::of(&error), Cause::Damage, "{error}");
     }
 

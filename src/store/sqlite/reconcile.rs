@@ -10,7 +10,9 @@ use super::accept;
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
 use crate::model::{CallStatus, Source, Timestamp};
-use crate::store::{ListedCall, NewRun, Origin, Repair, RepairCause, Run, RunEnd, StoreResult};
+use crate::store::{
+    ListedCall, NewRun, Origin, RecoveredCall, RecoveryCause, Run, RunEnd, StoreResult,
+};
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
 /// not among them.
@@ -20,7 +22,7 @@ async fn find_missing<'c>(
     connection: &mut SqliteConnection,
     listed: &'c [ListedCall],
     looked_through: i64,
-) -> StoreResult<Vec<(&'c ListedCall, RepairCause)>> {
+) -> StoreResult<Vec<(&'c ListedCall, RecoveryCause)>> {
     if listed.is_empty() {
         return Ok(Vec::new());
     }
@@ -41,10 +43,10 @@ async fn find_missing<'c>(
         .filter(|call| seen.insert(&*call.id))
         .filter_map(|call| {
             let cause = match known.get(&call.id) {
-                None => RepairCause::Missing,
-                Some((false, _)) => RepairCause::NotScored,
+                None => RecoveryCause::Missing,
+                Some((false, _)) => RecoveryCause::NotScored,
                 Some((true, ours)) => match call.scored_at {
-                    Some(theirs) if *ours != Some(theirs.as_millis()) => RepairCause::ScoredAgain,
+                    Some(theirs) if *ours != Some(theirs.as_millis()) => RecoveryCause::ScoredAgain,
                     _ => return None,
                 },
             };
@@ -100,31 +102,31 @@ fn push_list<'a>(sql: &mut QueryBuilder<Sqlite>, values: impl Iterator<Item = &'
     sql.push(")");
 }
 
-fn repairs(missing: &[(&ListedCall, RepairCause)]) -> Vec<Repair> {
+fn repairs(missing: &[(&ListedCall, RecoveryCause)]) -> Vec<RecoveredCall> {
     missing
         .iter()
-        .map(|(call, cause)| Repair {
+        .map(|(call, cause)| RecoveredCall {
             call_id: call.id.clone(),
             cause: *cause,
         })
         .collect()
 }
 
-pub(super) async fn would_bring_in(
+pub(super) async fn find_missing_calls(
     readers: &ReadPool,
     listed: &[ListedCall],
-) -> StoreResult<Vec<Repair>> {
+) -> StoreResult<Vec<RecoveredCall>> {
     let mut connection = readers.begin().await?;
     Ok(repairs(&find_missing(&mut connection, listed, 0).await?))
 }
 
 /// Brings the missing ones of these calls into the inbox. What has been waiting is looked through beside the writer, for it
 /// can be long; what has come in since, by the writer.
-pub(super) async fn bring_in(
+pub(super) async fn ingest_missing(
     readers: &ReadPool,
     writer: &Writer,
     mut listed: Vec<ListedCall>,
-) -> StoreResult<Vec<Repair>> {
+) -> StoreResult<Vec<RecoveredCall>> {
     let mut connection = readers.begin().await?;
     let looked_through = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
         .fetch_one(&mut *connection)
@@ -136,25 +138,25 @@ pub(super) async fn bring_in(
     if listed.is_empty() {
         return Ok(Vec::new());
     }
-    let operation = BringIn {
+    let operation = IngestMissing {
         listed,
         looked_through,
     };
     writer.write(operation).await
 }
 
-struct BringIn {
+struct IngestMissing {
     listed: Vec<ListedCall>,
     looked_through: i64,
 }
 
 #[async_trait]
-impl Operation for BringIn {
-    type Output = Vec<Repair>;
+impl Operation for IngestMissing {
+    type Output = Vec<RecoveredCall>;
     const CHANGES_CALLS: bool = true;
 
     /// Looks again inside the transaction: a webhook may have come since the list was read.
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Repair>> {
+    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<RecoveredCall>> {
         let missing = find_missing(tx, &self.listed, self.looked_through).await?;
         if missing.is_empty() {
             return Ok(Vec::new());

@@ -32,7 +32,7 @@ fn event(number: usize) -> NewEvent {
         signed_at_secs: 0,
         secret: "0".repeat(8),
         body: format!("{number:4000}").into_bytes(),
-        said: Err("a test".to_owned()),
+        parsed: Err("a test".to_owned()),
     }
 }
 
@@ -173,7 +173,7 @@ async fn what_another_process_erased_does_not_come_in_here() {
     let folder = tempfile::tempdir().unwrap();
     let (serving, erasing) = (store(&folder).await, store(&folder).await);
     let of = |rep: &str, number| NewEvent {
-        said: Ok(said_of(rep, number)),
+        parsed: Ok(said_of(rep, number)),
         ..event(number)
     };
     let accepted = serving.accept_event(of("rep_1", 1)).await;
@@ -220,7 +220,7 @@ async fn callers_who_hold_every_connection_of_theirs_keep_neither_worker_nor_rea
     let claimed = store.claim_due(Claimable::All, now, 10, Duration::from_secs(1));
     claimed.await.unwrap();
     store.credentials().await.unwrap();
-    store.learnt_contract().await.unwrap();
+    store.learned_contract().await.unwrap();
     let rep = PlatformId::new("rep_1").unwrap();
     store.find_agent(&rep).await.unwrap();
     let until = store.reconciled_until(Source::Roleplay).await.unwrap();

@@ -229,7 +229,7 @@ impl Writer {
             Some(task) => Some(task.await),
             None => None,
         } {
-            tracing::error!(%error, "the database writer did not end well");
+            tracing::error!(%error, "database writer ended with an error");
         }
     }
 }
@@ -368,7 +368,7 @@ async fn commit(
             None
         }
         Err(error) => {
-            tracing::error!(%error, events = batch.events.len(), "writing to the database failed");
+            tracing::error!(%error, events = batch.events.len(), "failed to commit a batch to the database");
             if batch.has_neighbours() && !error.concerns_all_writes() {
                 return Some(batch);
             }

@@ -169,7 +169,7 @@ fn with_nothing_fetched_for_long_retries_speak_against_athos_too() {
     eight(&breaker, &Error::Timeout, true);
     assert!(breaker.hold().is_some(), "as after a restart in an outage");
     let breaker = CircuitBreaker::default();
-    breaker.succeeded(NOW.minus(LATELY));
+    breaker.succeeded(NOW.minus(RECENT_WINDOW));
     eight(&breaker, &Error::Timeout, true);
     assert!(breaker.hold().is_some());
 }
@@ -261,7 +261,7 @@ fn neither_a_day_of_retry_after_nor_a_clock_set_back_keeps_it_open() {
     let breaker = CircuitBreaker::default();
     breaker.failed(FIRST, &refused(503, "BUSY", Some(86_400)), NOW);
     let until = breaker.hold().unwrap().until;
-    assert_eq!(until.since(NOW), LONGEST_KEY_HOLD);
+    assert_eq!(until.since(NOW), MAX_KEY_HOLD);
     assert!(matches!(breaker.permit(NOW), Permit::Wait(_)));
     let set_back = NOW.minus(Duration::from_secs(3600));
     assert_eq!(breaker.permit(set_back), Permit::Probe(Candidates::Any));

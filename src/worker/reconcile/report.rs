@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::model::{Source, Timestamp};
-use crate::store::Repair;
+use crate::store::RecoveredCall;
 
 /// Which of Athos's lists to read, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct SourceConfig {
     /// Whose list.
     pub source: Source,
     /// How much of it is read again each time.
@@ -25,11 +25,11 @@ pub struct Window {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum RunOutcome {
     /// It read the whole window.
-    Completed(Tally),
+    Completed(RunStats),
     /// Athos failed on the way; what was found until then is in the inbox.
-    Failed(Tally, String),
+    Failed(RunStats, String),
     /// Athos has no list of this source for us, in words; the next run asks again.
     Refused(String),
     /// Athos was not asked: our account is refused or throttled, and it is not asked before this time.
@@ -38,7 +38,7 @@ pub enum Ended {
 
 /// What a run found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct RunStats {
     /// Where it looked.
     pub window: Window,
     /// Pages read.
@@ -55,18 +55,18 @@ pub struct Tally {
 
 /// What a page held, for those who watch.
 #[derive(Debug)]
-pub struct Progress<'a> {
+pub struct PageProgress<'a> {
     /// Its number, from 1.
     pub page: u32,
     /// Calls on it.
     pub calls: usize,
     /// Those brought in; in a dry run, those that would have been.
-    pub repairs: &'a [Repair],
+    pub repairs: &'a [RecoveredCall],
 }
 
 /// How to run when somebody asks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct RunOptions {
     /// Where to look; without it, from where the run before ended.
     pub window: Option<Window>,
     /// Write nothing.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{DAMAGED, Fields};
-use crate::drift::{DriftWatch, MOST_OF_ONE_BODY};
+use crate::drift::{DriftWatch, MAX_NAMES_PER_BODY};
 use crate::{Drift, DriftKind, Timestamp};
 
 /// A kind of object, and what is known to be in it.
@@ -268,7 +268,7 @@ impl Place {
     }
 
     fn add(&self, kind: DriftKind, name: Option<&str>, found: &mut BTreeSet<Drift>) {
-        let Some(name) = name.filter(|_| found.len() < MOST_OF_ONE_BODY) else {
+        let Some(name) = name.filter(|_| found.len() < MAX_NAMES_PER_BODY) else {
             return;
         };
         found.insert(Drift {
@@ -411,7 +411,7 @@ mod tests {
         );
         let many: Map<_, _> = (0..1000).map(|n| (format!("f{n}"), Value::Null)).collect();
         let many = Value::Object(many).to_string();
-        assert_eq!(new_names(&TOKEN, &many).len(), MOST_OF_ONE_BODY);
+        assert_eq!(new_names(&TOKEN, &many).len(), MAX_NAMES_PER_BODY);
         let drift = DriftWatch::default();
         for n in 0..100 {
             let body: Map<_, _> = (0..10)

@@ -29,7 +29,7 @@ pub use roster::{
     Agency, AgencyBody, AgencyRef, Agent, AgentQuery, ExistingAgent, Handle, NewAgent,
     Registration, read_agency, read_agents, read_registration,
 };
-pub use words::without_words;
+pub use words::redact_transcript;
 
 /// Longest label that is believed to be one, in bytes: our ids are at most 200 characters.
 const MAX_LABEL_BYTES: usize = 1024;

@@ -18,12 +18,12 @@ pub struct RefusalBody {
 }
 
 /// Longest code or request id that is believed to be one: they are passed on to callers, kept with attempts, and logged.
-const LONGEST_WORD: usize = 128;
+const MAX_CODE_CHARS: usize = 128;
 
 /// Whether a text is a word of Athos's, as codes and request ids are.
 fn is_word(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
-    (1..=LONGEST_WORD).contains(&text.len()) && text.chars().all(is_plain)
+    (1..=MAX_CODE_CHARS).contains(&text.len()) && text.chars().all(is_plain)
 }
 
 fn word(error: &Fields, name: &str) -> Option<String> {
@@ -80,7 +80,13 @@ mod tests {
 
     #[test]
     fn a_code_or_a_request_id_that_is_no_word_is_not_passed_on() {
-        for odd in ["", "TWO WORDS", "<b>", "\n", &"X".repeat(LONGEST_WORD + 1)] {
+        for odd in [
+            "",
+            "TWO WORDS",
+            "<b>",
+            "\n",
+            &"X".repeat(MAX_CODE_CHARS + 1),
+        ] {
             let body =
                 serde_json::json!({ "error": { "code": odd, "message": "m", "requestId": odd } });
             let said = read_refusal(body.to_string().as_bytes(), &DriftWatch::default());

@@ -7,7 +7,7 @@ use super::Fields;
 /// Keeps what is known of a stored detail, and how it was judged: every number and flag of the score, and its texts that
 /// are Athos's own. The words that were spoken go: transcript, quotes, and any text that may be one.
 #[must_use]
-pub fn without_words(raw: &str) -> String {
+pub fn redact_transcript(raw: &str) -> String {
     const HEADER: [&str; 16] = [
         "id",
         "source",
@@ -77,7 +77,7 @@ mod tests {
             whole["unknown"] = "spoken?".into();
             whole["score"]["quotes"] =
                 serde_json::json!(["spoken?", {"by": "spoken?", "points": 3}]);
-            let purged = without_words(&whole.to_string());
+            let purged = redact_transcript(&whole.to_string());
             for words in [
                 "Hey.",
                 "Sam from",
@@ -102,18 +102,22 @@ mod tests {
                 assert_eq!(kept["score"].get(name), whole["score"].get(name), "{name}");
             }
             assert_eq!(kept["score"]["quotes"][0]["points"], 3);
-            assert_eq!(without_words(&purged), purged, "again it changes nothing");
+            assert_eq!(
+                redact_transcript(&purged),
+                purged,
+                "again it changes nothing"
+            );
             let content = read_content(&purged).unwrap();
             assert!(content.transcript.is_empty() && content.score.is_some());
             assert_eq!(whole["score"]["summary"], kept["score"]["summary"]);
         }
-        let roster = without_words(std::str::from_utf8(ROSTER).unwrap());
+        let roster = redact_transcript(std::str::from_utf8(ROSTER).unwrap());
         let roster: Value = serde_json::from_str(&roster).unwrap();
         let question = &roster["score"]["complianceScorecard"]["categories"][0]["questions"][0];
         assert_eq!(question["score"], 2);
         assert_eq!(question["yesNo"], "partial");
         assert_eq!(question["label"], "Required call opening");
         assert!(question["explanation"].is_string() && question.get("evidence").is_none());
-        assert_eq!(without_words("not JSON"), "{}");
+        assert_eq!(redact_transcript("not JSON"), "{}");
     }
 }

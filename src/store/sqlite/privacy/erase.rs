@@ -8,8 +8,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::readers::ReadPool;
 use super::super::writer::{Operation, Writer};
-use super::person::{Page, Person, find_calls, to_json};
-use super::{erased, push_ids};
+use super::data_subject::{DataSubject, Page, find_calls, to_json};
+use super::{push_ids, tombstones};
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
@@ -26,7 +26,7 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
 
 /// What an act calls a person who was erased.
 fn alias(id: &str) -> String {
-    let hash = erased::hash_of_rep(id);
+    let hash = tombstones::hash_of_rep(id);
     format!("erased:{}", base16ct::lower::encode_string(&hash))
 }
 
@@ -34,7 +34,7 @@ fn alias(id: &str) -> String {
 struct Erasure {
     id: i64,
     at: i64,
-    person: Arc<Person>,
+    person: Arc<DataSubject>,
     looked_through: i64,
 }
 
@@ -49,7 +49,7 @@ impl Erasure {
             Ok(Self {
                 id: row.get("id"),
                 at: row.get("at"),
-                person: Arc::new(Person {
+                person: Arc::new(DataSubject {
                     reps: from_json(row.get("reps"))?,
                     athos_reps: from_json(row.get("athos_reps"))?,
                 }),
@@ -63,7 +63,7 @@ impl Erasure {
 /// Writes down that a rep is to be erased, and keeps late calls away from now on.
 pub(in crate::store::sqlite) struct Begin {
     pub(in crate::store::sqlite) asked_for: RepId,
-    pub(in crate::store::sqlite) person: Person,
+    pub(in crate::store::sqlite) person: DataSubject,
     pub(in crate::store::sqlite) actor: Actor,
     pub(in crate::store::sqlite) now: Timestamp,
 }
@@ -75,7 +75,7 @@ impl Operation for Begin {
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
         let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO erased (hash, until) ");
         sql.push_values(self.person.ids(), |mut row, id| {
-            row.push_bind(erased::hash_of_rep(id).to_vec())
+            row.push_bind(tombstones::hash_of_rep(id).to_vec())
                 .push_bind(self.now.as_millis());
         });
         sql.push(" ON CONFLICT (hash) DO UPDATE SET until = max(until, excluded.until)");
@@ -126,7 +126,7 @@ async fn count(tx: &mut SqliteConnection, erasure: i64, more: ErasedRows) -> Sto
 /// could have a call that Athos has since given to somebody else.
 struct EraseCalls {
     erasure: i64,
-    person: Arc<Person>,
+    person: Arc<DataSubject>,
     until: i64,
 }
 
@@ -152,7 +152,7 @@ async fn remove_calls(tx: &mut SqliteConnection, seqs: &[i64]) -> StoreResult<Er
     if ids.is_empty() {
         return Ok(ErasedRows::default());
     }
-    erased::remember_calls(tx, ids.iter().map(String::as_str)).await?;
+    tombstones::remember_calls(tx, ids.iter().map(String::as_str)).await?;
     sqlx::query("UPDATE rev_floor SET rev = (SELECT rev FROM latest_rev)")
         .execute(&mut *tx)
         .await?;
@@ -398,18 +398,18 @@ pub(in crate::store::sqlite) async fn carry_out(
 }
 
 /// How many rows an erasure would remove. Writes nothing.
-pub(in crate::store::sqlite) async fn would_erase(
+pub(in crate::store::sqlite) async fn preview_erasure(
     readers: &ReadPool,
     id: &str,
     now: Timestamp,
 ) -> StoreResult<ErasedRows> {
-    let person = Person::find(readers, id).await?;
+    let person = DataSubject::find(readers, id).await?;
     let now = now.as_millis();
     let calls = find_calls(&mut *readers.begin().await?, &person, now, u32::MAX).await?;
     let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
     let hashes = calls
         .iter()
-        .map(|(_, id)| erased::hash_of_call(id))
+        .map(|(_, id)| tombstones::hash_of_call(id))
         .collect();
     let mut rows = ErasedRows {
         calls: calls.len() as u64,

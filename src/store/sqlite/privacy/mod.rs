@@ -1,10 +1,10 @@
 //! What leaves the database, and stays away: retention, erasure, and the hashes of what was erased. The one place that
 //! deletes rows.
 
+pub(super) mod data_subject;
 pub(super) mod erase;
-pub(super) mod erased;
-pub(super) mod person;
 pub(super) mod purge;
+pub(super) mod tombstones;
 
 use sqlx::{QueryBuilder, Sqlite};
 

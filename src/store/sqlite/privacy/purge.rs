@@ -23,13 +23,13 @@ struct Stripped {
     raw: Option<String>,
 }
 
-struct PurgeWords {
+struct RedactTranscripts {
     calls: Vec<Stripped>,
     now: Timestamp,
 }
 
 #[async_trait]
-impl Operation for PurgeWords {
+impl Operation for RedactTranscripts {
     type Output = ();
 
     async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
@@ -82,7 +82,7 @@ pub(in crate::store::sqlite) async fn words(
         .collect();
     let count = calls.len() as u64;
     if count > 0 {
-        writer.write(PurgeWords { calls, now }).await?;
+        writer.write(RedactTranscripts { calls, now }).await?;
     }
     Ok(count)
 }
@@ -210,13 +210,13 @@ mod tests {
         };
         let now = Timestamp::from_millis(9);
         let calls = vec![read_before];
-        let stale = store.writer.write(PurgeWords { calls, now });
+        let stale = store.writer.write(RedactTranscripts { calls, now });
         stale.await.unwrap();
         let kept = "SELECT raw FROM call_details";
         let raw: String = sqlx::query_scalar(kept).fetch_one(&mut db).await.unwrap();
         assert_eq!(raw, "of a new score");
         let strip: Strip = |raw| format!("what is left {raw}");
-        assert_eq!(store.purge_words(now, strip, now).await.unwrap(), 1);
+        assert_eq!(store.redact_transcripts(now, strip, now).await.unwrap(), 1);
         let raw: String = sqlx::query_scalar(kept).fetch_one(&mut db).await.unwrap();
         assert_eq!(raw, "what is left of a new score");
         store.close().await;

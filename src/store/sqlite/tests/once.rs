@@ -130,7 +130,7 @@ async fn a_lease_is_of_its_event_even_when_a_restored_database_numbers_rows_anew
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let waiting = |number| NewEvent {
-        said: Ok(said_of("rep_1", number)),
+        parsed: Ok(said_of("rep_1", number)),
         ..event(number)
     };
     let claim = async || {

@@ -35,7 +35,7 @@ pub(super) async fn stamp(
     next: Next,
 ) -> Response {
     let endpoint = endpoint_of(&request);
-    let cut = request.extensions().get::<ConnectInfo<Cut>>().cloned();
+    let cut = request.extensions().get::<ConnectInfo<Abort>>().cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let request_id = vendor.change(|memory| {
         if let Some(endpoint) = endpoint {
@@ -113,27 +113,27 @@ fn authority(origin: &HeaderValue) -> Option<String> {
 }
 
 /// A listener whose connections can be closed without an answer.
-pub(super) struct CuttableListener(pub(super) TcpListener);
+pub(super) struct AbortableListener(pub(super) TcpListener);
 
 /// One of its connections.
-pub(super) struct Cuttable {
+pub(super) struct AbortableIo {
     stream: TcpStream,
-    cut: Cut,
+    cut: Abort,
 }
 
 /// Set, it makes the next write to its connection fail, which closes it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cut(Arc<AtomicBool>);
+pub(super) struct Abort(Arc<AtomicBool>);
 
-impl Listener for CuttableListener {
-    type Io = Cuttable;
+impl Listener for AbortableListener {
+    type Io = AbortableIo;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Cuttable, SocketAddr) {
+    async fn accept(&mut self) -> (AbortableIo, SocketAddr) {
         // axum's own: it logs and retries when accepting fails.
         let (stream, addr) = Listener::accept(&mut self.0).await;
-        let cut = Cut::default();
-        (Cuttable { stream, cut }, addr)
+        let cut = Abort::default();
+        (AbortableIo { stream, cut }, addr)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -141,13 +141,13 @@ impl Listener for CuttableListener {
     }
 }
 
-impl Connected<IncomingStream<'_, CuttableListener>> for Cut {
-    fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
+impl Connected<IncomingStream<'_, AbortableListener>> for Abort {
+    fn connect_info(stream: IncomingStream<'_, AbortableListener>) -> Self {
         stream.io().cut.clone()
     }
 }
 
-impl AsyncRead for Cuttable {
+impl AsyncRead for AbortableIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -157,7 +157,7 @@ impl AsyncRead for Cuttable {
     }
 }
 
-impl AsyncWrite for Cuttable {
+impl AsyncWrite for AbortableIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

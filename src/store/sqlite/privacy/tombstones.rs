@@ -72,7 +72,7 @@ pub(in crate::store::sqlite) async fn is_any(
 }
 
 /// For each of these calls, whether it must not come back. `by` says who was stopped, for the metric.
-pub(in crate::store::sqlite) async fn stops(
+pub(in crate::store::sqlite) async fn find_tombstoned(
     tx: &mut SqliteConnection,
     calls: &[Incoming<'_>],
     by: &'static str,

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 /// What is in force now.
 #[derive(Debug)]
-pub struct InForce<T>(watch::Sender<Arc<T>>);
+pub struct Reloadable<T>(watch::Sender<Arc<T>>);
 
-impl<T> InForce<T> {
+impl<T> Reloadable<T> {
     /// Begins with `value`.
     pub fn new(value: T) -> Self {
         Self(watch::Sender::new(Arc::new(value)))

@@ -6,19 +6,19 @@ use serde_json::Value;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::readers::ReadPool;
-use super::erased::{self, Hash};
+use super::tombstones::{self, Hash};
 use crate::store::StoreResult;
 use athos_api::types;
 
 /// Events looked through at a time.
 const EVENTS: u32 = 500;
 /// All ids of one person.
-pub(in crate::store::sqlite) struct Person {
+pub(in crate::store::sqlite) struct DataSubject {
     pub(super) reps: Vec<String>,
     pub(super) athos_reps: Vec<String>,
 }
 
-impl Person {
+impl DataSubject {
     /// Everyone's ids that belong to `id`, which is ours or Athos's.
     pub(in crate::store::sqlite) async fn find(readers: &ReadPool, id: &str) -> StoreResult<Self> {
         let mut reps: Vec<String> = sqlx::query_scalar(
@@ -55,7 +55,7 @@ pub(super) fn to_json(ids: &[String]) -> String {
 /// Up to `limit` calls of a person that began until then: our id decides whose a call is where there is one.
 pub(super) async fn find_calls(
     connection: &mut SqliteConnection,
-    person: &Person,
+    person: &DataSubject,
     until: i64,
     limit: u32,
 ) -> StoreResult<Vec<(i64, String)>> {
@@ -114,7 +114,7 @@ impl Page {
         let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash FROM erased WHERE hash IN (");
         let mut list = sql.separated(", ");
         for id in self.0.iter().filter_map(|event| event.call_id.as_deref()) {
-            list.push_bind(erased::hash_of_call(id).to_vec());
+            list.push_bind(tombstones::hash_of_call(id).to_vec());
         }
         sql.push(")");
         let found: Vec<Vec<u8>> = sql.build_query_scalar().fetch_all(readers).await?;
@@ -127,12 +127,12 @@ impl Page {
     /// Those about a call of `calls`, or that name the person and came in until then.
     pub(super) fn concerning(
         &self,
-        person: &Person,
+        person: &DataSubject,
         until: i64,
         calls: &HashSet<Hash>,
     ) -> Vec<i64> {
         let concerns = |event: &&Event| {
-            let call = event.call_id.as_deref().map(erased::hash_of_call);
+            let call = event.call_id.as_deref().map(tombstones::hash_of_call);
             call.is_some_and(|call| calls.contains(&call))
                 || (event.received_at <= until && names(&event.body, person))
         };
@@ -145,7 +145,7 @@ impl Page {
 }
 
 /// Whether a body names one of these ids: as whose call it is, or, where it is nothing we understand, as a word anywhere.
-fn names(body: &[u8], person: &Person) -> bool {
+fn names(body: &[u8], person: &DataSubject) -> bool {
     if let Ok(said) = types::read_event(body) {
         return match (said.identity.rep, said.identity.athos_rep) {
             (Some(rep), _) => person.reps.contains(&rep),
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_body_names_whose_call_it_is_or_an_id_as_a_word() {
-        let person = Person {
+        let person = DataSubject {
             reps: vec!["rep_1".to_owned(), "roleplay".to_owned()],
             athos_reps: vec!["athos_agent_x".to_owned()],
         };

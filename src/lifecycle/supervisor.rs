@@ -22,16 +22,16 @@ pub(super) fn spawn<T>(
 where
     T: Future<Output = ()> + Send + 'static,
 {
-    tokio::spawn(keep_up(shutdown.clone(), RESTART_PAUSE, task))
+    tokio::spawn(supervise(shutdown.clone(), RESTART_PAUSE, task))
 }
 
 /// Runs a task to its end, and anew when it panics: what it works on is in the store, as after a crash of the process.
-async fn keep_up<T>(shutdown: CancellationToken, pause: Duration, mut task: impl FnMut() -> T)
+async fn supervise<T>(shutdown: CancellationToken, pause: Duration, mut task: impl FnMut() -> T)
 where
     T: Future<Output = ()> + Send + 'static,
 {
     while let Err(error) = tokio::spawn(task()).await {
-        tracing::error!(%error, "a task panicked; it starts again");
+        tracing::error!(%error, "background task panicked; restarting it");
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -40,7 +40,7 @@ where
 }
 
 /// Sets the gauges and gives idle memory back, until shutdown.
-pub(super) async fn keep_house(state: AppState, metrics: PrometheusHandle) {
+pub(super) async fn housekeeping(state: AppState, metrics: PrometheusHandle) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -54,7 +54,7 @@ pub(super) async fn keep_house(state: AppState, metrics: PrometheusHandle) {
         state.authenticator.get().refresh_keys();
         state.worker.record_drift().await;
         if let Err(error) = state.credentials.note().await {
-            tracing::warn!(%error, "how secrets and keys fare could not be written");
+            tracing::warn!(%error, "failed to persist credential usage");
         }
         state.log_limit.sum_up();
         let paused = state.worker.circuit_breaker().hold().is_some();
@@ -70,7 +70,7 @@ pub(super) async fn keep_house(state: AppState, metrics: PrometheusHandle) {
                 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
                 metrics::gauge!("athos_events_dead").set(depth.dead as f64);
             }
-            Err(error) => tracing::warn!(%error, "the queue's depth cannot be read"),
+            Err(error) => tracing::warn!(%error, "failed to read the queue depth"),
         }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     async fn a_task_that_panics_starts_again_until_it_ends_well() {
         let starts = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&starts);
-        keep_up(CancellationToken::new(), Duration::ZERO, move || {
+        supervise(CancellationToken::new(), Duration::ZERO, move || {
             let nth = counted.fetch_add(1, Ordering::Relaxed);
             async move { assert!(nth >= 2, "a fault of ours") }
         })
@@ -97,7 +97,7 @@ mod tests {
     async fn at_shutdown_nothing_starts_again() {
         let shutdown = CancellationToken::new();
         shutdown.cancel();
-        keep_up(shutdown, Duration::MAX, || async {
+        supervise(shutdown, Duration::MAX, || async {
             panic!("a fault of ours")
         })
         .await;

@@ -9,21 +9,21 @@ use tokio_util::sync::CancellationToken;
 use athos_api::{self as athos, Class};
 
 /// How often one request is tried while its failure may pass.
-const TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 /// The first wait between tries, unless Athos names one; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// So many requests given up one after the other, and it is not the rows.
 const GIVEN_UP_FOR_ALL: u32 = 4;
 
 /// Why a row is not done, and whether others can be.
-pub(super) enum Trouble {
+pub(super) enum RowError {
     /// This row's own.
     Row(String),
     /// Everybody's: nothing will succeed.
     All(String),
 }
 
-impl From<anyhow::Error> for Trouble {
+impl From<anyhow::Error> for RowError {
     fn from(error: anyhow::Error) -> Self {
         Self::All(format!("{error:#}"))
     }
@@ -31,14 +31,14 @@ impl From<anyhow::Error> for Trouble {
 
 /// Whether to go on.
 #[derive(Default)]
-pub(super) struct Stop {
+pub(super) struct StopSignal {
     token: CancellationToken,
     reason: OnceLock<String>,
     /// Since the last answer.
     given_up: AtomicU32,
 }
 
-impl Stop {
+impl StopSignal {
     pub(super) fn set(&self, reason: &str) {
         self.reason.get_or_init(|| reason.to_owned());
         self.token.cancel();
@@ -49,10 +49,10 @@ impl Stop {
     }
 
     /// Asks Athos, and again while that may help. What is on its way is waited for, also when it is time to stop.
-    pub(super) async fn patiently<T>(
+    pub(super) async fn with_retries<T>(
         &self,
         ask: impl AsyncFn() -> Result<T, athos::Error>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, RowError> {
         let mut wait = FIRST_WAIT;
         let mut tries = 1;
         loop {
@@ -64,7 +64,7 @@ impl Stop {
                 Err(error) => error,
             };
             let after = match error.class() {
-                Class::Transient { after } if tries < TRIES => after,
+                Class::Transient { after } if tries < MAX_TRIES => after,
                 Class::Transient { .. } => return Err(self.give_up(&error)),
                 _ => return Err(judge(&error)),
             };
@@ -81,26 +81,26 @@ impl Stop {
     }
 
     /// One request may fail for what is in it, and the others must not wait for it. Several are an outage.
-    fn give_up(&self, error: &athos::Error) -> Trouble {
-        let why = format!("tried {TRIES} times: {error}");
+    fn give_up(&self, error: &athos::Error) -> RowError {
+        let why = format!("tried {MAX_TRIES} times: {error}");
         match self.given_up.fetch_add(1, Ordering::Relaxed) + 1 {
-            GIVEN_UP_FOR_ALL.. => Trouble::All(format!("Athos cannot be asked, {why}")),
-            _ => Trouble::Row(why),
+            GIVEN_UP_FOR_ALL.. => RowError::All(format!("Athos cannot be asked, {why}")),
+            _ => RowError::Row(why),
         }
     }
 }
 
 /// What a failure means for the rows to come.
-fn judge(error: &athos::Error) -> Trouble {
+fn judge(error: &athos::Error) -> RowError {
     match (error.class(), code(error)) {
-        (_, "AGENCY_NOT_FOUND") => Trouble::Row(
+        (_, "AGENCY_NOT_FOUND") => RowError::Row(
             "its agency is not registered at Athos: with agencyName in the file, it is created"
                 .to_owned(),
         ),
-        (_, "AGENT_NOT_FOUND") => Trouble::Row(error.to_string()),
-        (Class::NotFound, _) => Trouble::All(no_roster(error)),
-        (Class::KeyFault, _) => Trouble::All(format!("Athos refuses us: {error}")),
-        _ => Trouble::Row(error.to_string()),
+        (_, "AGENT_NOT_FOUND") => RowError::Row(error.to_string()),
+        (Class::NotFound, _) => RowError::All(no_roster(error)),
+        (Class::KeyFault, _) => RowError::All(format!("Athos refuses us: {error}")),
+        _ => RowError::Row(error.to_string()),
     }
 }
 
@@ -139,37 +139,42 @@ mod tests {
 
     #[tokio::test]
     async fn one_request_that_always_fails_is_a_rows_trouble_and_several_are_everybodys() {
-        let stop = Stop::default();
+        let stop = StopSignal::default();
         let asked = Cell::new(0);
         let fail = async || {
             asked.set(asked.get() + 1);
             Err::<(), _>(unavailable())
         };
         for round in 1..GIVEN_UP_FOR_ALL {
-            let failed = stop.patiently(fail).await;
-            assert!(matches!(failed, Err(Trouble::Row(_))), "{round}");
-            assert_eq!(asked.get(), TRIES * round);
+            let failed = stop.with_retries(fail).await;
+            assert!(matches!(failed, Err(RowError::Row(_))), "{round}");
+            assert_eq!(asked.get(), MAX_TRIES * round);
         }
-        assert!(stop.patiently(async || Ok(())).await.is_ok());
+        assert!(stop.with_retries(async || Ok(())).await.is_ok());
         assert!(
-            matches!(stop.patiently(fail).await, Err(Trouble::Row(_))),
+            matches!(stop.with_retries(fail).await, Err(RowError::Row(_))),
             "counted anew"
         );
         for _ in 2..GIVEN_UP_FOR_ALL {
-            assert!(stop.patiently(fail).await.is_err());
+            assert!(stop.with_retries(fail).await.is_err());
         }
-        assert!(matches!(stop.patiently(fail).await, Err(Trouble::All(_))));
+        assert!(matches!(
+            stop.with_retries(fail).await,
+            Err(RowError::All(_))
+        ));
     }
 
     #[tokio::test]
     async fn nothing_is_waited_for_once_it_is_time_to_stop() {
-        let stop = Stop::default();
+        let stop = StopSignal::default();
         stop.set("asked to");
         let mut later = unavailable();
         if let athos::Error::Refused(refusal) = &mut later {
             refusal.retry_after = Some(Duration::from_secs(86_400));
         }
-        let failed = stop.patiently(async || Err::<(), _>(later.clone())).await;
+        let failed = stop
+            .with_retries(async || Err::<(), _>(later.clone()))
+            .await;
         assert!(failed.is_err());
         stop.set("something else");
         assert_eq!(stop.reason(), Some("asked to"));

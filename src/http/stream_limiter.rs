@@ -9,16 +9,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::model::PlatformId;
 
 /// Most streams of one person: one for each tab, in more than one browser.
-const MOST_OF_ONE: usize = 32;
+const MAX_STREAMS_PER_USER: usize = 32;
 
 /// The places there are.
 #[derive(Debug)]
-pub struct Places {
+pub struct StreamLimiter {
     all: Arc<Semaphore>,
     taken: Mutex<HashMap<PlatformId, usize>>,
 }
 
-impl Places {
+impl StreamLimiter {
     /// So many in all.
     #[must_use]
     pub fn new(count: usize) -> Arc<Self> {
@@ -29,17 +29,17 @@ impl Places {
     }
 
     /// Takes one, if there is one; other backends, which are nobody, may have all of them.
-    pub(super) fn take(self: &Arc<Self>, person: Option<&PlatformId>) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, person: Option<&PlatformId>) -> Option<StreamPermit> {
         let one_of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         if let Some(person) = person {
             let mut taken = self.taken();
             let count = taken.entry(person.clone()).or_default();
-            if *count >= MOST_OF_ONE {
+            if *count >= MAX_STREAMS_PER_USER {
                 return None;
             }
             *count += 1;
         }
-        Some(Place {
+        Some(StreamPermit {
             places: Arc::clone(self),
             person: person.cloned(),
             _one_of_all: one_of_all,
@@ -53,13 +53,13 @@ impl Places {
 
 /// One place; dropped, it is free again.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct StreamPermit {
+    places: Arc<StreamLimiter>,
     person: Option<PlatformId>,
     _one_of_all: OwnedSemaphorePermit,
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let Some(person) = &self.person else { return };
         let mut taken = self.places.taken();
@@ -78,9 +78,9 @@ mod tests {
 
     #[test]
     fn nobody_takes_all_places_but_other_backends_and_each_is_free_again_after_use() {
-        let places = Places::new(MOST_OF_ONE + 2);
+        let places = StreamLimiter::new(MAX_STREAMS_PER_USER + 2);
         let [rep_1, rep_2] = ["rep_1", "rep_2"].map(|id| PlatformId::new(id).unwrap());
-        let mut held: Vec<_> = (0..MOST_OF_ONE)
+        let mut held: Vec<_> = (0..MAX_STREAMS_PER_USER)
             .map(|_| places.take(Some(&rep_1)).unwrap())
             .collect();
         assert!(places.take(Some(&rep_1)).is_none());
@@ -91,7 +91,9 @@ mod tests {
         assert!(places.take(Some(&rep_2)).is_none(), "none are left");
         drop((held, other, service));
         assert!(places.taken().is_empty());
-        let all: Vec<_> = (0..MOST_OF_ONE + 2).map(|_| places.take(None)).collect();
+        let all: Vec<_> = (0..MAX_STREAMS_PER_USER + 2)
+            .map(|_| places.take(None))
+            .collect();
         assert!(all.iter().all(Option::is_some));
     }
 }
