@@ -268,7 +268,8 @@ impl CircuitBreaker {
             // While others are fetched, a call that fails again is most likely itself the reason.
             _ if is_odd_one_out => Scope::Doubtful,
             (_, Blame::Account) => Scope::Account,
-            (_, Blame::Athos) => Scope::Fetching,
+            // A 503 may be about one call as well: where others were fetched lately, those never tried find out.
+            (_, Blame::Athos) if !inner.has_succeeded_lately(now) => Scope::Fetching,
             _ => Scope::Doubtful,
         };
         if matches!(error, Error::Unreachable(_)) {

@@ -72,6 +72,7 @@ async fn calls_that_fail_for_themselves_delay_no_good_one_at_any_time() {
         ("500", 20),
         ("502", 20),
         ("504", 20),
+        ("busy", 20),
         ("forbidden", 3),
         ("404", 20),
     ] {

@@ -392,7 +392,7 @@ fn on_sighup_the_env_file_is_read_again_and_no_connection_is_dropped() {
         ),
     ] {
         write(&broken);
-        let refused = served.reload("not reloaded");
+        let refused = served.reload("reload failed");
         let error = refused["error"].as_str().unwrap();
         assert!(error.contains(said) && !error.contains(&new), "{error}");
         assert_eq!((served.hook(&old), served.hook(&new)), (200, 200));

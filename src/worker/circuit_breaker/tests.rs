@@ -132,11 +132,12 @@ fn each_failure_is_held_against_the_right_one() {
         breaker.succeeded(NOW.minus(60 * SECOND));
         eight(&breaker, &error, true);
         assert_eq!(cause(&breaker), retries, "retries: {error}");
-        // Somebody tells a refused key from a call that is refused, by what succeeded lately.
+        // What succeeded lately tells a refused key from a call that is refused, and Athos down from a call that it is busy
+        // with.
         let breaker = CircuitBreaker::default();
         breaker.succeeded(NOW);
         breaker.failed(FIRST, &error, NOW);
-        let may_be_the_call = error.may_concern_one_call();
+        let may_be_the_call = error.may_concern_one_call() || error.blame() == Blame::Athos;
         assert_eq!(
             cause(&breaker).is_some(),
             one.is_some() && !may_be_the_call,
