@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use crate::clock::Clock;
 use crate::model::{Credential, KeyState, idle_secrets};
 use crate::store::{SharedStore, StoreResult};
+use crate::telemetry::metric;
 
 pub use usage::KeyUsage;
 pub use webhook_secrets::WebhookSecrets;
@@ -137,7 +138,7 @@ impl Credentials {
             ];
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             let last_used = one.last_used_at.map_or(0.0, |at| at.as_secs() as f64);
-            gauge!("athos_credential_last_used_timestamp_seconds", &labels).set(last_used);
+            gauge!(metric::CREDENTIAL_LAST_USED_TIMESTAMP_SECONDS, &labels).set(last_used);
         }
         self.warn_idle_secrets(&all);
         if self.noted().written != all {

@@ -2,11 +2,11 @@
 //! nothing that does is handed to them.
 
 mod filter;
+pub(crate) mod metric;
 
 use std::sync::OnceLock;
 
 use anyhow::Context;
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt;
 
@@ -65,100 +65,7 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = HANDLE.get_or_init(|| recorder.handle()).clone();
     // Tests start several services in one process; they share the first recorder.
     if metrics::set_global_recorder(recorder).is_ok() {
-        describe();
+        metric::describe();
     }
     Ok(handle)
-}
-
-fn describe() {
-    describe_counter!("athos_webhooks_total", "Webhook deliveries, by verdict");
-    describe_counter!(
-        "athos_fetch_attempts_total",
-        "Requests for a call's detail, by outcome"
-    );
-    describe_counter!(
-        "athos_events_settled_total",
-        "Attempts at events, by how they ended"
-    );
-    describe_counter!(
-        "athos_reconcile_runs_total",
-        "Reconciliations, by source and outcome: completed, failed, refused, or held by an open circuit breaker"
-    );
-    describe_counter!(
-        "athos_reconcile_repaired_total",
-        "Calls that reconciliation brought in, by source: each is a webhook that did not"
-    );
-    describe_counter!(
-        "athos_drift_total",
-        "Bodies in which Athos sent a name that no document mentions, by its kind"
-    );
-    describe_counter!(
-        "athos_purged_total",
-        "What retention removed: words of calls, bodies of events, records of tokens and runs"
-    );
-    describe_counter!(
-        "athos_erased_stopped_total",
-        "What would have brought back what was erased, by the way it came"
-    );
-    describe_counter!(
-        "athos_http_requests_total",
-        "Requests, by route, method and status"
-    );
-    describe_gauge!("athos_connections_open", "Connections, by listener");
-    describe_counter!(
-        "athos_connections_closed_total",
-        "Connections closed on clients who kept us waiting, by reason"
-    );
-    describe_histogram!(
-        "athos_http_request_seconds",
-        Unit::Seconds,
-        "Time to answer, by route"
-    );
-    describe_histogram!(
-        "athos_mint_seconds",
-        Unit::Seconds,
-        "Time Athos takes to mint, by outcome"
-    );
-    describe_histogram!(
-        "athos_commit_batch_size",
-        "Writes that share one transaction"
-    );
-    describe_histogram!(
-        "athos_commit_sync_seconds",
-        Unit::Seconds,
-        "Time from a transaction's first write to its sync"
-    );
-    describe_counter!(
-        "athos_credential_uses_total",
-        "Webhooks that a secret signed, requests that an API key was good for; by fingerprint"
-    );
-    describe_counter!(
-        "athos_credential_refusals_total",
-        "Requests with an API key that Athos refused; by fingerprint"
-    );
-    describe_gauge!(
-        "athos_credential_last_used_timestamp_seconds",
-        Unit::Seconds,
-        "When each secret and API key was last used, in unix seconds; 0 is never"
-    );
-    describe_gauge!(
-        "athos_database_wal_bytes",
-        Unit::Bytes,
-        "Size of the database's write-ahead log"
-    );
-    describe_counter!(
-        "athos_database_reads_timed_out_total",
-        "Reads of the database that were ended because they took too long, or found no connection in time"
-    );
-    describe_gauge!("athos_queue_waiting", "Events pending or leased");
-    describe_gauge!(
-        "athos_queue_oldest_age_seconds",
-        Unit::Seconds,
-        "Age of the oldest of them"
-    );
-    describe_gauge!("athos_events_dead", "Events given up; they can be replayed");
-    describe_gauge!(
-        "athos_fetching_paused",
-        "1 while a refused key or a failing Athos pauses fetching"
-    );
 }

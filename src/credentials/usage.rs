@@ -8,6 +8,7 @@ use metrics::{Counter, counter};
 
 use crate::clock::Clock;
 use crate::model::{Credential, CredentialKind, Timestamp};
+use crate::telemetry::metric;
 
 /// Notes the uses and the refusals of one credential.
 pub(super) struct Record {
@@ -25,7 +26,7 @@ impl Record {
             ("fingerprint", fingerprint.clone()),
         ];
         Self {
-            uses: counter!("athos_credential_uses_total", &labels),
+            uses: counter!(metric::CREDENTIAL_USES_TOTAL, &labels),
             labels,
             life: Mutex::new(Credential::new(kind, fingerprint, now)),
         }
@@ -38,7 +39,7 @@ impl Record {
     }
 
     pub(super) fn refused(&self, now: Timestamp, code: &str) {
-        counter!("athos_credential_refusals_total", &self.labels).increment(1);
+        counter!(metric::CREDENTIAL_REFUSALS_TOTAL, &self.labels).increment(1);
         let mut life = self.life();
         life.last_refused_at = Some(now);
         life.last_code = Some(code.to_owned());

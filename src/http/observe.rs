@@ -19,6 +19,7 @@ use super::error::ErrorReport;
 use super::rate_limit::LogLimit;
 use super::state::AppState;
 use crate::clock::{Clock, new_id};
+use crate::telemetry::metric;
 
 /// The header that carries the request's id, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,11 +75,11 @@ impl Observer {
             method,
             status,
             requests: counter!(
-                "athos_http_requests_total",
+                metric::HTTP_REQUESTS_TOTAL,
                 "route" => route.to_owned(), "method" => method,
                 "status" => status.as_u16().to_string()
             ),
-            seconds: histogram!("athos_http_request_seconds", "route" => route.to_owned()),
+            seconds: histogram!(metric::HTTP_REQUEST_SECONDS, "route" => route.to_owned()),
         };
         let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
         known

@@ -23,6 +23,7 @@ use crate::clock::new_id;
 use crate::mint::{MintError, Rep};
 use crate::model::{AGENT_PREFIX, AgentId, PlatformId, RepId, Timestamp, schema};
 use crate::store::{MintOutcome, NewMint};
+use crate::telemetry::metric;
 use athos_api as athos;
 use athos_api::types::SessionToken;
 
@@ -121,7 +122,7 @@ async fn mint_token(
     let (recorded, minted) = tokio::join!(record, state.minter.mint(&rep));
     let outcome = outcome(&minted, state.clock.now());
     let label = minted.as_ref().err().map_or("minted", label);
-    histogram!("athos_mint_seconds", "outcome" => label).record(started.elapsed());
+    histogram!(metric::MINT_SECONDS, "outcome" => label).record(started.elapsed());
     tracing::info!(%request, mint = id,
         outcome = outcome.outcome,
         "session token asked for"

@@ -19,6 +19,7 @@ use super::observe::RequestId;
 use super::state::AppState;
 use crate::model::MAX_ID_CHARS;
 use crate::store::{Accepted, NewEvent};
+use crate::telemetry::metric;
 use athos_api::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
 use athos_api::types;
 
@@ -96,7 +97,7 @@ fn refuse(verdict: Verdict) -> ApiError {
 }
 
 fn count(verdict: &'static str) {
-    counter!("athos_webhooks_total", "verdict" => verdict).increment(1);
+    counter!(metric::WEBHOOKS_TOTAL, "verdict" => verdict).increment(1);
 }
 
 /// The delivery's id, when it is one that can serve as a key.
@@ -156,7 +157,7 @@ async fn receive_webhook(
         .await
         .inspect_err(|_| count("not_stored"))?;
     if accepted == Accepted::NewUnderUsedId {
-        counter!("athos_webhook_ids_reused_total").increment(1);
+        counter!(metric::WEBHOOK_IDS_REUSED_TOTAL).increment(1);
         tracing::warn!(
             %request,
             webhook_id,

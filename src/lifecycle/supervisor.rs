@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::AppState;
+use crate::telemetry::metric;
 
 /// Before a task that panicked starts again: it may panic at once.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -58,17 +59,17 @@ pub(super) async fn housekeeping(state: AppState, metrics: PrometheusHandle) {
         }
         state.log_limit.sum_up();
         let paused = state.worker.circuit_breaker().hold().is_some();
-        metrics::gauge!("athos_fetching_paused").set(f64::from(u8::from(paused)));
+        metrics::gauge!(metric::FETCHING_PAUSED).set(f64::from(u8::from(paused)));
         match state.store.queue_depth().await {
             Ok(depth) => {
                 let age = depth
                     .oldest_received_at
                     .map_or(Duration::ZERO, |oldest| state.clock.now().since(oldest));
                 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-                metrics::gauge!("athos_queue_waiting").set(depth.waiting as f64);
-                metrics::gauge!("athos_queue_oldest_age_seconds").set(age.as_secs_f64());
+                metrics::gauge!(metric::QUEUE_WAITING).set(depth.waiting as f64);
+                metrics::gauge!(metric::QUEUE_OLDEST_AGE_SECONDS).set(age.as_secs_f64());
                 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-                metrics::gauge!("athos_events_dead").set(depth.dead as f64);
+                metrics::gauge!(metric::EVENTS_DEAD).set(depth.dead as f64);
             }
             Err(error) => tracing::warn!(%error, "failed to read the queue depth"),
         }

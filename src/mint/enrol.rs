@@ -9,6 +9,7 @@ use metrics::counter;
 use super::{MintError, Minter, Profile, Rep, is_unknown_agent};
 use crate::model::{PlatformId, RepId};
 use crate::store::{IdentityKind, LinkedIds};
+use crate::telemetry::metric;
 use athos_api::contract::Generation;
 use athos_api::types::{
     AgencyRef, ExistingAgent, Handle, MintBody, NewAgent, Registration, SessionToken,
@@ -146,7 +147,7 @@ impl Minter {
             Ok(Err(why)) => why.outcome(),
             Err(_) => "failed",
         };
-        counter!("athos_enrolments_total", "outcome" => outcome).increment(1);
+        counter!(metric::ENROLMENTS_TOTAL, "outcome" => outcome).increment(1);
         let pairing = match registered? {
             Ok(pairing) => pairing,
             Err(why) => {

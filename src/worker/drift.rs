@@ -2,6 +2,7 @@
 
 use crate::model::Timestamp;
 use crate::store::Store;
+use crate::telemetry::metric;
 use athos_api as athos;
 
 /// Writes what was noted since the last time, and logs each name when it is the first of its kind ever.
@@ -21,7 +22,7 @@ pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {
                 );
             }
             for (drift, count) in counted {
-                metrics::counter!("athos_drift_total", "kind" => drift.kind.as_str())
+                metrics::counter!(metric::DRIFT_TOTAL, "kind" => drift.kind.as_str())
                     .increment(count);
             }
         }

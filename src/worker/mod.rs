@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
+use crate::telemetry::metric;
 use athos_api as athos;
 use circuit_breaker::{Candidates, CircuitBreaker, Permit};
 use retention::RetentionPolicy;
@@ -74,6 +75,21 @@ enum AttemptOutcome {
     Ignored,
     LeaseLost,
     Erased,
+}
+
+impl AttemptOutcome {
+    /// The label in metrics.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Scored => "scored",
+            Self::Unscored => "unscored",
+            Self::Retried => "retried",
+            Self::Dead => "dead",
+            Self::Ignored => "ignored",
+            Self::LeaseLost => "lease_lost",
+            Self::Erased => "erased",
+        }
+    }
 }
 
 /// Turns events into calls.
@@ -326,20 +342,22 @@ impl Worker {
         log_settlement(&claimed, &settlement);
         let now = self.clock.now();
         let event = claimed.lease.event_id;
-        match self.store.settle(claimed.lease, settlement, now).await? {
-            Settled::Yes => Ok(ending),
+        let outcome = match self.store.settle(claimed.lease, settlement, now).await? {
+            Settled::Yes => ending,
             Settled::LeaseLost => {
                 tracing::warn!(
                     event,
                     "attempt discarded: its lease expired before it settled"
                 );
-                Ok(AttemptOutcome::LeaseLost)
+                AttemptOutcome::LeaseLost
             }
             Settled::Erased => {
                 tracing::info!(event, "call discarded: the data of its rep was erased");
-                Ok(AttemptOutcome::Erased)
+                AttemptOutcome::Erased
             }
-        }
+        };
+        metrics::counter!(metric::EVENTS_SETTLED_TOTAL, "outcome" => outcome.as_str()).increment(1);
+        Ok(outcome)
     }
 }
 

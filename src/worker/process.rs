@@ -3,6 +3,7 @@
 
 use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Failure, Settlement};
+use crate::telemetry::metric;
 use athos_api::{self as athos, types};
 
 use super::circuit_breaker::{Attempt, CircuitBreaker, Verdict};
@@ -40,7 +41,7 @@ pub(super) async fn attempt(
     }
     let fetched = athos.call(&event.call_id).await;
     let outcome = fetched.as_ref().err().map_or("ok", athos::Error::name);
-    metrics::counter!("athos_fetch_attempts_total", "outcome" => outcome).increment(1);
+    metrics::counter!(metric::FETCH_ATTEMPTS_TOTAL, "outcome" => outcome).increment(1);
     match fetched {
         Ok(detail) => {
             breaker.succeeded(clock.now());

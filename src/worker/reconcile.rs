@@ -16,6 +16,7 @@ use super::circuit_breaker::CircuitBreaker;
 use crate::clock::Clock;
 use crate::model::{CallHeader, Source, Timestamp};
 use crate::store::{ListedCall, NewEvent, NewRun, RecoveredCall, RunEnd, SharedStore, StoreResult};
+use crate::telemetry::metric;
 use athos_api::{self as athos, CallListPage, ListQuery, types};
 
 pub use report::{PageProgress, RunOptions, RunOutcome, RunStats, SourceConfig, Window};
@@ -365,13 +366,13 @@ impl Reconciler {
 
     fn count(&self, outcome: &'static str) {
         let source = self.source().as_str();
-        metrics::counter!("athos_reconcile_runs_total", "source" => source, "outcome" => outcome)
+        metrics::counter!(metric::RECONCILE_RUNS_TOTAL, "source" => source, "outcome" => outcome)
             .increment(1);
     }
 
     fn count_repairs(&self, repairs: u64) {
         let source = self.source().as_str();
-        metrics::counter!("athos_reconcile_repaired_total", "source" => source).increment(repairs);
+        metrics::counter!(metric::RECONCILE_REPAIRED_TOTAL, "source" => source).increment(repairs);
     }
 }
 

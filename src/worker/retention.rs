@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::model::{CallDetail, Timestamp};
 use crate::store::{SharedStore, StoreResult};
+use crate::telemetry::metric;
 use athos_api::types;
 
 /// How often it runs.
@@ -126,7 +127,7 @@ impl Retention {
         purged: &mut Purged,
     ) -> StoreResult<()> {
         let count = |what, removed: u64| {
-            metrics::counter!("athos_purged_total", "what" => what).increment(removed);
+            metrics::counter!(metric::PURGED_TOTAL, "what" => what).increment(removed);
             removed
         };
         loop {

@@ -4,6 +4,7 @@
 mod connection;
 mod stream;
 
+use crate::telemetry::metric;
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -241,7 +242,7 @@ impl OpenConnections {
         }
         while self.len() > self.limits.connections && self.evict() {}
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("athos_connections_open", "listener" => self.limits.listener)
+        metrics::gauge!(metric::CONNECTIONS_OPEN, "listener" => self.limits.listener)
             .set(self.len() as f64);
     }
 
@@ -262,7 +263,7 @@ impl OpenConnections {
         if let Some((_, task)) = self.open.remove(&id) {
             task.abort();
             let listener = self.limits.listener;
-            counter!("athos_connections_closed_total", "listener" => listener, "reason" => reason)
+            counter!(metric::CONNECTIONS_CLOSED_TOTAL, "listener" => listener, "reason" => reason)
                 .increment(1);
             tracing::debug!(listener, reason, "closed a connection");
         }

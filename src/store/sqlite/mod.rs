@@ -42,6 +42,7 @@ use super::{
 };
 use crate::model::LearnedContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
+use crate::telemetry::metric;
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
 use privacy::data_subject::DataSubject;
 use privacy::{erase, purge};
@@ -133,7 +134,7 @@ impl SqliteStore {
         read.inspect_err(|error| {
             self.writer.note(error);
             if matches!(error, StoreError::ReadTimedOut) {
-                metrics::counter!("athos_database_reads_timed_out_total").increment(1);
+                metrics::counter!(metric::DATABASE_READS_TIMED_OUT_TOTAL).increment(1);
             }
         })
     }

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::readers::Gates;
 use super::writer::Truncations;
 use crate::store::{StoreError, StoreResult};
+use crate::telemetry::metric;
 
 /// Size up to which the log is left alone: twice what SQLite itself copies at a time.
 pub(super) const LOG_AT_REST_BYTES: u64 = 16 << 20;
@@ -62,7 +63,7 @@ impl Wal {
             (self.empty_within(Duration::MAX).await, BACK_OFF)
         };
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("athos_database_wal_bytes").set(self.bytes() as f64);
+        metrics::gauge!(metric::DATABASE_WAL_BYTES).set(self.bytes() as f64);
         let pause = match emptied {
             Ok(true) => TICK,
             _ => or_else,

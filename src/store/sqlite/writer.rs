@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BUSY_TIMEOUT, accept, transaction};
 use crate::store::{Accepted, NewEvent, Origin, StoreError, StoreResult, WRITE_DEADLINE};
+use crate::telemetry::metric;
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
 const QUEUE: usize = 4096;
@@ -293,8 +294,8 @@ async fn run(
     shared: Arc<Shared>,
 ) {
     let _ends = shared.ended.clone().drop_guard();
-    let batch_size = metrics::histogram!("athos_commit_batch_size");
-    let sync_seconds = metrics::histogram!("athos_commit_sync_seconds");
+    let batch_size = metrics::histogram!(metric::COMMIT_BATCH_SIZE);
+    let sync_seconds = metrics::histogram!(metric::COMMIT_SYNC_SECONDS);
     loop {
         let first = tokio::select! {
             Some((wait, reply)) = truncate.recv() => {

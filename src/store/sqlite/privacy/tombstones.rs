@@ -8,6 +8,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::model::{CallEvent, Identity, Timestamp};
 use crate::store::StoreResult;
+use crate::telemetry::metric;
 
 /// Half a SHA-256: no two ids of a company's have the same.
 pub(in crate::store::sqlite) type Hash = [u8; 16];
@@ -106,7 +107,7 @@ pub(in crate::store::sqlite) async fn find_tombstoned(
         })
         .collect();
     let count = stopped.iter().filter(|stopped| **stopped).count();
-    metrics::counter!("athos_erased_stopped_total", "by" => by).increment(count as u64);
+    metrics::counter!(metric::ERASED_STOPPED_TOTAL, "by" => by).increment(count as u64);
     Ok(stopped)
 }
 
