@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems, Unreadable};
 use crate::demo;
 use crate::http;
-use crate::lifecycle::shutdown_signal;
+use crate::lifecycle::ShutdownSignal;
 use crate::process;
 use crate::telemetry;
 use athos_simulator as simulator;
@@ -282,6 +282,7 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
 }
 
 async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<()> {
+    let signal = ShutdownSignal::listen()?;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let facts = options.facts();
     let simulator = simulator::start(options, clock, shutdown.clone()).await?;
@@ -291,7 +292,7 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
         simulator.base_url(),
         simulator.sdk_url(),
     )?;
-    shutdown_signal().await?;
+    signal.received().await;
     shutdown.cancel();
     simulator.stopped().await?;
     Ok(())

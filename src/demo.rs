@@ -14,7 +14,7 @@ use crate::cli::Output;
 use crate::clock::{Clock, new_id};
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
-use crate::lifecycle::{Options, Service};
+use crate::lifecycle::{Options, Service, ShutdownSignal};
 use athos_api::local::{parse_address, reachable_addr};
 use athos_simulator as simulator;
 
@@ -70,6 +70,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
             (folder.join("athos.db"), Some(folder))
         }
     };
+    let signal = ShutdownSignal::listen()?;
     let jwt_secret = random_secret("demo_jwt");
     let api_key = random_secret("ath_live_demo");
     let webhook_secret = random_secret("whsec_demo");
@@ -136,7 +137,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     writeln!(out, "ready")?;
     Output::standard().write_all(&out)?;
 
-    let ended = service.run().await;
+    let ended = service.run(signal).await;
     // The simulator first: what it is delivering is still received.
     simulator_shutdown.cancel();
     simulator.stopped().await?;

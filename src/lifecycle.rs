@@ -13,6 +13,7 @@ use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -230,14 +231,14 @@ impl Service {
         })
     }
 
-    /// Returns when the process is asked to stop.
+    /// Returns when the process is asked to stop by `signal`.
     ///
     /// # Errors
     /// When a part that nothing works without has failed, by a fault of ours: the process should end, so that whoever
     /// watches it starts it anew. What was acknowledged is on disk.
-    pub async fn run(&self) -> anyhow::Result<()> {
+    pub async fn run(&self, signal: ShutdownSignal) -> anyhow::Result<()> {
         tokio::select! {
-            asked = shutdown_signal() => Ok(asked?),
+            () = signal.received() => Ok(()),
             () = self.store.failed() => anyhow::bail!("the database's writer has failed; start the service again"),
             () = self.listener_failed.cancelled() => anyhow::bail!("a listener has failed; start the service again"),
         }
@@ -325,15 +326,30 @@ fn admin_router(metrics: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(render))
 }
 
-/// Returns when the process is asked to stop: SIGTERM, or Ctrl-C.
-///
-/// # Errors
-/// When signals cannot be listened for.
-pub async fn shutdown_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+/// SIGTERM and Ctrl-C. They are heard from the moment this is made, so it is made before anybody is told that the process
+/// is ready.
+pub struct ShutdownSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl ShutdownSignal {
+    /// Listens for the signals.
+    ///
+    /// # Errors
+    /// When the system does not let the process listen.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns when the process is asked to stop.
+    pub async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile, Problems};
 use crate::http::{Deadlines, sdk_warning};
-use crate::lifecycle::{Options, Service};
+use crate::lifecycle::{Options, Service, ShutdownSignal};
 
 /// Serves.
 pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> anyhow::Result<()> {
@@ -25,10 +25,11 @@ pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> any
         run_worker: true,
         deadlines: Deadlines::default(),
     };
+    let signal = ShutdownSignal::listen()?;
     let service = Service::start(config, options).await?;
     let mut in_force = env_file;
     let ended = {
-        let mut running = std::pin::pin!(service.run());
+        let mut running = std::pin::pin!(service.run(signal));
         loop {
             tokio::select! {
                 ended = &mut running => break ended,

@@ -11,6 +11,8 @@ use sqlx::Connection;
 use tokio::time::timeout;
 use tracing::subscriber::DefaultGuard;
 
+use athos_backend::lifecycle::ShutdownSignal;
+
 use crate::harness::{Event, Left, TestApp};
 
 #[derive(Clone)]
@@ -87,7 +89,11 @@ async fn when_the_writer_has_failed_nothing_is_acknowledged_and_the_process_ends
         let refused = app.event(&format!("wh_{n}"), &event(n)).send(&app).await;
         refused.refused(503, "STORE_UNAVAILABLE");
     }
-    let ended = timeout(Duration::from_secs(10), app.service().run()).await;
+    let ended = timeout(
+        Duration::from_secs(10),
+        app.service().run(ShutdownSignal::listen().unwrap()),
+    )
+    .await;
     let why = ended.expect("it ends by itself").unwrap_err().to_string();
     assert!(why.contains("writer"), "{why}");
     drop(fault);

@@ -11,7 +11,7 @@ use super::file::{RequestedRep, Row};
 use super::report::{ImportReport, RowOutcome, Status};
 use super::retry::{RowError, StopSignal};
 use crate::clock::Clock;
-use crate::lifecycle::shutdown_signal;
+use crate::lifecycle::ShutdownSignal;
 use crate::model::PlatformId;
 use crate::store::{IdentityKind, LinkedIds, SharedStore};
 use athos_api::Client;
@@ -45,7 +45,8 @@ impl Import {
         let on_signal = {
             let stop = Arc::clone(&stop);
             tokio::spawn(async move {
-                if shutdown_signal().await.is_ok() {
+                if let Ok(signal) = ShutdownSignal::listen() {
+                    signal.received().await;
                     stop.set("stopped; run it again to go on");
                 }
             })
