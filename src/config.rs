@@ -19,8 +19,6 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::model::Source;
-use crate::worker::reconcile::SourceConfig;
-use crate::worker::retention::RetentionPolicy;
 use athos_api::contract::Generation;
 use athos_api::local::parse_address;
 
@@ -269,36 +267,12 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// What is kept of the words that are spoken in calls.
-    #[must_use]
-    pub fn retention_policy(&self) -> RetentionPolicy {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        RetentionPolicy {
-            transcripts: self.store_transcripts,
-            retention: self.retention_days.map(|days| DAY * days.get()),
-        }
-    }
-
     /// The claim that vouches for the e-mail address. OpenID Connect's `email_verified` is about its `email` and about no
     /// other claim: an address that people may type themselves must not pass as checked.
     #[must_use]
     pub fn claim_of_checked_email(&self) -> Option<&str> {
         let standard = (self.auth_claim_email == "email").then_some("email_verified");
         self.auth_claim_email_verified.as_deref().or(standard)
-    }
-
-    /// How to read the list of a source. A call is listed once it has been scored, after its end: where the axis is the
-    /// start, it appears as far back as the longest call.
-    #[must_use]
-    pub fn source_config(&self, source: Source) -> SourceConfig {
-        let longest = match source {
-            Source::Roleplay => Duration::ZERO,
-            Source::RealCall => self.real_call_longest,
-        };
-        SourceConfig {
-            source,
-            overlap: self.reconcile_overlap.saturating_add(longest),
-        }
     }
 
     /// Whether a running service takes over this variable when it is told to read `.env` again.

@@ -55,17 +55,17 @@ impl Credentials {
     /// When the store cannot be used.
     pub async fn start(
         secrets: &[SecretString],
-        athos: Arc<athos::Client>,
+        athos: &Arc<athos::Client>,
         key_usage: Arc<KeyUsage>,
-        store: SharedStore,
-        clock: Clock,
+        store: &SharedStore,
+        clock: &Clock,
     ) -> StoreResult<Self> {
         let credentials = Self {
             secrets: WebhookSecrets::new(secrets, clock.clone()),
-            athos,
+            athos: Arc::clone(athos),
             key_usage,
-            store,
-            clock,
+            store: Arc::clone(store),
+            clock: clock.clone(),
             noted: Mutex::default(),
         };
         credentials.watch_keys();

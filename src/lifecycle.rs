@@ -1,44 +1,36 @@
 //! How the service starts and how it stops: in which order things open, and in which they close so that nothing that
 //! was acknowledged, claimed or begun is left hanging.
 
+mod housekeeping;
 mod instance;
+mod servers;
 mod supervisor;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clients::athos_client;
 use crate::clock::Clock;
-use crate::config::{Config, Misconfigured};
+use crate::config::Config;
 use crate::credentials::{Credentials, KeyUsage, Replaced};
-use crate::http::{
-    self, AppState, Authenticator, Deadlines, DemoSecret, Limits, LogLimit, MintLimit, ReadLimit,
-    RecordingLimit, Shared, StreamLimiter,
-};
+use crate::http::{self, AppState, Authenticator, CallerLimits, Deadlines, DemoSecret, Shared};
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
 use crate::store::{SharedStore, SqliteStore, database_file};
 use crate::telemetry;
 use crate::worker::Worker;
-use crate::worker::reconcile::Reconciler;
-use crate::worker::retention::Retention;
+use crate::worker::reconcile::{Reconciler, SourceConfig};
+use crate::worker::retention::{Retention, RetentionPolicy};
+use housekeeping::Housekeeping;
 use instance::Instance;
+use servers::Servers;
+use supervisor::Supervisor;
 
-/// How long open requests may take to finish at shutdown.
-const DRAIN: Duration = Duration::from_secs(15);
-/// Connections to the metrics: a few scrapers'.
-const ADMIN_CONNECTIONS: usize = 64;
 /// What a service is started with beside its configuration.
 pub struct Options {
     /// The time.
@@ -72,11 +64,10 @@ pub struct Service {
     /// Held for as long as it serves.
     _instance: Arc<Instance>,
     shutdown: CancellationToken,
+    /// What goes on after its request.
     tasks: TaskTracker,
-    servers: Vec<JoinHandle<()>>,
-    running: Vec<JoinHandle<()>>,
-    /// A listener has ended.
-    listener_failed: CancellationToken,
+    servers: Servers,
+    background: Supervisor,
 }
 
 impl Service {
@@ -85,131 +76,85 @@ impl Service {
     /// # Errors
     /// With advice: a port in use, a database that cannot be opened, a key that is none.
     pub async fn start(config: &Config, options: Options) -> anyhow::Result<Self> {
-        let clock = options.clock;
+        let Options {
+            clock,
+            demo,
+            run_worker,
+            deadlines,
+        } = options;
         let metrics = telemetry::metrics()?;
         let key_usage = Arc::new(KeyUsage::new(clock.clone()));
-        let athos = Arc::new(athos_client(
+        let observer = Arc::clone(&key_usage) as _;
+        let athos = athos_client(
             &config.athos_base_url,
             &config.athos_api_key,
-            Arc::clone(&key_usage) as _,
+            observer,
             &clock,
-        )?);
+        )?;
+        let athos = Arc::new(athos);
         let authenticator = Arc::new(Reloadable::new(Authenticator::new(config, &clock)?));
         // Bound before the database is touched: of two services by mistake, the second fails here.
-        let listener = bind(config.bind_addr, "BIND_ADDR").await?;
-        let admin_listener = bind(config.admin_addr, "ADMIN_ADDR").await?;
+        let listener = servers::bind(config.bind_addr, "BIND_ADDR").await?;
+        let admin_listener = servers::bind(config.admin_addr, "ADMIN_ADDR").await?;
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
         let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
         let instance = Arc::new(Instance::of(&database_file(&config.database_url)?));
 
-        let credentials = Credentials::start(
-            &config.athos_whsec,
-            Arc::clone(&athos),
-            key_usage,
-            Arc::clone(&store),
-            clock.clone(),
-        );
-        let credentials = Arc::new(credentials.await?);
-        let connections = config.max_connections.get() as usize;
+        let secrets = &config.athos_whsec;
+        let credentials = Credentials::start(secrets, &athos, key_usage, &store, &clock).await?;
+        let credentials = Arc::new(credentials);
+        let policy = RetentionPolicy::from_config(config);
+        let concurrency = config.fetch_concurrency.get();
+        let worker = Arc::new(Worker::new(&store, &athos, &clock, policy, concurrency));
+        let retention = Arc::new(Retention::new(&store, &clock, policy));
+        let breaker = worker.circuit_breaker();
+        let reconciler = |source: &_| {
+            let source = SourceConfig::from_config(config, *source);
+            Arc::new(Reconciler::new(&store, &athos, breaker, &clock, source))
+        };
+        let reconcilers: Vec<_> = config.sources.iter().map(reconciler).collect();
+        let (pinned, enrolls) = (config.athos_contract.pinned(), config.auto_enroll);
+        let minter = Minter::start(&athos, &store, &clock, pinned, enrolls).await?;
+        let limits = Arc::new(CallerLimits::from_config(config));
+
         let shutdown = CancellationToken::new();
-        let listener_failed = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let worker = Arc::new(Worker::new(
-            Arc::clone(&store),
-            Arc::clone(&athos),
-            clock.clone(),
-            config.retention_policy(),
-            config.fetch_concurrency.get(),
-        ));
-        let retention = Arc::new(Retention::new(
-            Arc::clone(&store),
-            clock.clone(),
-            config.retention_policy(),
-        ));
-        let reconcilers: Vec<_> = config
-            .sources
-            .iter()
-            .map(|source| {
-                Arc::new(Reconciler::new(
-                    Arc::clone(&store),
-                    Arc::clone(&athos),
-                    Arc::clone(worker.circuit_breaker()),
-                    clock.clone(),
-                    config.source_config(*source),
-                ))
-            })
-            .collect();
-        let minter = Minter::start(
-            Arc::clone(&athos),
-            Arc::clone(&store),
-            clock.clone(),
-            config.athos_contract.pinned(),
-            config.auto_enroll,
-        );
+        let mut background = Supervisor::new(&shutdown);
+        let housekeeping = Arc::new(Housekeeping {
+            metrics: metrics.clone(),
+            limits: Arc::clone(&limits),
+            authenticator: Arc::clone(&authenticator),
+            credentials: Arc::clone(&credentials),
+            worker: Arc::clone(&worker),
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+        });
+        background.keep_up(&housekeeping, Housekeeping::run);
+        if run_worker {
+            background.keep_up(&worker, Worker::run);
+            background.keep_up(&retention, Retention::run);
+            let every = config.reconcile_every;
+            for reconciler in &reconcilers {
+                background.keep_up(reconciler, move |it, until| it.run(every, until));
+            }
+        }
         let state = AppState::new(Shared {
-            minter: minter.await?,
+            minter,
             store: Arc::clone(&store),
             athos,
             clock: clock.clone(),
             credentials: Arc::clone(&credentials),
             authenticator: Arc::clone(&authenticator),
-            mint_limit: MintLimit::per_minute(config.mint_limit_per_rep),
-            recording_limit: RecordingLimit::of_recordings(),
-            reads: Arc::new(ReadLimit::default()),
-            log_limit: LogLimit::default(),
-            // The other half of the connections is for requests, which end.
-            streams: StreamLimiter::new((connections / 2).max(1)),
-            deadlines: options.deadlines,
+            limits,
+            deadlines,
             worker: Arc::clone(&worker),
             retention: Arc::clone(&retention),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
-        let house = (state.clone(), metrics.clone());
-        supervisor::spawn(&shutdown, move || {
-            supervisor::housekeeping(house.0.clone(), house.1.clone())
-        });
-        let router = http::router(state, config, options.demo);
-        let serve = |name, listener, router, connections| {
-            let limits = Limits {
-                listener: name,
-                connections,
-                deadlines: options.deadlines,
-            };
-            let serving = http::serve(listener, router, limits, shutdown.clone());
-            let ends = listener_failed.clone().drop_guard();
-            tokio::spawn(async move {
-                let _ends = ends;
-                serving.await;
-            })
-        };
-        let servers = vec![
-            serve("public", listener, router, connections),
-            serve(
-                "admin",
-                admin_listener,
-                admin_router(metrics),
-                ADMIN_CONNECTIONS,
-            ),
-        ];
-        let mut running = Vec::new();
-        if options.run_worker {
-            let (worker, until) = (Arc::clone(&worker), shutdown.clone());
-            running.push(supervisor::spawn(&shutdown, move || {
-                Arc::clone(&worker).run(until.clone())
-            }));
-            let (retention, until) = (Arc::clone(&retention), shutdown.clone());
-            running.push(supervisor::spawn(&shutdown, move || {
-                Arc::clone(&retention).run(until.clone())
-            }));
-            running.extend(reconcilers.iter().map(|reconciler| {
-                let (reconciler, until) = (Arc::clone(reconciler), shutdown.clone());
-                let every = config.reconcile_every;
-                supervisor::spawn(&shutdown, move || {
-                    Arc::clone(&reconciler).run(every, until.clone())
-                })
-            }));
-        }
+        let mut servers = Servers::new(deadlines, &shutdown);
+        servers.serve_public(listener, http::router(state, config, demo), config);
+        servers.serve_metrics(admin_listener, metrics);
         Arc::clone(&instance).claim(shutdown.clone());
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
@@ -226,8 +171,7 @@ impl Service {
             shutdown,
             tasks,
             servers,
-            running,
-            listener_failed,
+            background,
         })
     }
 
@@ -240,7 +184,7 @@ impl Service {
         tokio::select! {
             () = signal.received() => Ok(()),
             () = self.store.failed() => anyhow::bail!("the database's writer has failed; start the service again"),
-            () = self.listener_failed.cancelled() => anyhow::bail!("a listener has failed; start the service again"),
+            () = self.servers.failed() => anyhow::bail!("a listener has failed; start the service again"),
         }
     }
 
@@ -268,25 +212,11 @@ impl Service {
     }
 
     /// Stops: no new connections, open requests and attempts finish, queued writes are synced, files are closed.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         tracing::info!("stopping");
         self.shutdown.cancel();
-        let drained = tokio::time::timeout(DRAIN, async {
-            for server in &mut self.servers {
-                if let Err(error) = server.await {
-                    tracing::error!(%error, "listener ended with an error");
-                }
-            }
-        });
-        if drained.await.is_err() {
-            tracing::warn!("shutdown deadline passed with requests in flight; closing the store");
-            self.servers.iter().for_each(JoinHandle::abort);
-        }
-        for task in self.running {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "background task ended with an error");
-            }
-        }
+        self.servers.end().await;
+        self.background.end().await;
         self.tasks.close();
         self.tasks.wait().await;
         self.worker.record_drift().await;
@@ -296,34 +226,6 @@ impl Service {
         self.store.close().await;
         tracing::info!("stopped");
     }
-}
-
-async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{variable}={addr} is in use: stop the process that listens there, or choose another port"
-        ),
-        io::ErrorKind::AddrNotAvailable => Misconfigured(format!(
-            "{variable}={addr} is not an address of this machine: use 127.0.0.1 or 0.0.0.0"
-        ))
-        .into(),
-        io::ErrorKind::PermissionDenied => Misconfigured(format!(
-            "{variable}={addr} may not be used by this user: choose a port above 1023"
-        ))
-        .into(),
-        _ => anyhow::anyhow!("cannot listen at {variable}={addr}: {error}"),
-    })
-}
-
-fn admin_router(metrics: PrometheusHandle) -> Router {
-    const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-    let render = async move || {
-        (
-            [(axum::http::header::CONTENT_TYPE, PROMETHEUS_TEXT)],
-            metrics.render(),
-        )
-    };
-    Router::new().route("/metrics", get(render))
 }
 
 /// SIGTERM and Ctrl-C. They are heard from the moment this is made, so it is made before anybody is told that the process

@@ -13,7 +13,9 @@ use crate::config::{Config, source};
 use crate::model::{Source, TimeBound, counted};
 use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
 use crate::worker::drift;
-use crate::worker::reconcile::{PageProgress, Reconciler, RunOptions, RunOutcome, Window};
+use crate::worker::reconcile::{
+    PageProgress, Reconciler, RunOptions, RunOutcome, SourceConfig, Window,
+};
 
 use super::Misconfigured;
 
@@ -67,13 +69,8 @@ pub(super) async fn run(
         .map_or_else(|| config.sources.clone(), |source| vec![source]);
     let mut reconciled = Ok(());
     for source in sources {
-        let reconciler = Reconciler::new(
-            Arc::clone(&store),
-            Arc::clone(&athos),
-            Arc::clone(&breaker),
-            clock.clone(),
-            config.source_config(source),
-        );
+        let source = SourceConfig::from_config(config, source);
+        let reconciler = Reconciler::new(&store, &athos, &breaker, &clock, source);
         let this = reconcile(args, &reconciler, &store, &clock, out).await;
         // The trouble of one source is not the other's; the command ends with the last.
         if let Err(error) = this

@@ -75,7 +75,7 @@ async fn stream_changes(
     standing: Standing,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    let place = state.streams.take(standing.caller.person());
+    let place = state.limits.streams.take(standing.caller.person());
     let place = place.ok_or(ApiError::TooManyStreams)?;
     // Subscribed before the revision is read: a change in between still wakes the stream.
     let wakeups = state.store.changes();

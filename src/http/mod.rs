@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod caller_limits;
 mod calls;
 mod client_ip;
 mod demo;
@@ -44,17 +45,15 @@ use crate::config::Config;
 
 pub use auth::{Authenticator, published_keys};
 pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
+pub use caller_limits::CallerLimits;
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
 use observe::Observer;
 pub use observe::REQUEST_ID;
 use pages::Page;
 pub use pages::sdk_warning;
-pub use rate_limit::{LogLimit, MintLimit, RecordingLimit};
-pub use read_limit::ReadLimit;
 pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
-pub use stream_limiter::StreamLimiter;
 
 /// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
 /// goes on in its body, which this does not limit.

@@ -115,7 +115,7 @@ pub(super) async fn observe(
         route,
         client,
     };
-    let response = render_error(response, &asked, &observer.app.log_limit);
+    let response = render_error(response, &asked, &observer.app.limits.log);
     let series = observer.series(route, method, response.status());
     series.requests.increment(1);
     series.seconds.record(started.elapsed());

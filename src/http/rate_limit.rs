@@ -22,12 +22,12 @@ const LINES: NonZeroU32 = NonZeroU32::new(600).unwrap();
 const RECORDINGS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// Counts session tokens by rep.
-pub type MintLimit = Limit<RepId>;
+pub(super) type MintLimit = Limit<RepId>;
 /// Counts recordings by person; other backends are one caller.
-pub type RecordingLimit = Limit<Option<PlatformId>>;
+pub(super) type RecordingLimit = Limit<Option<PlatformId>>;
 
 /// Counts something by whoever asks for it.
-pub struct Limit<K: Clone + Hash + Eq> {
+pub(super) struct Limit<K: Clone + Hash + Eq> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
 }
@@ -35,7 +35,7 @@ pub struct Limit<K: Clone + Hash + Eq> {
 impl RecordingLimit {
     /// As many as a person listens to.
     #[must_use]
-    pub fn of_recordings() -> Self {
+    pub(super) fn of_recordings() -> Self {
         Self::per_minute(RECORDINGS_PER_MINUTE)
     }
 }
@@ -43,7 +43,7 @@ impl RecordingLimit {
 impl<K: Clone + Hash + Eq> Limit<K> {
     /// Lets through `per_minute` for each, all at once or spread.
     #[must_use]
-    pub fn per_minute(per_minute: NonZeroU32) -> Self {
+    pub(super) fn per_minute(per_minute: NonZeroU32) -> Self {
         Self {
             limiter: RateLimiter::keyed(Quota::per_minute(per_minute)),
             clock: DefaultClock::default(),
@@ -54,20 +54,20 @@ impl<K: Clone + Hash + Eq> Limit<K> {
     ///
     /// # Errors
     /// The wait.
-    pub fn count(&self, key: &K) -> Result<(), Duration> {
+    pub(super) fn count(&self, key: &K) -> Result<(), Duration> {
         self.limiter
             .check_key(key)
             .map_err(|refused| refused.wait_time_from(self.clock.now()))
     }
 
     /// Forgets those whose minute is over.
-    pub fn forget_idle(&self) {
+    pub(super) fn forget_idle(&self) {
         forget_idle(&self.limiter);
     }
 }
 
 /// Keeps a flood of refused requests from filling the log.
-pub struct LogLimit {
+pub(super) struct LogLimit {
     by_client: DefaultKeyedRateLimiter<Option<IpAddr>>,
     all: DefaultDirectRateLimiter,
     unlogged: AtomicU64,
@@ -95,7 +95,7 @@ impl LogLimit {
     }
 
     /// Logs how many were not logged since the last time, and forgets clients that have gone quiet.
-    pub fn sum_up(&self) {
+    pub(super) fn sum_up(&self) {
         let unlogged = self.unlogged.swap(0, Ordering::Relaxed);
         if unlogged > 0 {
             tracing::warn!(

@@ -29,7 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Counts the reads of each caller.
 #[derive(Debug, Default)]
-pub struct ReadLimit {
+pub(super) struct ReadLimit {
     callers: Mutex<HashMap<Option<PlatformId>, Reads>>,
 }
 
@@ -51,10 +51,7 @@ impl ReadLimit {
         })
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        caller: Option<&PlatformId>,
-    ) -> Option<(StreamPermit, Arc<Semaphore>)> {
+    fn enter(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<(ReadPlace, Arc<Semaphore>)> {
         let most = match caller {
             Some(_) => READS_PER_PERSON,
             None => READS_OF_SERVICES,
@@ -69,7 +66,7 @@ impl ReadLimit {
             return None;
         }
         reads.count += 1;
-        let place = StreamPermit {
+        let place = ReadPlace {
             limit: Arc::clone(self),
             caller,
         };
@@ -83,12 +80,12 @@ impl ReadLimit {
 
 /// One read, running or waiting; dropped, it is over.
 #[derive(Debug)]
-struct StreamPermit {
+struct ReadPlace {
     limit: Arc<ReadLimit>,
     caller: Option<PlatformId>,
 }
 
-impl Drop for StreamPermit {
+impl Drop for ReadPlace {
     fn drop(&mut self) {
         let mut callers = self.limit.callers();
         if let Some(reads) = callers.get_mut(&self.caller) {
@@ -104,7 +101,7 @@ impl Drop for StreamPermit {
 #[derive(Debug)]
 struct Turn {
     _running: OwnedSemaphorePermit,
-    _place: StreamPermit,
+    _place: ReadPlace,
 }
 
 /// A caller whose turn it is to read. Handlers that read for a caller take this instead of [`Caller`].
@@ -126,7 +123,7 @@ impl FromRequestParts<AppState> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        let turn = state.reads.turn(caller.person()).await;
+        let turn = state.limits.reads.turn(caller.person()).await;
         let turn = turn.ok_or(ApiError::RateLimited {
             of: "reads at the same time",
             retry_after: RETRY_AFTER,

@@ -45,7 +45,7 @@ async fn play_recording(
         .find_call(&caller.scope(), &call_id)
         .await?
         .ok_or(ApiError::CallNotFound)?;
-    let counted = state.recording_limit.count(&caller.person().cloned());
+    let counted = state.limits.recordings.count(&caller.person().cloned());
     counted.map_err(|retry_after| ApiError::RateLimited {
         of: "recordings",
         retry_after,

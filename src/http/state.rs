@@ -7,10 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Authenticator;
-use super::rate_limit::{LogLimit, MintLimit, RecordingLimit};
-use super::read_limit::ReadLimit;
+use super::caller_limits::CallerLimits;
 use super::server::Deadlines;
-use super::stream_limiter::StreamLimiter;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::mint::Minter;
@@ -38,16 +36,8 @@ pub struct Shared {
     pub authenticator: Arc<Reloadable<Authenticator>>,
     /// Asks for session tokens.
     pub minter: Minter,
-    /// Session tokens a rep may ask for.
-    pub mint_limit: MintLimit,
-    /// Recordings a caller may ask for.
-    pub recording_limit: RecordingLimit,
-    /// Reads of the store, by caller.
-    pub reads: Arc<ReadLimit>,
-    /// Refusals that are logged.
-    pub log_limit: LogLimit,
-    /// Places for live streams.
-    pub streams: Arc<StreamLimiter>,
+    /// What one caller may have of what all share.
+    pub limits: Arc<CallerLimits>,
     /// How long clients may keep us waiting.
     pub deadlines: Deadlines,
     /// For its circuit breaker and its heartbeat.

@@ -13,7 +13,7 @@ const MAX_STREAMS_PER_USER: usize = 32;
 
 /// The places there are.
 #[derive(Debug)]
-pub struct StreamLimiter {
+pub(super) struct StreamLimiter {
     all: Arc<Semaphore>,
     taken: Mutex<HashMap<PlatformId, usize>>,
 }
@@ -21,7 +21,7 @@ pub struct StreamLimiter {
 impl StreamLimiter {
     /// So many in all.
     #[must_use]
-    pub fn new(count: usize) -> Arc<Self> {
+    pub(super) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             all: Arc::new(Semaphore::new(count)),
             taken: Mutex::default(),

@@ -102,7 +102,8 @@ async fn mint_token(
         Caller::Service => (named_rep(&body)?, "service"),
     };
     state
-        .mint_limit
+        .limits
+        .mints
         .count(&rep.id)
         .map_err(|retry_after| ApiError::RateLimited {
             of: "session tokens for this rep",

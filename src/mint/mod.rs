@@ -73,17 +73,17 @@ impl Minter {
     /// # Errors
     /// When the store fails.
     pub async fn start(
-        athos: Arc<athos::Client>,
-        store: SharedStore,
-        clock: Clock,
+        athos: &Arc<athos::Client>,
+        store: &SharedStore,
+        clock: &Clock,
         pinned: Option<Generation>,
         auto_enroll: bool,
     ) -> StoreResult<Self> {
         let minter = Self {
             learnt: Mutex::new(store.learned_contract().await?),
-            athos,
-            store,
-            clock,
+            athos: Arc::clone(athos),
+            store: Arc::clone(store),
+            clock: clock.clone(),
             pinned,
             enrolments: auto_enroll.then(Enrolments::default),
         };

@@ -113,17 +113,17 @@ type Attempted = StoreResult<AttemptOutcome>;
 impl Worker {
     /// A worker that makes up to `concurrency` attempts at a time.
     pub fn new(
-        store: SharedStore,
-        athos: Arc<athos::Client>,
-        clock: Clock,
+        store: &SharedStore,
+        athos: &Arc<athos::Client>,
+        clock: &Clock,
         retention_policy: RetentionPolicy,
         concurrency: u32,
     ) -> Self {
         let heartbeat = AtomicI64::new(clock.now().as_millis());
         Self {
-            store,
-            athos,
-            clock,
+            store: Arc::clone(store),
+            athos: Arc::clone(athos),
+            clock: clock.clone(),
             breaker: Arc::default(),
             retention_policy,
             concurrency: concurrency as usize,

@@ -54,17 +54,17 @@ enum BrokenOff {
 impl Reconciler {
     /// A reconciler of one source.
     pub fn new(
-        store: SharedStore,
-        athos: Arc<athos::Client>,
-        breaker: Arc<CircuitBreaker>,
-        clock: Clock,
+        store: &SharedStore,
+        athos: &Arc<athos::Client>,
+        breaker: &Arc<CircuitBreaker>,
+        clock: &Clock,
         reading: SourceConfig,
     ) -> Self {
         let reconciler = Self {
-            store,
-            athos,
-            breaker,
-            clock,
+            store: Arc::clone(store),
+            athos: Arc::clone(athos),
+            breaker: Arc::clone(breaker),
+            clock: clock.clone(),
             reading,
             turn: Mutex::new(()),
             refused: AtomicBool::new(false),

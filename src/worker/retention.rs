@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::model::{CallDetail, Timestamp};
 use crate::store::{SharedStore, StoreResult};
 use crate::telemetry::metric;
@@ -28,6 +29,16 @@ pub struct RetentionPolicy {
 }
 
 impl RetentionPolicy {
+    /// What `config` lets be kept.
+    #[must_use]
+    pub fn from_config(config: &Config) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            transcripts: config.store_transcripts,
+            retention: config.retention_days.map(|days| DAY * days.get()),
+        }
+    }
+
     /// What came in, and ended, before this is too old.
     fn cutoff(self, now: Timestamp) -> Option<Timestamp> {
         self.retention.map(|retention| now.minus(retention))
@@ -72,10 +83,10 @@ pub struct Retention {
 impl Retention {
     /// Retention as `retention_policy` says.
     #[must_use]
-    pub fn new(store: SharedStore, clock: Clock, retention_policy: RetentionPolicy) -> Self {
+    pub fn new(store: &SharedStore, clock: &Clock, retention_policy: RetentionPolicy) -> Self {
         Self {
-            store,
-            clock,
+            store: Arc::clone(store),
+            clock: clock.clone(),
             retention_policy,
             soon: Notify::new(),
         }

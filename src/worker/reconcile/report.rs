@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::model::{Source, Timestamp};
 use crate::store::RecoveredCall;
 
@@ -12,6 +13,22 @@ pub struct SourceConfig {
     pub source: Source,
     /// How much of it is read again each time.
     pub overlap: Duration,
+}
+
+impl SourceConfig {
+    /// How `config` has the list of a source read. A call is listed once it has been scored, after its end: where the axis
+    /// is the start, it appears as far back as the longest call.
+    #[must_use]
+    pub fn from_config(config: &Config, source: Source) -> Self {
+        let longest = match source {
+            Source::Roleplay => Duration::ZERO,
+            Source::RealCall => config.real_call_longest,
+        };
+        Self {
+            source,
+            overlap: config.reconcile_overlap.saturating_add(longest),
+        }
+    }
 }
 
 /// A part of a list, on the list's own axis: the end of a practice call, the start of a real one.

@@ -1,0 +1,70 @@
+//! What is done every few seconds beside the work itself: gauges are set, idle memory is given back, and notes are
+//! written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::http::{Authenticator, CallerLimits};
+use crate::reloadable::Reloadable;
+use crate::store::SharedStore;
+use crate::telemetry::metric;
+use crate::worker::Worker;
+
+/// How often it is done.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// What it is done to.
+pub(super) struct Housekeeping {
+    pub(super) metrics: PrometheusHandle,
+    pub(super) limits: Arc<CallerLimits>,
+    pub(super) authenticator: Arc<Reloadable<Authenticator>>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) worker: Arc<Worker>,
+    pub(super) store: SharedStore,
+    pub(super) clock: Clock,
+}
+
+impl Housekeeping {
+    /// Does it until shutdown.
+    pub(super) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            // Histograms hold every sample until somebody scrapes, or this runs.
+            self.metrics.run_upkeep();
+            self.limits.tidy();
+            self.authenticator.get().refresh_keys();
+            self.worker.record_drift().await;
+            if let Err(error) = self.credentials.note().await {
+                tracing::warn!(%error, "failed to persist credential usage");
+            }
+            let paused = self.worker.circuit_breaker().hold().is_some();
+            metrics::gauge!(metric::FETCHING_PAUSED).set(f64::from(u8::from(paused)));
+            self.measure_queue().await;
+        }
+    }
+
+    async fn measure_queue(&self) {
+        match self.store.queue_depth().await {
+            Ok(depth) => {
+                let age = depth
+                    .oldest_received_at
+                    .map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
+                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                metrics::gauge!(metric::QUEUE_WAITING).set(depth.waiting as f64);
+                metrics::gauge!(metric::QUEUE_OLDEST_AGE_SECONDS).set(age.as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                metrics::gauge!(metric::EVENTS_DEAD).set(depth.dead as f64);
+            }
+            Err(error) => tracing::warn!(%error, "failed to read the queue depth"),
+        }
+    }
+}
