@@ -273,7 +273,8 @@ async fn a_backup_of_an_older_schema_starts_with_what_it_had() {
         .filename(&database)
         .create_if_missing(true);
     let mut old = options.connect().await.unwrap();
-    let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
+    let mut migrations = Migrator::new(files).await.unwrap();
     migrations
         .migrations
         .to_mut()

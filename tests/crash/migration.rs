@@ -13,7 +13,11 @@ use crate::audit::{self, number};
 use crate::service::Binary;
 use crate::vendor::Vendor;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// The steps of the schema, as the files are.
+async fn migrations() -> Migrator {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
+    Migrator::new(folder).await.unwrap()
+}
 
 /// Enough that every migration which touches rows takes a while.
 const ROWS: u32 = 20_000;
@@ -23,7 +27,7 @@ const MISSES: usize = 10;
 /// A database as the first version left it: every state of events and calls, text of every kind.
 pub(crate) async fn of_the_first_schema(database: &Path) {
     let mut db = audit::create(database).await;
-    MIGRATIONS.run_to(1, &mut db).await.unwrap();
+    migrations().await.run_to(1, &mut db).await.unwrap();
     let numbers = format!(
         "CREATE TEMP TABLE n AS WITH RECURSIVE c (i) AS \
          (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {ROWS}) SELECT i FROM c"
@@ -87,7 +91,7 @@ async fn version(db: &mut SqliteConnection) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_was_killed_leaves_the_database_as_it_was_and_the_next_start_goes_on() {
     let rounds = Rounds::of("migration");
-    let newest = MIGRATIONS.iter().count() as i64;
+    let newest = migrations().await.iter().count() as i64;
     assert!(newest > 1, "there is nothing to migrate");
     let vendor = Vendor::start(rounds.vendor_seed(0)).await;
     let folder = tempfile::tempdir().unwrap();

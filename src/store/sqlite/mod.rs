@@ -10,6 +10,7 @@ mod examine;
 mod identities;
 mod inbox;
 mod inspect;
+mod migrations;
 mod mints;
 mod open;
 mod privacy;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Mutex, Notify, watch};
@@ -44,6 +44,7 @@ use crate::model::LearnedContract;
 use crate::model::{Credential, Drift, PlatformId, RepId, Scope, SeenDrift, Source, Timestamp};
 use crate::telemetry::metric;
 pub use examine::{Contents, Examined, Integrity, Schema, database_file, examine};
+use migrations::MIGRATIONS;
 use privacy::data_subject::DataSubject;
 use privacy::{erase, purge};
 use readers::ReadPools;
@@ -51,8 +52,6 @@ use wal::Wal;
 use writer::Writer;
 
 pub use backup::{Backup, Step, back_up};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long to wait for another process's lock. Well under the vendor's deadline of 10 s.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);

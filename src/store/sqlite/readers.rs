@@ -14,7 +14,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteQueryResult, SqliteRow,
     SqliteStatement, SqliteTypeInfo,
 };
-use sqlx::{Describe, Either, Execute, Executor, SqlStr, Sqlite, SqliteConnection};
+use sqlx::{Either, Execute, Executor, SqlStr, Sqlite, SqliteConnection};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::BUSY_TIMEOUT;
@@ -219,12 +219,5 @@ impl<'p> Executor<'p> for &'p ReadPool {
         'p: 'e,
     {
         self.pool.prepare_with(sql, parameters)
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Sqlite>>>
-    where
-        'p: 'e,
-    {
-        self.pool.describe(sql)
     }
 }
