@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::middleware::from_fn;
@@ -15,33 +13,22 @@ use serde_json::{Map, Value, json};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::call::{Drill, NewCall};
-use super::contract::{Filter, pairs};
 use super::cursor::{List, Place};
+use super::data;
+use super::directory::Filter;
 use super::error::ApiError;
 use super::faults::Endpoint;
+use super::link::Link;
 use super::listed::Wanted;
-use super::recording::Link;
+use super::request::{Body, DEFAULT_LIMIT, bearer, json_object, pairs, parse_limit};
+use super::routes::{CALL, CALLS, REDEEM, SESSION};
 use super::scenario::{self, Difficulty};
 use super::state::{Memory, TOKEN_LIFE_MS};
-use super::vendor::{SharedVendor, bearer};
+use super::vendor::SharedVendor;
 use super::{middleware, roster_api};
 use athos_api::Timestamp;
 
-/// Where the external API begins, on the vendor's host as here.
-pub(super) const BASE_PATH: &str = "/api/external/v1";
-
-const SESSION: &str = "/api/external/v1/session";
-const REDEEM: &str = "/api/external/v1/roleplay/session";
-const CALLS: &str = "/api/external/v1/calls";
-const CALL: &str = "/api/external/v1/calls/{callId}";
-pub(super) const AGENCIES: &str = "/api/external/v1/agencies";
-pub(super) const AGENTS: &str = "/api/external/v1/agents";
-
-pub(super) const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 100;
-
 type Answer = Result<Json<Value>, ApiError>;
-type Body = Result<Bytes, BytesRejection>;
 
 /// The endpoints that take an API key; no browser of another origin may call them.
 pub(super) fn keyed_router() -> Router<SharedVendor> {
@@ -65,19 +52,6 @@ pub(super) fn browser_router() -> Router<SharedVendor> {
         .route(REDEEM, post(redeem_token))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(cors)
-}
-
-/// Which endpoint a route is, for faults and counters.
-pub(super) fn endpoint_of(route: &str) -> Option<Endpoint> {
-    match route {
-        SESSION => Some(Endpoint::Session),
-        REDEEM => Some(Endpoint::Redeem),
-        CALLS => Some(Endpoint::Calls),
-        CALL => Some(Endpoint::Call),
-        AGENCIES => Some(Endpoint::Agencies),
-        AGENTS => Some(Endpoint::Agents),
-        _ => None,
-    }
 }
 
 async fn mint_token(State(vendor): State<SharedVendor>, headers: HeaderMap, body: Body) -> Answer {
@@ -121,7 +95,7 @@ async fn redeem_token(
     let rep = vendor.change(|memory| memory.spend_token(token, vendor.now()))?;
 
     vendor.suffer_faults(Endpoint::Redeem).await?;
-    let family = scenario::family_of(&wanted.drill_key)
+    let product = data::product_of(&wanted.drill_key)
         .ok_or_else(|| ApiError::drill_not_found(&wanted.drill_key))?;
     let new = NewCall {
         rep,
@@ -129,7 +103,7 @@ async fn redeem_token(
             key: wanted.drill_key,
             difficulty: wanted.difficulty,
         }),
-        family,
+        product,
         state: wanted.state,
         category: wanted.category,
     };
@@ -259,13 +233,6 @@ fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     time.map_err(|why| ApiError::invalid_request(format!("{name} is {why}.")))
 }
 
-pub(super) fn parse_limit(value: &str) -> Result<usize, ApiError> {
-    let limit = value.parse().ok();
-    limit
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| ApiError::invalid_request(format!("limit must be 1 to {MAX_LIMIT}.")))
-}
-
 async fn show_call(
     State(vendor): State<SharedVendor>,
     headers: HeaderMap,
@@ -282,7 +249,7 @@ async fn show_call(
         }
         let call = memory.call(&id).ok_or_else(ApiError::call_not_found)?;
         let rng = &mut memory.seed.rng("transcript", call.number);
-        let lines = scenario::transcript(rng, call.family, &call.persona, call.duration_secs());
+        let lines = scenario::transcript(rng, call.product, &call.persona, call.duration_secs());
         let now = vendor.now();
         let is_recorded = generation.has_roster() && call.is_recorded(now);
         let link = is_recorded.then(|| Link::sign(&id, host(&headers), memory.seed, now));
@@ -301,13 +268,4 @@ fn host(headers: &HeaderMap) -> &str {
     let host = headers.get(header::HOST);
     host.and_then(|host| host.to_str().ok())
         .unwrap_or("localhost")
-}
-
-/// The body as a JSON object.
-pub(super) fn json_object(body: Body) -> Result<Map<String, Value>, ApiError> {
-    let body = body.map_err(|_| ApiError::too_large())?;
-    match serde_json::from_slice(&body) {
-        Ok(Value::Object(object)) => Ok(object),
-        _ => Err(ApiError::invalid_request("The body must be a JSON object.")),
-    }
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::compliance::Compliance;
-use super::contract::Source;
+use super::data::Product;
 use super::directory::Rep;
-use super::lines::Family;
 use super::scenario::{Difficulty, Persona, Score};
 use athos_api::Timestamp;
 
@@ -19,7 +18,7 @@ pub(super) struct Call {
     pub(super) rep: Rep,
     /// What is practised; nothing is, when the call is real.
     pub(super) drill: Option<Drill>,
-    pub(super) family: Family,
+    pub(super) product: &'static Product,
     pub(super) persona: Persona,
     pub(super) score: Score,
     pub(super) compliance: Option<Compliance>,
@@ -29,6 +28,24 @@ pub(super) struct Call {
     pub(super) scored: Option<(Timestamp, Scoring)>,
     /// How often its detail was asked for.
     pub(super) fetches: u32,
+}
+
+/// The kinds of calls, each with a time axis of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Practice with a persona, listed by its end.
+    Roleplay,
+    /// A call with a customer, listed by its start.
+    RealCall,
+}
+
+impl Source {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Roleplay => "roleplay",
+            Self::RealCall => "real_call",
+        }
+    }
 }
 
 /// What a role-play practises.
@@ -66,7 +83,7 @@ impl Scoring {
 pub(super) struct NewCall {
     pub(super) rep: Rep,
     pub(super) drill: Option<Drill>,
-    pub(super) family: Family,
+    pub(super) product: &'static Product,
     pub(super) state: Option<String>,
     pub(super) category: Option<String>,
 }

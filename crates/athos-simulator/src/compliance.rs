@@ -5,41 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value, json};
 
-/// A question's key, its label, and what it is worth.
-type Question = (&'static str, &'static str, u32);
-
-/// What is asked, by category.
-const RUBRIC: &[(&str, &str, &[Question])] = &[
-    (
-        "callOpening",
-        "Call Opening",
-        &[
-            ("requiredCallOpening", "Required call opening", 4),
-            (
-                "memberIdentifiedDecisionMaker",
-                "Member identified & decision-maker confirmed",
-                4,
-            ),
-        ],
-    ),
-    (
-        "disclosures",
-        "Disclosures",
-        &[
-            ("recordingNotice", "Recording notice", 2),
-            ("plansNotAllOffered", "Not all plans are offered", 4),
-            ("scopeOfAppointment", "Scope of appointment", 4),
-        ],
-    ),
-    (
-        "enrollment",
-        "Enrollment",
-        &[
-            ("effectOnCurrentCoverage", "Effect on current coverage", 4),
-            ("noPressure", "No pressure or scare tactics", 6),
-        ],
-    ),
-];
+use super::data::{Category, Question, RUBRIC};
 
 /// An assessment.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,9 +31,14 @@ pub(super) fn draw(rng: &mut StdRng) -> Option<Compliance> {
 fn by_rubric(rng: &mut StdRng) -> Compliance {
     let (mut earned_in_all, mut possible_in_all, mut number) = (0, 0, 0);
     let mut categories = Vec::new();
-    for (key, label, questions) in RUBRIC {
+    for Category {
+        key,
+        label,
+        questions,
+    } in &RUBRIC.compliance
+    {
         let (mut earned, mut possible, mut answers) = (0, 0, Vec::new());
-        for (key, label, points) in *questions {
+        for Question { key, label, points } in questions {
             number += 1;
             let (yes_no, score, explanation) = answer(rng, *points);
             earned += score;
@@ -106,8 +77,13 @@ fn by_rubric(rng: &mut StdRng) -> Compliance {
 fn by_section(rng: &mut StdRng) -> Compliance {
     let (mut earned_in_all, mut possible_in_all) = (0, 0);
     let mut sections = Map::new();
-    for (key, label, questions) in RUBRIC {
-        let possible: u32 = questions.iter().map(|(_, _, points)| points).sum();
+    for Category {
+        key,
+        label,
+        questions,
+    } in &RUBRIC.compliance
+    {
+        let possible: u32 = questions.iter().map(|question| question.points).sum();
         let earned = rng.random_range(possible / 2..=possible);
         let section = json!({
             "label": label,
@@ -115,7 +91,7 @@ fn by_section(rng: &mut StdRng) -> Compliance {
             "maxScore": possible,
             "notes": if earned == possible { "All there." } else { "Not everything was said." },
         });
-        sections.insert((*key).into(), section);
+        sections.insert(key.clone(), section);
         earned_in_all += earned;
         possible_in_all += possible;
     }

@@ -1,20 +1,23 @@
-//! What the generations of the vendor's contract differ in, as questions; `external.rs`, `roster.rs` and `both.rs` answer
+//! What the generations of the vendor's contract differ in, as questions; the files below it answer
 //! them. Shapes that follow from the answers are made here. What all generations share is not here but in `api.rs`.
 
-use std::borrow::Cow;
+mod both;
+mod external;
+mod roster;
 
 use serde_json::{Map, Value, json};
 
-use super::both::Both;
-use super::call::{Call, Scoring};
-use super::directory::{Handle, Rep};
+use super::call::{Call, Scoring, Source};
+use super::directory::{Filter, Handle, Rep};
 use super::error::ApiError;
-use super::external::External;
+use super::link::Link;
 use super::options::Contract;
-use super::recording::Link;
-use super::roster::Roster;
 use super::scenario::{Line, Speaker};
 use athos_api::Timestamp;
+
+use self::both::Both;
+use self::external::External;
+use self::roster::Roster;
 
 /// The one place where a generation is chosen.
 pub(super) fn generation(contract: Contract) -> &'static dyn Generation {
@@ -64,55 +67,6 @@ pub(super) enum MintTarget {
     },
     /// An agent who must be registered.
     Agent(Handle),
-}
-
-/// The kinds of calls, each with a time axis of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// Practice with a persona, listed by its end.
-    Roleplay,
-    /// A call with a customer, listed by its start.
-    RealCall,
-}
-
-impl Source {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Roleplay => "roleplay",
-            Self::RealCall => "real_call",
-        }
-    }
-}
-
-/// What a list is narrowed to, besides the time.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    pub(super) agent_id: Option<String>,
-    pub(super) agency_id: Option<String>,
-    pub(super) platform_agent_id: Option<String>,
-    pub(super) platform_agency_id: Option<String>,
-}
-
-impl Filter {
-    /// Refuses two names for one rep, or for one agency.
-    pub(super) fn check(&self) -> Result<(), ApiError> {
-        if self.agent_id.is_some() && self.platform_agent_id.is_some() {
-            return Err(ApiError::two_names("rep"));
-        }
-        if self.agency_id.is_some() && self.platform_agency_id.is_some() {
-            return Err(ApiError::two_names("agency"));
-        }
-        Ok(())
-    }
-
-    pub(super) fn matches(&self, rep: &Rep) -> bool {
-        let is = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|want| want == id);
-        let may = |wanted: &Option<String>, id: &Option<String>| wanted.is_none() || wanted == id;
-        is(&self.agent_id, &rep.agent_id)
-            && is(&self.agency_id, &rep.agency_id)
-            && may(&self.platform_agent_id, &rep.platform_agent_id)
-            && may(&self.platform_agency_id, &rep.platform_agency_id)
-    }
 }
 
 impl dyn Generation {
@@ -252,22 +206,6 @@ fn spread(lines: &[Line], duration_secs: u64) -> impl Iterator<Item = (f64, f64)
         said += length;
         (start, at(said))
     })
-}
-
-/// A member that is a text: absent and `null` are the same, and blank is wrong.
-pub(super) fn text(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ApiError> {
-    match body.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.clone())),
-        Some(_) => Err(ApiError::invalid_request(format!(
-            "{key} must be a string that is not blank."
-        ))),
-    }
-}
-
-/// A query, decoded, in the order in which it was written.
-pub(super) fn pairs(query: &str) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-    url::form_urlencoded::parse(query.as_bytes()).collect()
 }
 
 /// The webhook of each generation for the call that the contract's examples are about.

@@ -1,37 +1,36 @@
 //! The control plane: what tests, the page and people with curl do to the vendor that no vendor allows.
 //! End calls, see deliveries and wait for them, switch generations, put faults, count requests.
 
+mod bulk;
+
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, header};
 use axum::middleware::from_fn;
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tower_http::cors::{Any, CorsLayer};
 use url::Url;
 
 use super::active::Active;
-use super::api::json_object;
 use super::directory::Handle;
 use super::error::ApiError;
 use super::faults::Faults;
 use super::options::Contract;
+use super::request::{Body, json_object, parameters};
 use super::state::Memory;
 use super::vendor::SharedVendor;
-use super::{bulk, deliver, middleware};
+use super::{deliver, middleware};
 
-pub(super) const MAX_DURATION_SECS: u64 = 2 * 60 * 60;
+const MAX_DURATION_SECS: u64 = 2 * 60 * 60;
 const DEFAULT_WAIT_MS: u64 = 10_000;
 const MAX_WAIT_MS: u64 = 120_000;
 
-pub(super) type Answer = Result<Json<Value>, ApiError>;
-pub(super) type Body = Result<Bytes, BytesRejection>;
+type Answer = Result<Json<Value>, ApiError>;
 
 /// What only tests and people at a terminal call.
 pub(super) fn router() -> Router<SharedVendor> {
@@ -231,16 +230,11 @@ async fn put_webhook_url(State(vendor): State<SharedVendor>, body: Body) -> Answ
     Ok(Json(json!({ "url": url })))
 }
 
-pub(super) fn check_duration(given_secs: Option<u64>, max_secs: u64) -> Result<(), ApiError> {
+fn check_duration(given_secs: Option<u64>, max_secs: u64) -> Result<(), ApiError> {
     match given_secs {
         Some(secs) if secs > max_secs => Err(ApiError::invalid_request(format!(
             "durationSec must be at most {max_secs}: no call is longer."
         ))),
         _ => Ok(()),
     }
-}
-
-pub(super) fn parameters<T: DeserializeOwned>(body: Map<String, Value>) -> Result<T, ApiError> {
-    serde_json::from_value(Value::Object(body))
-        .map_err(|why| ApiError::invalid_request(why.to_string()))
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::contract::Source;
+use super::call::Source;
 use super::error::ApiError;
 use super::seeded::Seed;
 use athos_api::Timestamp;

@@ -3,61 +3,17 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
-use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::vendor::{SharedVendor, Vendor};
+use super::webhook::{Delivery, DeliveryOutcome, Webhook};
 use athos_api::Timestamp;
 use athos_api::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
-
-/// A webhook: one id and one body, however often it is sent.
-#[derive(Clone, Debug)]
-pub(super) struct Webhook {
-    pub(super) id: String,
-    pub(super) call_id: String,
-    pub(super) body: Bytes,
-}
-
-/// One attempt to deliver a webhook, as `GET /_simulator/deliveries` lists it.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Delivery {
-    /// The webhook's id: the same for all of its attempts.
-    id: String,
-    call_id: String,
-    /// 1, or 2 for the retry.
-    attempt: u8,
-    /// 1, or more for what the fault `duplicate` adds.
-    copy: usize,
-    at: Timestamp,
-    status: Option<u16>,
-    outcome: DeliveryOutcome,
-    latency_ms: u64,
-}
-
-/// What became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum DeliveryOutcome {
-    /// Answered 2xx.
-    Delivered,
-    /// Answered, but not 2xx; a redirect is that, too.
-    Refused,
-    /// Not answered in time.
-    Timeout,
-    /// No connection, or it broke.
-    Unreachable,
-    /// There is no URL to send it to.
-    Undelivered,
-    /// Kept back by the fault `never-send`.
-    Suppressed,
-}
 
 /// Scores these calls after the configured delay and sends their webhooks, in the background.
 pub(super) fn score_later(vendor: &SharedVendor, call_ids: Vec<String>) {

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use rand::seq::IndexedRandom;
 use serde::Serialize;
 
-use super::contract::Filter;
+use super::data::PERSONAS;
 use super::error::ApiError;
-use super::lines;
 use super::seeded::Seed;
 use athos_api::Timestamp;
 
@@ -106,6 +105,37 @@ impl NewAgent {
         ];
         let parse = |(key, value): (&str, &Option<String>)| Handle::parse(key, value.as_ref()?);
         given.into_iter().filter_map(parse).collect()
+    }
+}
+
+/// Whose calls a list shows.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    pub(super) agent_id: Option<String>,
+    pub(super) agency_id: Option<String>,
+    pub(super) platform_agent_id: Option<String>,
+    pub(super) platform_agency_id: Option<String>,
+}
+
+impl Filter {
+    /// Refuses two names for one rep, or for one agency.
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        if self.agent_id.is_some() && self.platform_agent_id.is_some() {
+            return Err(ApiError::two_names("rep"));
+        }
+        if self.agency_id.is_some() && self.platform_agency_id.is_some() {
+            return Err(ApiError::two_names("agency"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn matches(&self, rep: &Rep) -> bool {
+        let is = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|want| want == id);
+        let may = |wanted: &Option<String>, id: &Option<String>| wanted.is_none() || wanted == id;
+        is(&self.agent_id, &rep.agent_id)
+            && is(&self.agency_id, &rep.agency_id)
+            && may(&self.platform_agent_id, &rep.platform_agent_id)
+            && may(&self.platform_agency_id, &rep.platform_agency_id)
     }
 }
 
@@ -253,10 +283,10 @@ impl Directory {
             return rep(agent, &agency);
         }
         let rng = &mut seed.rng("agent-name", self.registered);
-        let mut name = |names: &[&str]| names.choose(rng).copied().unwrap_or_default().to_owned();
+        let mut name = |names: &[String]| names.choose(rng).cloned().unwrap_or_default();
         let new = NewAgent {
-            first_name: name(lines::FIRST_NAMES),
-            last_name: name(lines::LAST_NAMES),
+            first_name: name(&PERSONAS.first_names),
+            last_name: name(&PERSONAS.last_names),
             email: None,
             npn: None,
             platform_agent_id: Some(user.to_owned()),

@@ -2,30 +2,29 @@
 //! a control plane. Reached over HTTP only, as the vendor is. It holds no audio and talks to no vendor.
 //!
 //! Reading order: `api` (what callers see), `state` and `call` (what is remembered), `deliver` (from an ended call to
-//! its webhook), `faults` and `active`, `control`. `contract` asks what generations of the contract differ in; `external`,
-//! `roster` and `both` answer. `directory` and `roster_api` are about who is registered.
+//! its webhook), `faults` and `active`, `control`. `contract` and the files below it are what the generations of the
+//! contract differ in; `directory` and `roster_api` are about who is registered; `data` is what people say.
 
 mod active;
 mod api;
-mod both;
-mod bulk;
 mod call;
 mod compliance;
 mod contract;
 mod control;
 mod cursor;
+mod data;
 mod deliver;
 mod directory;
 mod error;
-mod external;
 mod faults;
-mod lines;
+mod link;
 mod listed;
 mod middleware;
 mod options;
 mod recording;
-mod roster;
+mod request;
 mod roster_api;
+mod routes;
 mod sample;
 mod scenario;
 mod seeded;
@@ -33,6 +32,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod vendor;
+mod webhook;
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,9 +49,9 @@ use url::Url;
 
 use self::error::ApiError;
 use self::middleware::{Abort, AbortableListener};
-use self::vendor::{SharedVendor, Vendor};
+use self::vendor::{Sender, SharedVendor, Vendor};
 use athos_api::clock::Clock;
-use athos_api::local::{is_loopback, reachable_addr};
+use athos_api::local::reachable_addr;
 
 pub use self::options::{
     Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, InvalidDuration, Options, parse_duration,
@@ -96,7 +96,7 @@ impl Running {
     /// Where the external API is: what `ATHOS_BASE_URL` should be.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("{}{}", self.origin(), api::BASE_PATH)
+        format!("{}{}", self.origin(), routes::BASE_PATH)
     }
 
     /// Scheme, host and port: the control plane is at `<origin>/_simulator/…`, and it is the SDK's `apiBase`.
@@ -196,35 +196,4 @@ async fn serve_sdk() -> impl IntoResponse {
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, include_str!("sdk.js"))
-}
-
-/// What sends webhooks as the vendor does: redirects are an answer like any other, not followed.
-#[derive(Clone)]
-struct Sender {
-    /// To this machine: no proxy would find it.
-    near: reqwest::Client,
-    far: reqwest::Client,
-}
-
-impl Sender {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the receiver's client, not the vendor's: its timeout is set for each delivery"
-    )]
-    fn new() -> reqwest::Result<Self> {
-        let builder = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        Ok(Self {
-            near: builder().no_proxy().build()?,
-            far: builder().build()?,
-        })
-    }
-
-    fn post(&self, url: Url) -> reqwest::RequestBuilder {
-        let client = if is_loopback(&url) {
-            &self.near
-        } else {
-            &self.far
-        };
-        client.post(url)
-    }
 }

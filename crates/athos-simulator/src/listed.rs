@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use super::contract::Source;
+use super::call::Source;
 use super::cursor::Place;
 use athos_api::Timestamp;
 

@@ -20,9 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::api;
 use super::error::ApiError;
 use super::faults::Endpoint;
+use super::routes;
 use super::vendor::SharedVendor;
 
 /// The header with the id of a request; the vendor sends it with every answer.
@@ -82,7 +82,7 @@ fn endpoint_of(request: &Request) -> Option<Endpoint> {
         return None;
     }
     let path = request.extensions().get::<MatchedPath>()?;
-    api::endpoint_of(path.as_str())
+    routes::endpoint_of(path.as_str())
 }
 
 /// Refuses browsers of other origins, as the vendor's endpoints with an API key do.

@@ -1,7 +1,6 @@
-//! Recordings: short-lived signed links, and the sound behind them, which is a few tones. No call is really recorded.
+//! Recordings, as the links of `link.rs` reach them: a few tones. No call is really recorded.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
@@ -9,44 +8,14 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::contract::pairs;
 use super::error::ApiError;
-use super::seeded::Seed;
+use super::link::signature;
+use super::request::pairs;
 use super::vendor::SharedVendor;
-use athos_api::Timestamp;
-
-/// How long a link can be used.
-const LINK_LIFE: Duration = Duration::from_secs(3600);
 
 const SAMPLES_PER_SEC: u32 = 8000;
 /// One for each second: a dial tone's neighbours, easy to tell apart.
 const TONES_HZ: [u32; 3] = [350, 440, 520];
-
-/// A link to a call's recording.
-pub(super) struct Link {
-    pub(super) url: String,
-    pub(super) expires_at: Timestamp,
-}
-
-impl Link {
-    /// A fresh link. Like the vendor's, it needs no other credential, and works for `GET` only.
-    pub(super) fn sign(call_id: &str, host: &str, seed: Seed, now: Timestamp) -> Self {
-        let expires_at = now.plus(LINK_LIFE);
-        let expires = expires_at.as_secs();
-        let signature = signature(call_id, expires, seed);
-        Self {
-            url: format!(
-                "http://{host}/_simulator/recordings/{call_id}.wav?expires={expires}&signature={signature}"
-            ),
-            expires_at,
-        }
-    }
-}
-
-fn signature(call_id: &str, expires: i64, seed: Seed) -> String {
-    let seal = seed.bytes(&format!("recording {call_id} {expires}"), 0);
-    base16ct::lower::encode_string(&seal)
-}
 
 pub(super) fn router() -> Router<SharedVendor> {
     Router::new().route("/_simulator/recordings/{file}", get(play))

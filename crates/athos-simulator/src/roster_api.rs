@@ -1,8 +1,6 @@
 //! The endpoints that came with the roster: register agencies and agents, look agents up. Each rule of theirs is here;
 //! that handles are unique is kept in `directory.rs`. To clients of the older generation they do not exist.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -10,21 +8,21 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::api::{AGENCIES, AGENTS, json_object, parse_limit};
-use super::contract::{pairs, text};
 use super::cursor::{List, Place};
-use super::directory::{AGENCY_PREFIX, AGENT_PREFIX, Handle, NewAgent};
+use super::directory::{Handle, NewAgent};
 use super::error::ApiError;
 use super::faults::Endpoint;
+use super::request::{
+    Body, DEFAULT_LIMIT, check_length, check_own_id, json_object, pairs, parse_limit, text,
+};
+use super::routes::{AGENCIES, AGENTS};
 use super::vendor::{SharedVendor, Vendor};
 
 const MAX_NAME_CHARS: usize = 100;
 const MAX_AGENCY_NAME_CHARS: usize = 200;
-const MAX_ID_CHARS: usize = 200;
 const NPN_DIGITS: std::ops::RangeInclusive<usize> = 4..=10;
 
 type Answer = Result<Response, ApiError>;
-type Body = Result<Bytes, BytesRejection>;
 
 pub(super) fn router() -> Router<SharedVendor> {
     Router::new()
@@ -126,15 +124,6 @@ fn name(body: &Map<String, Value>, key: &str, max_chars: usize) -> Result<String
     Ok(name)
 }
 
-fn check_length(key: &str, text: &str, max_chars: usize) -> Result<(), ApiError> {
-    match text.chars().count() {
-        1.. if text.chars().nth(max_chars).is_none() => Ok(()),
-        _ => Err(ApiError::invalid_request(format!(
-            "{key} must be 1 to {max_chars} characters."
-        ))),
-    }
-}
-
 /// An id of the customer's own.
 fn own_id(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ApiError> {
     let id = trimmed(body, key)?;
@@ -142,17 +131,6 @@ fn own_id(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ApiErr
         check_own_id(key, id)?;
     }
     Ok(id)
-}
-
-/// What an id of the customer's own may be, wherever one is given.
-pub(super) fn check_own_id(key: &str, id: &str) -> Result<(), ApiError> {
-    check_length(key, id, MAX_ID_CHARS)?;
-    let prefixes = [AGENT_PREFIX, AGENCY_PREFIX];
-    if prefixes.iter().any(|prefix| id.starts_with(prefix)) {
-        let message = format!("{key} must not begin with {AGENT_PREFIX} or {AGENCY_PREFIX}.");
-        return Err(ApiError::invalid_request(message));
-    }
-    Ok(())
 }
 
 fn npn(body: &Map<String, Value>) -> Result<Option<String>, ApiError> {
@@ -205,7 +183,7 @@ async fn find_agents(
     admit(&vendor, Endpoint::Agents, &headers).await?;
     let memory = vendor.memory();
     let (mut handle, mut agency_id) = (None, None);
-    let (mut limit, mut after) = (super::api::DEFAULT_LIMIT, None);
+    let (mut limit, mut after) = (DEFAULT_LIMIT, None);
     for (key, value) in pairs(&query.unwrap_or_default()) {
         match &*key {
             "agencyId" => agency_id = Some(value.into_owned()),

@@ -3,8 +3,8 @@
 use athos_api::Timestamp;
 use serde_json::Value;
 
-use super::call::Scoring;
-use super::contract::{Source, WebhookFacts, generation};
+use super::call::{Scoring, Source};
+use super::contract::{WebhookFacts, generation};
 use super::directory::Rep;
 use super::options::Contract;
 

@@ -1,5 +1,5 @@
 //! The people who answer and what is said: personas, transcripts and scores, all plausible and all
-//! drawn from a seeded generator. The lines themselves are in `lines.rs`.
+//! drawn from a seeded generator. The content is in `data.rs`.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -7,38 +7,8 @@ use rand::{Rng, RngExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::lines::{self, Family};
+use super::data::{DIALOGUE, PERSONAS, Place, Product, RUBRIC};
 use athos_api::Timestamp;
-
-/// The vendor's catalogue: a drill and the product it practises.
-const DRILLS: &[(&str, Family)] = &[
-    ("ma-full-sale", Family::MedicareAdvantage),
-    ("ma-t65", Family::MedicareAdvantage),
-    ("ma-objection-handling", Family::MedicareAdvantage),
-    ("ma-needs-analysis", Family::MedicareAdvantage),
-    ("ma-sep-hunting", Family::MedicareAdvantage),
-    ("ma-hhc", Family::MedicareAdvantage),
-    ("ma-hhc-downsell", Family::Ancillary),
-    ("ma-hhc-crosssell", Family::Ancillary),
-    ("ma-hhc-upsell", Family::Ancillary),
-    ("ms-full-sale", Family::MedicareSupplement),
-    ("fe-full-sale", Family::FinalExpense),
-    ("fe-objection-handling", Family::FinalExpense),
-    ("fe-closing", Family::FinalExpense),
-    ("u65-full-sale", Family::Under65),
-    ("hi-downsell", Family::Ancillary),
-    ("hi-upsell", Family::Ancillary),
-    ("hi-crosssell", Family::Ancillary),
-    ("ci-downsell", Family::Ancillary),
-    ("ci-upsell", Family::Ancillary),
-    ("ci-crosssell", Family::Ancillary),
-];
-
-/// What a drill practises; nothing for an unknown key.
-pub(super) fn family_of(drill_key: &str) -> Option<Family> {
-    let drill = DRILLS.iter().find(|(key, _)| *key == drill_key)?;
-    Some(drill.1)
-}
 
 /// How hard the persona makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,13 +56,15 @@ pub(super) struct Wishes<'a> {
 /// Draws a persona, for a drill or for a real call.
 pub(super) fn persona(
     rng: &mut StdRng,
-    family: Family,
+    product: &Product,
     drill_key: Option<&str>,
     wishes: &Wishes<'_>,
     now: Timestamp,
 ) -> Persona {
-    let (first, last) = (pick(rng, lines::FIRST_NAMES), pick(rng, lines::LAST_NAMES));
-    let age = rng.random_range(lines::ages(family));
+    let first = pick(rng, &PERSONAS.first_names);
+    let last = pick(rng, &PERSONAS.last_names);
+    let (youngest, oldest) = product.ages;
+    let age = rng.random_range(youngest..=oldest);
     let details = drill_key.is_some_and(shows_details);
     Persona {
         name: format!("{first} {last}"),
@@ -112,17 +84,16 @@ fn draw_details(rng: &mut StdRng, age: u8, wishes: &Wishes<'_>, now: Timestamp) 
     let year: i32 = now.to_string()[..4].parse().unwrap_or(2026);
     let (month, day) = (rng.random_range(1..=12), rng.random_range(1..=28));
     let house = rng.random_range(1..=999);
-    let street = pick(rng, lines::STREETS);
-    let drawn = pick_ref(rng, lines::PLACES);
+    let street = pick(rng, &PERSONAS.streets);
+    let drawn = pick(rng, &PERSONAS.places);
     let place = match wishes.state {
-        Some(state) => lines::PLACES.iter().find(|place| place[0] == state),
+        Some(state) => PERSONAS.places.iter().find(|place| place.state == state),
         None => Some(drawn),
     };
-    let of_place = |index: usize| place.map(|place| place[index]);
-    let category = wishes.category.unwrap_or(pick(rng, lines::CATEGORIES));
-    let medicaid = pick(rng, lines::MEDICAID_LEVELS);
-    let [name, contract_id, plan_id, plan_type] = pick_ref(rng, lines::PLANS);
-    let plan = json!({ "name": name, "contractId": contract_id, "planId": plan_id, "planType": plan_type });
+    let of_place = |part: fn(&Place) -> &String| place.map(part);
+    let category = pick(rng, &PERSONAS.categories);
+    let medicaid = pick(rng, &PERSONAS.medicaid_levels);
+    let plan = pick(rng, &PERSONAS.plans);
     json!({
         "gender": pick(rng, &["female", "male"]),
         "dateOfBirth": format!("{}-{month:02}-{day:02}", year - i32::from(age) - 1),
@@ -130,12 +101,12 @@ fn draw_details(rng: &mut StdRng, age: u8, wishes: &Wishes<'_>, now: Timestamp) 
         "mbi": rng.random_ratio(4, 5).then_some("1EG4TE5MK73"),
         "address": {
             "street": format!("{house} {street}"),
-            "city": of_place(1),
-            "state": wishes.state.or(of_place(0)),
-            "zipCode": of_place(3),
-            "county": of_place(2),
+            "city": of_place(|place| &place.city),
+            "state": wishes.state.unwrap_or(&drawn.state),
+            "zipCode": of_place(|place| &place.zip_code),
+            "county": of_place(|place| &place.county),
         },
-        "category": category,
+        "category": wishes.category.unwrap_or(category),
         "medicaidLevel": rng.random_ratio(1, 4).then_some(medicaid),
         "currentPlan": rng.random_ratio(2, 3).then_some(plan),
     })
@@ -174,11 +145,11 @@ pub(super) fn real_score(rng: &mut StdRng, persona: &Persona) -> Score {
 
 fn verdict(rng: &mut StdRng, overall: u8, persona: &Persona) -> Score {
     let first_name = persona.name.split(' ').next().unwrap_or("The prospect");
-    let (summaries, feedback) = lines::verdicts(overall);
+    let verdict = RUBRIC.verdict(overall);
     Score {
         overall,
-        summary: pick(rng, summaries).replace("{name}", first_name),
-        feedback: pick(rng, feedback).replace("{name}", first_name),
+        summary: pick(rng, &verdict.summaries).replace("{name}", first_name),
+        feedback: pick(rng, &verdict.feedback).replace("{name}", first_name),
     }
 }
 
@@ -200,7 +171,7 @@ pub(super) struct Line {
 /// call, the more of it there is.
 pub(super) fn transcript(
     rng: &mut StdRng,
-    family: Family,
+    product: &Product,
     persona: &Persona,
     duration_secs: u64,
 ) -> Vec<Line> {
@@ -213,15 +184,15 @@ pub(super) fn transcript(
         });
     };
 
-    say(Speaker::Persona, pick(rng, lines::HELLOS));
-    let (rep, answer) = *pick_ref(rng, lines::OPENINGS);
+    let hello = pick(rng, &DIALOGUE.hellos);
+    say(Speaker::Persona, hello);
+    let (rep, answer) = pick(rng, &DIALOGUE.openings);
     say(Speaker::Rep, rep);
     say(Speaker::Persona, answer);
 
     // About one exchange for each quarter of a minute, as long as there is something left to say.
     let exchanges = usize::try_from(duration_secs / 15).unwrap_or(usize::MAX);
-    let needs = lines::needs(family);
-    let objections = lines::objections(family);
+    let (needs, objections) = (&product.needs, &product.objections);
     let asked = exchanges.clamp(1, needs.len());
     let objected = exchanges.saturating_sub(asked).clamp(1, objections.len());
     for (rep, answer) in needs.sample(rng, asked) {
@@ -232,24 +203,27 @@ pub(super) fn transcript(
         say(Speaker::Persona, objection);
         say(Speaker::Rep, reply);
     }
-    let (rep, answer) = *pick_ref(rng, lines::CLOSES);
+    let (rep, answer) = pick(rng, &DIALOGUE.closes);
     say(Speaker::Rep, rep);
     say(Speaker::Persona, answer);
     said
 }
 
-fn pick<'a>(rng: &mut impl Rng, from: &[&'a str]) -> &'a str {
-    from.choose(rng).copied().unwrap_or_default()
-}
-
-fn pick_ref<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
+fn pick<'a, T>(rng: &mut impl Rng, from: &'a [T]) -> &'a T {
     &from[rng.random_range(0..from.len())]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::data::{PRODUCTS, product_of};
     use super::super::seeded::Seed;
     use super::*;
+
+    fn drills() -> impl Iterator<Item = (&'static str, &'static Product)> {
+        let of =
+            |product: &'static Product| product.drills.iter().map(move |key| (&**key, product));
+        PRODUCTS.iter().flat_map(of)
+    }
 
     fn now() -> Timestamp {
         Timestamp::from_millis(1_780_000_000_000)
@@ -259,15 +233,15 @@ mod tests {
     fn details_come_with_the_drills_that_have_them_and_have_the_vendors_keys() {
         let (mut nulls, mut values) = (0, 0);
         for n in 0..40 {
-            for (key, family) in DRILLS {
+            for (key, product) in drills() {
                 let rng = &mut Seed(n).rng("persona", 0);
                 let wishes = Wishes {
                     state: Some("HI"),
                     category: Some("Veteran"),
                 };
-                let details = persona(rng, *family, Some(key), &wishes, now()).details;
+                let details = persona(rng, product, Some(key), &wishes, now()).details;
                 let has = ["ma-", "hi-", "ci-"].iter().any(|of| key.starts_with(of));
-                assert_eq!(details.is_some(), has && *key != "ma-sep-hunting", "{key}");
+                assert_eq!(details.is_some(), has && key != "ma-sep-hunting", "{key}");
                 let Some(details) = details else { continue };
                 let keys = |value: &Value| {
                     value
@@ -302,20 +276,20 @@ mod tests {
 
     #[test]
     fn every_drill_gives_a_conversation_that_two_people_hold() {
-        for (n, (key, family)) in DRILLS.iter().enumerate() {
+        for (n, (key, product)) in drills().enumerate() {
             let n = n as u64;
             let wishes = Wishes {
                 state: Some("CA"),
                 category: None,
             };
             let rng = &mut Seed(1).rng("persona", n);
-            let persona = persona(rng, *family, Some(key), &wishes, now());
+            let persona = persona(rng, product, Some(key), &wishes, now());
             if let Some(details) = &persona.details {
                 assert_eq!(details["address"]["city"], "Fresno", "{key}");
             }
             for seconds in [0, 37, 612, u64::MAX] {
                 let rng = &mut Seed(1).rng("talk", n);
-                let lines = transcript(rng, *family, &persona, seconds);
+                let lines = transcript(rng, product, &persona, seconds);
                 assert!(lines.len() >= 6, "{key}");
                 assert!(lines.iter().any(|line| line.speaker == Speaker::Rep));
                 assert!(!lines.iter().any(|line| line.text.contains('{')), "{key}");
@@ -325,12 +299,12 @@ mod tests {
 
     #[test]
     fn scores_stay_between_0_and_100_and_practice_helps() {
-        let family = Family::FinalExpense;
+        let product = product_of("fe-closing").unwrap();
         let mean = |earlier: usize, difficulty| {
             let total: u32 = (0..200)
                 .map(|n| {
                     let rng = &mut Seed(1).rng("score", n);
-                    let persona = persona(rng, family, None, &Wishes::default(), now());
+                    let persona = persona(rng, product, None, &Wishes::default(), now());
                     let score = score(rng, difficulty, earlier, &persona);
                     assert!(score.overall <= 100);
                     assert!(!score.summary.is_empty() && !score.feedback.is_empty());

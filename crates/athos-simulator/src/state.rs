@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use super::active::Active;
 use super::call::{Call, CallEnd, NewCall, Scoring};
 use super::compliance;
-use super::contract::{self, Filter, Generation, MintTarget, WebhookFacts};
+use super::contract::{self, Generation, MintTarget, WebhookFacts};
 use super::cursor::Place;
-use super::deliver::{Delivery, Webhook};
-use super::directory::{Directory, Rep};
+use super::directory::{Directory, Filter, Rep};
 use super::error::ApiError;
 use super::faults::Endpoint;
 use super::listed::{Scored, Wanted};
 use super::options::Contract;
 use super::scenario::{self, Wishes};
 use super::seeded::Seed;
+use super::webhook::{Delivery, Webhook};
 use athos_api::Timestamp;
 
 /// How long a session token can be redeemed.
@@ -185,7 +185,7 @@ impl Memory {
             state: new.state.as_deref(),
             category: new.category.as_deref(),
         };
-        let persona = scenario::persona(rng, new.family, drill, &wishes, started_at);
+        let persona = scenario::persona(rng, new.product, drill, &wishes, started_at);
         let rng = &mut self.seed.rng("score", number);
         let score = match &new.drill {
             Some(drill) => {
@@ -201,7 +201,7 @@ impl Memory {
             id: self.seed.id("athos_call_", number),
             rep: new.rep,
             drill: new.drill,
-            family: new.family,
+            product: new.product,
             persona,
             score,
             compliance: compliance::draw(&mut self.seed.rng("compliance", number)),

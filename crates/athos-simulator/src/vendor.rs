@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, watch};
@@ -12,14 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::Sender;
 use super::error::ApiError;
 use super::faults::Endpoint;
 use super::options::Options;
+use super::request::bearer;
 use super::seeded::Seed;
 use super::state::Memory;
 use athos_api::Timestamp;
 use athos_api::clock::Clock;
+use athos_api::local::is_loopback;
 
 /// Webhooks on the way at one time. A burst of thousands must not run out of file descriptors.
 const MAX_DELIVERIES_IN_FLIGHT: usize = 128;
@@ -141,10 +142,33 @@ impl Vendor {
     }
 }
 
-/// The bearer credential of a request; the scheme is case-insensitive, as everywhere in HTTP.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, credential) = value.split_once(' ')?;
-    let credential = credential.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty()).then_some(credential)
+/// What sends webhooks as the vendor does: redirects are an answer like any other, not followed.
+#[derive(Clone)]
+pub(super) struct Sender {
+    /// To this machine: no proxy would find it.
+    pub(super) near: reqwest::Client,
+    far: reqwest::Client,
+}
+
+impl Sender {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the receiver's client, not the vendor's: its timeout is set for each delivery"
+    )]
+    pub(super) fn new() -> reqwest::Result<Self> {
+        let builder = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Ok(Self {
+            near: builder().no_proxy().build()?,
+            far: builder().build()?,
+        })
+    }
+
+    pub(super) fn post(&self, url: Url) -> reqwest::RequestBuilder {
+        let client = if is_loopback(&url) {
+            &self.near
+        } else {
+            &self.far
+        };
+        client.post(url)
+    }
 }

@@ -3,12 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use super::contract::{Filter, Generation, Ids, MintTarget, Source};
-use super::directory::Rep;
-use super::error::ApiError;
 use super::external::External;
 use super::roster::Roster;
-use super::scenario::Speaker;
+use super::{Generation, Ids, MintTarget};
+use crate::call::Source;
+use crate::directory::{Filter, Rep};
+use crate::error::ApiError;
+use crate::scenario::Speaker;
 
 /// The overlap.
 pub(super) struct Both;
@@ -60,8 +61,8 @@ impl Generation for Both {
 mod tests {
     use serde_json::json;
 
-    use super::super::directory::Handle;
     use super::*;
+    use crate::directory::Handle;
 
     #[test]
     fn a_mint_may_have_either_shape_but_not_both() {

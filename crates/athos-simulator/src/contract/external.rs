@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::contract::{Filter, Generation, Ids, MintTarget, Source, text};
-use super::directory::Rep;
-use super::error::ApiError;
-use super::scenario::Speaker;
+use super::{Generation, Ids, MintTarget};
+use crate::call::Source;
+use crate::directory::{Filter, Rep};
+use crate::error::ApiError;
+use crate::request::text;
+use crate::scenario::Speaker;
 
 /// Mid-2026.
 pub(super) struct External;
@@ -55,10 +57,10 @@ impl Generation for External {
 
 #[cfg(test)]
 mod tests {
-    use super::super::call::Scoring;
-    use super::super::contract::example_webhook;
-    use super::super::options::Contract;
+    use super::super::example_webhook;
     use super::*;
+    use crate::call::Scoring;
+    use crate::options::Contract;
 
     fn body(agency: Option<&str>, scoring: &Scoring) -> String {
         let rep = Rep {
@@ -72,12 +74,12 @@ mod tests {
 
     #[test]
     fn webhooks_are_byte_for_byte_those_of_the_vendor() {
-        let scored = include_str!("../../../tests/fixtures/webhook.external.scored.json");
+        let scored = include_str!("../../../../tests/fixtures/webhook.external.scored.json");
         assert_eq!(
             body(Some("agency_chicago"), &Scoring::Scored),
             scored.trim_end()
         );
-        let failed = include_str!("../../../tests/fixtures/webhook.external.failed.json");
+        let failed = include_str!("../../../../tests/fixtures/webhook.external.failed.json");
         assert_eq!(body(None, &Scoring::incomplete()), failed.trim_end());
     }
 

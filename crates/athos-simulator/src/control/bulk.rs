@@ -9,16 +9,16 @@ use rand::RngExt;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::api::json_object;
-use super::call::{Drill, NewCall};
-use super::control::{Answer, Body, MAX_DURATION_SECS, check_duration, parameters};
-use super::deliver;
-use super::directory::{Handle, Rep};
-use super::error::ApiError;
-use super::lines::Family;
-use super::scenario::{self, Difficulty};
-use super::state::Memory;
-use super::vendor::SharedVendor;
+use super::{Answer, MAX_DURATION_SECS, check_duration};
+use crate::call::{Drill, NewCall};
+use crate::data::{PRODUCTS, Product, product_of};
+use crate::deliver;
+use crate::directory::{Handle, Rep};
+use crate::error::ApiError;
+use crate::request::{Body, json_object, parameters};
+use crate::scenario::Difficulty;
+use crate::state::Memory;
+use crate::vendor::SharedVendor;
 use athos_api::Timestamp;
 
 const MAX_CALLS: u64 = 100_000;
@@ -50,8 +50,7 @@ pub(super) async fn burst(State(vendor): State<SharedVendor>, body: Body) -> Ans
         ));
     }
     let drill_key = burst.drill_key.unwrap_or_else(|| "ma-full-sale".into());
-    let family =
-        scenario::family_of(&drill_key).ok_or_else(|| ApiError::drill_not_found(&drill_key))?;
+    let product = product_of(&drill_key).ok_or_else(|| ApiError::drill_not_found(&drill_key))?;
 
     let now = vendor.now();
     let one = |memory: &mut Memory, rep: &str| {
@@ -61,7 +60,7 @@ pub(super) async fn burst(State(vendor): State<SharedVendor>, body: Body) -> Ans
                 key: drill_key.clone(),
                 difficulty: Difficulty::Advanced,
             }),
-            family,
+            product,
             state: None,
             category: None,
         };
@@ -191,12 +190,11 @@ fn rep_named(memory: &mut Memory, id: &str, agency: Option<&str>, now: Timestamp
 fn one_real_call(memory: &mut Memory, rep: Rep, wanted: &RealCalls, now: Timestamp) -> String {
     let number = memory.calls().len() as u64;
     let rng = &mut memory.seed.rng("real-call", number);
-    let family = [
-        Family::MedicareAdvantage,
-        Family::MedicareSupplement,
-        Family::FinalExpense,
-        Family::Under65,
-    ][rng.random_range(0..4)];
+    let products: Vec<&Product> = PRODUCTS
+        .iter()
+        .filter(|product| product.has_real_calls)
+        .collect();
+    let product = products[rng.random_range(0..products.len())];
     let drawn_secs = rng.random_range(120..=2 * 60 * 60);
     let since_start = wanted.started_at.map(|at| now.since(at).as_secs());
     let drawn_secs = since_start.map_or(drawn_secs, |secs| secs.min(drawn_secs));
@@ -206,7 +204,7 @@ fn one_real_call(memory: &mut Memory, rep: Rep, wanted: &RealCalls, now: Timesta
     let new = NewCall {
         rep,
         drill: None,
-        family,
+        product,
         state: None,
         category: None,
     };

@@ -3,11 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::contract::{Filter, Generation, Ids, MintTarget, Source, text};
-use super::directory::{Handle, Rep};
-use super::error::ApiError;
-use super::roster_api::check_own_id;
-use super::scenario::Speaker;
+use super::{Generation, Ids, MintTarget};
+use crate::call::Source;
+use crate::directory::{Filter, Handle, Rep};
+use crate::error::ApiError;
+use crate::request::{check_own_id, text};
+use crate::scenario::Speaker;
 
 /// Autumn 2026.
 pub(super) struct Roster;
@@ -79,10 +80,10 @@ impl Generation for Roster {
 
 #[cfg(test)]
 mod tests {
-    use super::super::call::Scoring;
-    use super::super::contract::example_webhook;
-    use super::super::options::Contract;
+    use super::super::example_webhook;
     use super::*;
+    use crate::call::Scoring;
+    use crate::options::Contract;
 
     #[test]
     fn a_webhook_is_byte_for_byte_the_vendors() {
@@ -92,7 +93,7 @@ mod tests {
             platform_agent_id: Some("rep_8842".into()),
             platform_agency_id: Some("acme-7731".into()),
         };
-        let expected = include_str!("../../../tests/fixtures/webhook.roster.scored.json");
+        let expected = include_str!("../../../../tests/fixtures/webhook.roster.scored.json");
         assert_eq!(
             example_webhook(Contract::Roster, &rep, &Scoring::Scored),
             expected.trim_end()
