@@ -25,7 +25,7 @@ COPY crates/athos-simulator/Cargo.toml crates/athos-simulator/
 RUN mkdir src crates/athos-api/src crates/athos-simulator/src \
  && echo 'fn main() {}' > src/main.rs \
  && touch src/lib.rs crates/athos-api/src/lib.rs crates/athos-simulator/src/lib.rs \
- && cargo build --release --locked
+ && cargo build --profile dist --locked
 
 COPY migrations migrations
 COPY static static
@@ -35,11 +35,11 @@ COPY crates crates
 COPY src src
 # Copied files are older than what was built from the empty ones; cargo goes by time.
 RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
- && cargo build --release --locked
+ && cargo build --profile dist --locked
 
 # What the image holds beyond its base, so that the last stage runs no commands and needs no shell.
 RUN mkdir -p /image/data /image/usr/local/bin /image/etc/ssl/certs \
- && cp target/release/athos-backend /image/usr/local/bin/ \
+ && cp target/dist/athos-backend /image/usr/local/bin/ \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
 FROM ${RUNTIME_IMAGE}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Measures the service on this machine, beside two Express receivers of the same webhooks.
+"""Measures the service on this machine, beside two Express receivers of the same webhooks, the least that any
+receiver does (the floor), and an older binary of its own if there is one.
 
 Everything runs on loopback, is bounded in count and time, and is stopped by its process id. It prints
 Markdown; the records go to a .jsonl file in the data folder. It measures and judges nothing but
@@ -22,33 +23,47 @@ import harness
 import receivers
 import report
 import service
+import worker
 
 PARTS = {
     "throughput": (receivers.throughput, "durable ACKs at 1, 64 and 256 connections, side by side with the peers"),
     "paced": (receivers.paced, "ACK latency at about 500 req/s, side by side with the peers"),
+    "counts": (receivers.counts, "context switches, write calls and syncs of one webhook, and its CPU beside the floor's"),
     "memory": (receivers.memory, "RSS idle and after 400 000 events; start to /readyz on that database"),
     "mint": (service.mint, "what POST /athos/token adds to the vendor's own answer"),
     "latency": (service.latency, "webhook in to score readable"),
     "reads": (service.reads, "a page of calls over 1 000 000 stored calls and over 10 000"),
+    "sustained": (worker.sustained, "calls scored per second while 64 connections send webhooks, at concurrency 8 and 32"),
+    "backlog": (worker.backlog, "100 000 events pending at the start, until they are settled"),
+    "slow-vendor": (worker.slow_vendor, "ACK latency while the vendor takes half a second for every answer"),
 }
-NEEDS_WRK = {"throughput", "paced", "memory", "reads"}
-PART_OF_TARGET = {"docs64": "throughput", "durable64": "throughput", "p99_64": "throughput", "paced_p50": "paced",
-                  "paced_p99": "paced", "rss_idle": "memory", "rss_loaded": "memory", "ready": "memory"}
+NEEDS_WRK = set(PARTS) - {"mint", "latency"}
+NEEDS_STUBS = {"sustained", "backlog", "slow-vendor"}
 
 
 class Run:
     """The settings of one run and where its records go."""
 
     def __init__(self, a):
-        self.quick, self.binary = a.quick, str(Path(a.bin).resolve())
+        self.quick, self.stubs = a.quick, a.stubs and str(Path(a.stubs).resolve())
+        self.binaries = {name: str(Path(path).resolve()) for name, path in (("ours", a.bin), ("before", a.before)) if path}
         self.rounds = a.rounds or (1 if a.quick else 3)
         self.secs = a.secs or (2 if a.quick else 10)
         self.data = Path(a.data).resolve() / time.strftime("run-%Y%m%d-%H%M%S")
         self.data.mkdir(parents=True)
         self.servers = json.loads((harness.HERE / "servers.json").read_text())
-        self.missing = {n: why for n in self.servers if n != "ours" and (why := peer_missing(n))}
+        self.servers["before"] = self.servers["ours"]
+        self.services = list(self.binaries)
+        peers = ("floor", "node-docs", "node-durable")
+        self.missing = {n: why for n in peers if (why := peer_missing(n, self.stubs))}
+        self.names = self.services + [n for n in peers if n not in self.missing]
         self.records = []
         self.out = open(f"{self.data}.jsonl", "w")
+
+    def rotated(self, items, round):
+        """The items, each first in its turn."""
+        items = list(items)
+        return items[round % len(items):] + items[:round % len(items)]
 
     def put(self, **record):
         self.records.append(record)
@@ -58,8 +73,10 @@ class Run:
         print(f"  {json.dumps(brief)}", file=sys.stderr, flush=True)
 
 
-def peer_missing(name):
+def peer_missing(name, stubs):
     """Why a peer cannot run here, or None."""
+    if name == "floor":
+        return None if stubs else "bench/stubs is not built; run scripts/bench, or pass --stubs"
     if not shutil.which("node"):
         return "node is not installed"
     modules = ["express"] + (["better-sqlite3"] if name == "node-durable" else [])
@@ -98,18 +115,24 @@ def parse_args():
     parts = "\n".join(f"  {n:<11} {what}" for n, (_, what) in PARTS.items())
     p = argparse.ArgumentParser(prog=os.environ.get("BENCH_COMMAND"), description=__doc__, epilog="parts:\n" + parts,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--quick", action="store_true", help="two minutes to see that everything works, instead of about fifteen to measure")
+    p.add_argument("--quick", action="store_true", help="three minutes to see that everything works, instead of about thirty to measure")
     p.add_argument("--only", default=",".join(PARTS), help="comma-separated parts (default: all)")
     p.add_argument("--rounds", type=int, help="rounds of every comparison (default 3)")
     p.add_argument("--secs", type=int, help="seconds of load per round and level (default 10)")
     p.add_argument("--data", default=str(harness.HERE / ".data"), help="folder for databases and records; a real disk, never tmpfs (default bench/.data)")
     p.add_argument("--bin", default=os.environ.get("BENCH_BINARY"), help="measure this binary instead of building one")
+    p.add_argument("--before", metavar="BIN", help="a binary of before, measured in the same rounds")
+    p.add_argument("--stubs", metavar="DIR", default=os.environ.get("BENCH_STUBS"), help="where the built bench/stubs are")
     a = p.parse_args()
     a.parts = a.only.split(",")
     if unknown := [x for x in a.parts if x not in PARTS]:
         p.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if not a.bin or not os.access(a.bin, os.X_OK):
         p.error(f"no binary to measure at {a.bin}; run scripts/bench, or pass --bin")
+    if a.before and not os.access(a.before, os.X_OK):
+        p.error(f"no binary of before at {a.before}")
+    if a.stubs and not os.access(f"{a.stubs}/vendor", os.X_OK):
+        p.error(f"no stubs in {a.stubs}; run scripts/bench")
     return a
 
 
@@ -123,6 +146,9 @@ def main():
         for part in a.parts:
             if part in NEEDS_WRK and not shutil.which("wrk"):
                 broken[part] = "wrk is not installed (Debian and Ubuntu: apt-get install wrk)"
+                continue
+            if part in NEEDS_STUBS and not run.stubs:
+                broken[part] = "bench/stubs is not built; run scripts/bench, or pass --stubs"
                 continue
             print(f"{part}: {PARTS[part][1]}", file=sys.stderr, flush=True)
             try:
@@ -142,11 +168,12 @@ def main():
     r = report.Report(run.records)
     r.receivers("throughput", "Durable ACK throughput")
     r.receivers("paced", "ACK latency at a paced 500 req/s")
+    r.counts()
     r.service()
+    r.worker()
 
-    def not_measured(key):
-        part = PART_OF_TARGET.get(key, key)
-        return "not asked for" if part not in a.parts else "BROKEN" if part in broken else "not measured (peer missing)"
+    def not_measured(target):
+        return "not measured (peer missing)" if target.part in a.parts else "not asked for"
 
     r.verdict(a.quick, set(broken), not_measured)
     for part, why in broken.items():

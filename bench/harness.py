@@ -168,6 +168,11 @@ class Process:
         f = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(f[11]) + int(f[12])) / os.sysconf("SC_CLK_TCK")
 
+    def switches(self):
+        """Voluntary context switches of all threads that live: how often one of them waited for something."""
+        lines = (l for f in Path(f"/proc/{self.pid}/task").glob("*/status") for l in f.read_text().splitlines())
+        return sum(int(l.split()[1]) for l in lines if l.startswith("voluntary_ctxt_switches"))
+
     def memory_mb(self):
         status = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         kb = {l.split(":")[0]: int(l.split()[1]) for l in status if l.startswith(("VmRSS", "VmHWM"))}
@@ -180,31 +185,34 @@ def stop_all():
 
 
 class Server(Process):
-    """A webhook receiver of servers.json, on free ports and a database of its own."""
+    """A webhook receiver of servers.json, on free ports and a database of its own. `wrap` is a command to run it under,
+    which must leave it its process id."""
 
-    def __init__(self, name, spec, data, binary=None, env=None, folder=None):
-        self.spec, self.port, self.admin_port = spec, free_port(), free_port()
-        self.folder = folder or data / f"{name}-{secrets.token_hex(3)}"
+    def __init__(self, run, name, env=None, folder=None, wrap=()):
+        self.spec, self.port, self.admin_port = run.servers[name], free_port(), free_port()
+        self.folder = folder or run.data / f"{name}-{secrets.token_hex(3)}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.db = self.folder / "events.db"
         sub = {"port": self.port, "admin_port": self.admin_port, "db": self.db, "secret": SECRET,
-               "service_token": SERVICE_TOKEN, "here": HERE, "bin": binary}
+               "service_token": SERVICE_TOKEN, "here": HERE, "bin": run.binaries.get(name), "stubs": run.stubs}
 
         def fill(s):
             for k, v in sub.items():
                 s = s.replace("{" + k + "}", str(v))
             return s
 
-        full = {k: fill(v) for k, v in spec.get("env", {}).items()}
+        full = {k: fill(v) for k, v in self.spec.get("env", {}).items()}
         full.update(env or {})
-        super().__init__(name, [fill(x) for x in spec["cmd"]], full, self.folder)
+        super().__init__(name, [*wrap, *(fill(x) for x in self.spec["cmd"])], full, self.folder)
 
     def rows(self):
-        if "count_sql" not in self.spec:
-            return None
-        db = sqlite3.connect(self.db)
+        return self.count(self.spec["count_sql"]) if "count_sql" in self.spec else None
+
+    def count(self, sql):
+        """A number out of the database, which may be in use."""
+        db = sqlite3.connect(self.db, timeout=10)
         try:
-            return db.execute(self.spec["count_sql"]).fetchone()[0]
+            return db.execute(sql).fetchone()[0]
         finally:
             db.close()
 
@@ -213,8 +221,8 @@ class Server(Process):
         return {"db": size(self.db), "wal": size(Path(str(self.db) + "-wal"))}
 
     def metrics(self):
-        """Our own Prometheus text as {name or name{labels}: value}; {} for the others."""
-        if self.name != "ours":
+        """The service's own Prometheus text as {name or name{labels}: value}; {} for the others."""
+        if "is_service" not in self.spec:
             return {}
         status, text = once(self.admin_port, "GET", "/metrics")
         if status != 200:

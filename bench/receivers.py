@@ -1,23 +1,26 @@
-"""The parts that drive signed webhooks: throughput and paced latency side by side with the peers, and
-what memory and a restart cost the service. Every number is taken only after `check` has shown that the
+"""The parts that drive signed webhooks: throughput and paced latency side by side with the peers, what
+one webhook costs in counts, and what memory and a restart cost the service. Every number is taken only after `check` has shown that the
 server does the whole job, and every acknowledged webhook must be a row at the end."""
 import json
+import re
 import secrets
+import shutil
 import statistics
 import threading
 import time
+from collections import Counter
 
 from harness import HERE, WEBHOOK_PATH, Broken, Conn, Server, fdatasync_us, histogram, once, signature_headers, wrk_webhooks
 
 BODY = (HERE / "body.json").read_bytes()
-BODY_ID = b"req_b1f0"  # where one event differs from another
+CALL_ID, REQUEST_ID = b"athos_call_GZ1DjOkZv_VEPoE-CJ8mp", b"req_b1f0"  # where one event differs from another
 WARM_SECS = 2
 PACED_THINK_MS = 128  # mean pause of each of 64 connections: about 500 requests a second together
 
 
 def of(id):
-    """The body of an event of its own: the same signed bytes are the same event."""
-    return BODY.replace(BODY_ID, b"req_" + id.encode())
+    """The body of an event of its own, about a call of its own: the same signed bytes are the same event."""
+    return BODY.replace(CALL_ID, b"athos_call_" + id.encode()).replace(REQUEST_ID, b"req_" + id.encode())
 
 
 def post(port, headers, body=BODY):
@@ -25,7 +28,7 @@ def post(port, headers, body=BODY):
 
 
 def start(run, name, **more):
-    s = Server(name, run.servers[name], run.data, run.binary, **more)
+    s = Server(run, name, **more)
     s.wait_until(lambda: post(s.port, signature_headers(BODY)) == 200)
     return s, 1
 
@@ -83,10 +86,9 @@ def load(s, conns, secs, think_ms=0):
 
 
 def side_by_side(run, kind, conns, think_ms=0):
-    names = [n for n in run.servers if n not in run.missing]
     for rnd in range(run.rounds):
         run.put(kind="disk", part=kind, round=rnd, **fdatasync_us(run.data))
-        for name in names[rnd % len(names):] + names[:rnd % len(names)]:
+        for name in run.rotated(run.names, rnd):
             s, acked = start(run, name)
             try:
                 acked += check(s)
@@ -104,17 +106,76 @@ def side_by_side(run, kind, conns, think_ms=0):
 
 
 def throughput(run):
-    side_by_side(run, "throughput", [1, 64, 256])
+    side_by_side(run, "throughput", [1, 64] if run.quick else [1, 64, 256])
 
 
 def paced(run):
     side_by_side(run, "paced", [64], PACED_THINK_MS)
 
 
+SYNCS = ("fdatasync", "fsync")
+WRITES = ("write", "writev", "pwrite64", "pwritev", "sendto", "sendmsg")
+CALLED = re.compile(r"^\d+ +([\d.]+) (\w+)\(")
+
+
+def counts(run):
+    """What one webhook costs, in numbers that a busy machine hardly changes: context switches and CPU of the
+    process as it is, and its system calls in a second process under strace."""
+    secs = 2 if run.quick else 4
+    for name in run.services + ["floor"] * ("floor" in run.names):
+        s, acked = start(run, name)
+        try:
+            acked += load(s, 64, 1)["requests"]
+            switches = s.switches()
+            one = load(s, 1, secs)
+            time.sleep(0.1)  # what a webhook leaves to be done behind its answer
+            switches = s.switches() - switches
+            many = load(s, 64, secs)
+        finally:
+            s.stop()
+        count_rows(s, acked + one["requests"] + many["requests"], 64 + 1 + 64)
+        s.remove()
+        run.put(kind="counts", name=name, n=one["requests"], switches=round(switches / one["requests"], 2),
+                us_1=one["server_us_per_req"], us_64=many["server_us_per_req"], calls=traced(run, name, secs))
+
+
+def traced(run, name, secs):
+    """System calls per webhook at one connection, or None without strace. `-D`: the service keeps its process id."""
+    if not shutil.which("strace"):
+        return None
+    log = run.data / f"strace-{name}.txt"
+    wrap = ["strace", "-D", "-f", "--seccomp-bpf", "-ttt", "-s0", "-o", str(log), "-e", "trace=" + ",".join(SYNCS + WRITES), "--"]
+    s, _ = start(run, name, wrap=wrap)
+    try:
+        load(s, 64, 1)
+        time.sleep(0.3)
+        begin = time.time()
+        n = load(s, 1, secs)["requests"]
+        time.sleep(0.1)
+        end = time.time()
+    finally:
+        s.stop()
+    s.remove()
+    time.sleep(0.3)  # strace writes the rest of its log after the process has left
+    found = Counter()
+    with open(log, errors="replace") as lines:
+        for m in filter(None, map(CALLED.match, lines)):
+            if begin <= float(m[1]) <= end:
+                found[m[2]] += 1
+    per = lambda names: round(sum(found[x] for x in names) / n, 2)
+    return {"n": n, "writes": per(WRITES), "pwrite": per(["pwrite64", "pwritev"]), "syncs": per(SYNCS),
+            "each": {k: round(v / n, 2) for k, v in sorted(found.items())}}
+
+
 def memory(run):
+    for name in run.services:
+        memory_of(run, name)
+
+
+def memory_of(run, name):
     """RSS idle and after the events, then restarts on the database they left."""
-    wanted = 40_000 if run.quick else 400_000
-    s = Server("ours", run.servers["ours"], run.data, run.binary)
+    wanted = 20_000 if run.quick else 400_000
+    s = Server(run, name)
     try:
         fresh_ms = s.wait_until(lambda: once(s.port, "GET", "/readyz")[0] == 200)
         time.sleep(2)
@@ -132,12 +193,12 @@ def memory(run):
     rows = count_rows(s, acked, 64 * runs)
     ready = []
     for _ in range(3 if run.quick else 11):
-        again = Server("ours", run.servers["ours"], run.data, run.binary, folder=s.folder)
+        again = Server(run, name, folder=s.folder)
         try:
             ready.append(round(again.wait_until(lambda: once(again.port, "GET", "/readyz")[0] == 200), 1))
         finally:
             again.stop()
-    run.put(kind="memory", acked=acked, rows=rows, idle=idle, loaded=loaded, settled=settled, disk=disk,
+    run.put(kind="memory", name=name, acked=acked, rows=rows, idle=idle, loaded=loaded, settled=settled, disk=disk,
             stop_ms=round(stop_ms), fresh_ready_ms=round(fresh_ms, 1), ready_ms=ready,
             ready_median_ms=statistics.median(ready))
     s.remove()

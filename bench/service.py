@@ -3,6 +3,7 @@ becomes a readable score, and whether a list costs the same over a hundred times
 import json
 import secrets
 import time
+from contextlib import ExitStack
 
 import seed
 from harness import (API_KEY, JWT_SECRET, SECRET, SERVICE_TOKEN, WEBHOOK_PATH, Broken, Conn, Process, Server, bearer,
@@ -22,23 +23,24 @@ def ready(s):
 
 
 class WithVendor:
-    """The service in front of a simulator of the vendor that answers at once. The simulator's own
-    deliveries go to a closed port: the measurement sends the webhook itself, to know when it left."""
+    """The services, each in front of the same simulator of the vendor, which answers at once. The simulator's
+    own deliveries go to a closed port: the measurement sends the webhook itself, to know when it left."""
 
     def __init__(self, run):
-        self.folder = run.data / f"vendor-{secrets.token_hex(3)}"
-        self.folder.mkdir(parents=True)
+        folder = run.data / f"vendor-{secrets.token_hex(3)}"
+        folder.mkdir(parents=True)
         self.vendor_port = free_port()
         env = {"ATHOS_API_KEY": API_KEY, "ATHOS_WHSEC": SECRET, "RUST_LOG": "warn"}
-        cmd = [run.binary, "simulate", "--bind", f"127.0.0.1:{self.vendor_port}",
+        cmd = [run.binaries["ours"], "simulate", "--bind", f"127.0.0.1:{self.vendor_port}",
                "--webhook-url", "http://127.0.0.1:9/", "--score-delay", "0s"]
-        self.vendor = Process("simulator", cmd, env, self.folder)
-        self.service = None
+        self.vendor = Process("simulator", cmd, env, folder)
+        self.services = {}
         try:
             self.vendor.wait_until(lambda: once(self.vendor_port, "GET", "/")[0] > 0)
-            self.service = ready(Server("ours", run.servers["ours"], run.data, run.binary, env={
-                "ATHOS_API_KEY": API_KEY, "ATHOS_BASE_URL": f"http://127.0.0.1:{self.vendor_port}{VENDOR_API}",
-                "MINT_LIMIT_PER_REP": "1000000"}))
+            for name in run.services:
+                self.services[name] = ready(Server(run, name, env={
+                    "ATHOS_API_KEY": API_KEY, "ATHOS_BASE_URL": f"http://127.0.0.1:{self.vendor_port}{VENDOR_API}",
+                    "MINT_LIMIT_PER_REP": "1000000"}))
         except BaseException:
             self.__exit__()
             raise
@@ -47,9 +49,8 @@ class WithVendor:
         return self
 
     def __exit__(self, *_):
-        for p in (self.service, self.vendor):
-            if p:
-                p.stop()
+        for p in (*self.services.values(), self.vendor):
+            p.stop()
 
 
 def rep_body(i):
@@ -57,24 +58,27 @@ def rep_body(i):
 
 
 def mint(run):
-    """The same request to the vendor directly and through the service, in turn, each on a connection
-    of its own; what the service adds is the difference of the medians."""
-    n, warm, direct, ours = (300 if run.quick else 3000), 50, [], []
-    with WithVendor(run) as w, Conn(w.vendor_port) as vendor, Conn(w.service.port) as service:
-        cpu = w.service.cpu_s()
+    """The same request to the vendor directly and through each service, in turn, each on a connection of
+    its own; what a service adds is the difference of the medians."""
+    n, warm = (300 if run.quick else 3000), 50
+    with WithVendor(run) as w, ExitStack() as stack:
+        todo = [("vendor", stack.enter_context(Conn(w.vendor_port)), VENDOR_API + "/session", API_KEY)]
+        todo += [(name, stack.enter_context(Conn(s.port)), "/athos/token", SERVICE_TOKEN) for name, s in w.services.items()]
+        took = {name: [] for name, *_ in todo}
+        cpu = {name: s.cpu_s() for name, s in w.services.items()}
         for i in range(n + warm):
-            todo = [(vendor, VENDOR_API + "/session", API_KEY, direct),
-                    (service, "/athos/token", SERVICE_TOKEN, ours)]
-            for conn, path, token, took in todo[::1 if i % 2 else -1]:
+            for name, conn, path, token in run.rotated(todo, i):
                 a = time.perf_counter()
                 got = conn.json("POST", path, bearer(token), rep_body(i))
-                took.append((time.perf_counter() - a) * 1000)
+                took[name].append((time.perf_counter() - a) * 1000)
                 if "token" not in got:
-                    raise Broken(f"{path} answered without a token: {got}")
-        cpu = w.service.cpu_s() - cpu
-    direct, ours = spread(direct[warm:]), spread(ours[warm:])
-    run.put(kind="mint", n=n, direct_ms=direct, ours_ms=ours, added_ms=round(ours["p50"] - direct["p50"], 3),
-            server_us_per_req=round(cpu * 1e6 / (n + warm), 1))
+                    raise Broken(f"{path} of {name} answered without a token: {got}")
+        cpu = {name: s.cpu_s() - cpu[name] for name, s in w.services.items()}
+    ms = {name: spread(values[warm:]) for name, values in took.items()}
+    for name in w.services:
+        run.put(kind="mint", name=name, n=n, direct_ms=ms["vendor"], ours_ms=ms[name],
+                added_ms=round(ms[name]["p50"] - ms["vendor"]["p50"], 3),
+                server_us_per_req=round(cpu[name] * 1e6 / (n + warm), 1))
 
 
 def end_a_call(vendor, i):
@@ -93,60 +97,69 @@ def end_a_call(vendor, i):
 
 def latency(run):
     """From the first byte of a webhook to the first read that says `scored`."""
-    n, acks, readable = (50 if run.quick else 500), [], []
-    with WithVendor(run) as w, Conn(w.vendor_port) as vendor, Conn(w.service.port) as hook, Conn(w.service.port) as reader:
+    n = 50 if run.quick else 500
+    acks, readable = ({name: [] for name in run.services} for _ in range(2))
+    with WithVendor(run) as w, ExitStack() as stack:
+        vendor = stack.enter_context(Conn(w.vendor_port))
+        conns = {name: [stack.enter_context(Conn(s.port)) for _ in range(2)] for name, s in w.services.items()}
         for i in range(n):
             call = end_a_call(vendor, i)
             body = json.dumps({"event": "call.scored", "success": True, "callId": call, "source": "roleplay",
                                **rep_body(i), "occurredAt": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
                                "requestId": f"req_bench_{i}"}).encode()
-            headers = signature_headers(body)
-            a = time.perf_counter()
-            status, got = hook.request("POST", WEBHOOK_PATH, headers, body)
-            acks.append((time.perf_counter() - a) * 1000)
-            if status != 200:
-                raise Broken(f"webhook refused: {status} {got[:300]!r}")
-            while True:
-                status, got = reader.request("GET", f"/athos/calls/{call}", bearer(SERVICE_TOKEN))
-                now = time.perf_counter()
-                if status == 200 and json.loads(got)["status"] == "scored":
-                    break
-                if now - a > 10:
-                    raise Broken(f"{call} not scored after 10 s: {status} {got[:300]!r}")
-            readable.append((now - a) * 1000)
-    run.put(kind="latency", n=n, ack_ms=spread(acks), readable_ms=spread(readable))
+            for name in run.rotated(run.services, i):
+                ack_ms, readable_ms = until_readable(*conns[name], call, body)
+                acks[name].append(ack_ms)
+                readable[name].append(readable_ms)
+    for name in run.services:
+        run.put(kind="latency", name=name, n=n, ack_ms=spread(acks[name]), readable_ms=spread(readable[name]))
+
+
+def until_readable(hook, reader, call, body):
+    headers = signature_headers(body)
+    a = time.perf_counter()
+    status, got = hook.request("POST", WEBHOOK_PATH, headers, body)
+    ack_ms = (time.perf_counter() - a) * 1000
+    if status != 200:
+        raise Broken(f"webhook refused: {status} {got[:300]!r}")
+    while True:
+        status, got = reader.request("GET", f"/athos/calls/{call}", bearer(SERVICE_TOKEN))
+        now = time.perf_counter()
+        if status == 200 and json.loads(got)["status"] == "scored":
+            return ack_ms, (now - a) * 1000
+        if now - a > 10:
+            raise Broken(f"{call} not scored after 10 s: {status} {got[:300]!r}")
 
 
 def reads(run):
-    """One page of 50 over many calls and over few, the two services running side by side and asked in
-    turn by one connection, for each kind of caller."""
-    sizes = {"large": 100_000 if run.quick else 1_000_000, "small": 10_000}
+    """One page of 50 over many calls and over few, the services running side by side and asked in turn by one
+    connection, for each kind of caller. The service of before has the few only."""
+    sizes = {("ours", "large"): 100_000 if run.quick else 1_000_000} | {(name, "small"): 10_000 for name in run.services}
     env = {"AUTH_JWT_SECRET": JWT_SECRET}
     servers, tokens = {}, {}
     try:
-        for label, calls in sizes.items():
-            s = ready(Server("ours", run.servers["ours"], run.data, run.binary, env=env))
+        for key, calls in sizes.items():
+            s = ready(Server(run, key[0], env=env))
             s.stop()
             a = time.perf_counter()
             rep, agency = seed.fill(s.db, calls)
-            run.put(kind="seeded", calls=calls, secs=round(time.perf_counter() - a, 1), rep=rep, agency=agency, **s.disk_mb())
-            s = servers[label] = ready(Server("ours", run.servers["ours"], run.data, run.binary, env=env, folder=s.folder))
-            tokens[label] = {"service token": SERVICE_TOKEN,
-                             "manager of one agency": jwt(sub="manager_1", agency_id=agency, role="manager"),
-                             "one rep": jwt(sub=rep, agency_id=agency, role="rep")}
+            run.put(kind="seeded", name=key[0], calls=calls, secs=round(time.perf_counter() - a, 1), rep=rep, agency=agency, **s.disk_mb())
+            s = servers[key] = ready(Server(run, key[0], env=env, folder=s.folder))
+            tokens[key] = {"service token": SERVICE_TOKEN,
+                           "manager of one agency": jwt(sub="manager_1", agency_id=agency, role="manager"),
+                           "one rep": jwt(sub=rep, agency_id=agency, role="rep")}
             with Conn(s.port) as c:
-                for who, token in tokens[label].items():
+                for who, token in tokens[key].items():
                     page = c.json("GET", READ_PATH, bearer(token))
                     if len(page["data"]) != 50:
                         raise Broken(f"{who} over {calls} calls: {len(page['data'])} rows on the page, wanted 50")
-        for who in tokens["large"]:
+        for who in tokens["ours", "small"]:
             for rnd in range(run.rounds):
-                for label in list(sizes)[::1 if rnd % 2 else -1]:
-                    secs = 1 if run.quick else 3
-                    r = wrk(servers[label], 1, secs, "get.lua", [READ_PATH, tokens[label][who]])
+                for key in run.rotated(list(sizes), rnd):
+                    r = wrk(servers[key], 1, 1 if run.quick else 3, "get.lua", [READ_PATH, tokens[key][who]])
                     if r["errors"]:
                         raise Broken(f"{who}: errors in {json.dumps(r)}")
-                    run.put(kind="reads", round=rnd, who=who, size=label, calls=sizes[label], **r)
+                    run.put(kind="reads", round=rnd, who=who, name=key[0], size=key[1], calls=sizes[key], **r)
     finally:
         for s in servers.values():
             s.stop()

@@ -1,5 +1,5 @@
--- wrk script: POSTs a signed body that is new in every request, under a webhook id that is new too: the same signed bytes
--- are the same event. Signing is done by the OpenSSL that wrk is linked with, and takes about two microseconds.
+-- wrk script: POSTs a signed body about a call that is new in every request, under a webhook id that is new too: the same
+-- signed bytes are the same event, and a call that is known costs less than one that is not. Signing is done by the OpenSSL that wrk is linked with, and takes about two microseconds.
 -- Arguments after "--": t secret run_tag body_file path
 local ffi = require("ffi")
 ffi.cdef[[
@@ -34,16 +34,17 @@ function init(args)
   head = "POST " .. path .. " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port ..
     "\r\nUser-Agent: athos-bench\r\nAccept: */*\r\nContent-Type: application/json"
   tag = "_" .. run .. tid
-  -- The request id of the body is where it differs.
-  local from, to = body:find("req_b1f0", 1, true)
-  before, after = body:sub(1, from - 1), body:sub(to + 1)
+  -- The ids of the call and of the request are where bodies differ.
+  local call_from, call_to = body:find("athos_call_GZ1DjOkZv_VEPoE-CJ8mp", 1, true)
+  local req_from, req_to = body:find("req_b1f0", 1, true)
+  before, between, after = body:sub(1, call_from - 1), body:sub(call_to + 1, req_from - 1), body:sub(req_to + 1)
 end
 
 -- n * odd mod 2^32 is a bijection: ids are unique and arrive in no order, as random ids do
 function request()
   n = n + 1
   local id = string.format("%08x", (n * 2654435761) % 4294967296) .. tag
-  local body = before .. "req_" .. id .. after
+  local body = before .. "athos_call_" .. id .. between .. "req_" .. id .. after
   return head .. "\r\nContent-Length: " .. #body .. "\r\nX-Athos-Signature: t=" .. t .. ",v1=" .. sign(secret, t .. "." .. body) ..
     "\r\nX-Athos-Webhook-Id: wh_" .. id .. "\r\n\r\n" .. body
 end
