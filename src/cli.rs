@@ -30,6 +30,7 @@ use crate::demo;
 use crate::http;
 use crate::lifecycle::ShutdownSignal;
 use crate::process;
+use crate::store::InvalidUrl;
 use crate::telemetry;
 use athos_simulator as simulator;
 
@@ -194,8 +195,10 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     // If nobody reads this either, the code still says it.
     let _unread = writeln!(io::stderr(), "athos-backend: {error:#}");
-    let misconfigured =
-        error.is::<Misconfigured>() || error.is::<Problems>() || error.is::<trigger::BadArgs>();
+    let misconfigured = error.is::<Misconfigured>()
+        || error.is::<Problems>()
+        || error.is::<InvalidUrl>()
+        || error.is::<trigger::BadArgs>();
     ExitCode::from(if misconfigured { 2 } else { 1 })
 }
 

@@ -21,7 +21,7 @@ use crate::credentials::{Credentials, KeyUsage, Replaced};
 use crate::http::{self, AppState, Authenticator, CallerLimits, Deadlines, DemoSecret, Shared};
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
-use crate::store::{SharedStore, SqliteStore, database_file};
+use crate::store::{self, SharedStore};
 use crate::telemetry;
 use crate::worker::Worker;
 use crate::worker::reconcile::{Reconciler, SourceConfig};
@@ -97,8 +97,8 @@ impl Service {
         let listener = servers::bind(config.bind_addr, "BIND_ADDR").await?;
         let admin_listener = servers::bind(config.admin_addr, "ADMIN_ADDR").await?;
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
-        let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
-        let instance = Arc::new(Instance::of(&database_file(&config.database_url)?));
+        let store = store::open(&config.database_url).await?;
+        let instance = Arc::new(Instance::of(&store::database_file(&config.database_url)?));
 
         let secrets = &config.athos_whsec;
         let credentials = Credentials::start(secrets, &athos, key_usage, &store, &clock).await?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::model::{EventState, TimeBound, Timestamp, counted};
 use crate::store::{
-    Actor, EventFilter, EventRow, EventVerdict, Origin, Replay, SqliteStore, Store, StoreError,
+    self, Actor, EventFilter, EventRow, EventVerdict, Operators, Origin, Replay, StoreError,
     StoreResult, StoredEvent,
 };
 
@@ -171,12 +171,12 @@ impl Action {
 /// Does what is asked, and prints it on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
     let asked = args.what.read(clock.now())?;
-    let store = SqliteStore::open_existing(&args.database.database_url).await?;
+    let store = store::open_existing(&args.database.database_url).await?;
     let done = match asked {
-        Asked::List(filter, limit) => list_events(&store, &filter, limit, args.json, out).await,
-        Asked::Show(id) => show_event(&store, &id, args.json, out).await,
+        Asked::List(filter, limit) => list_events(&*store, &filter, limit, args.json, out).await,
+        Asked::Show(id) => show_event(&*store, &id, args.json, out).await,
         Asked::Replay(what, is_dry_run) => {
-            replay_events(&store, what, is_dry_run, clock, args.json, out).await
+            replay_events(&*store, what, is_dry_run, clock, args.json, out).await
         }
     };
     store.close().await;
@@ -184,7 +184,7 @@ pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> any
 }
 
 async fn list_events(
-    store: &impl Store,
+    store: &dyn Operators,
     filter: &EventFilter,
     limit: u32,
     json: bool,
@@ -243,7 +243,7 @@ fn print_row(out: &mut impl Write, row: &EventRow) -> io::Result<()> {
 }
 
 async fn show_event(
-    store: &impl Store,
+    store: &dyn Operators,
     id: &str,
     json: bool,
     out: &mut impl Write,
@@ -264,7 +264,7 @@ async fn show_event(
 }
 
 /// By its number, else the latest with this webhook id or about this call.
-async fn find_event(store: &impl Store, id: &str) -> StoreResult<Option<StoredEvent>> {
+async fn find_event(store: &dyn Operators, id: &str) -> StoreResult<Option<StoredEvent>> {
     if let Ok(number) = id.parse()
         && let Some(event) = store.find_event(number).await?
     {
@@ -357,7 +357,7 @@ fn shown(text: &str) -> String {
 }
 
 async fn replay_events(
-    store: &impl Store,
+    store: &dyn Operators,
     what: Replay,
     is_dry_run: bool,
     clock: &Clock,
@@ -400,7 +400,7 @@ async fn replay_events(
 
 /// Replays step by step, so that a running service gets its turns; what was done, and why it broke off if it did.
 async fn replay_all(
-    store: &impl Store,
+    store: &dyn Operators,
     what: Replay,
     clock: &Clock,
 ) -> (Vec<i64>, Option<StoreError>) {

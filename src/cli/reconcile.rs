@@ -11,7 +11,7 @@ use crate::clients::athos_client;
 use crate::clock::Clock;
 use crate::config::{Config, source};
 use crate::model::{Source, TimeBound, counted};
-use crate::store::{MINT_MAY_TAKE, SharedStore, SqliteStore};
+use crate::store::{self, MINT_MAY_TAKE, SharedStore};
 use crate::worker::drift;
 use crate::worker::reconcile::{
     PageProgress, Reconciler, RunOptions, RunOutcome, SourceConfig, Window,
@@ -62,7 +62,7 @@ pub(super) async fn run(
         Arc::new(()),
         &clock,
     )?);
-    let store: SharedStore = Arc::new(SqliteStore::open(&config.database_url).await?);
+    let store = store::open(&config.database_url).await?;
     let breaker = Arc::default();
     let sources = args
         .source

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::model::{RepId, plural};
-use crate::store::{Actor, ErasedRows, SqliteStore, Store};
+use crate::store::{self, Actor, ErasedRows, Privacy};
 
 use super::{Database, Misconfigured};
 
@@ -61,14 +61,14 @@ pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> any
         let why = "this removes data for good: look with --dry-run first, then say --yes";
         return Err(Misconfigured(why.to_owned()).into());
     }
-    let store = SqliteStore::open_existing(&args.database.database_url).await?;
-    let done = delete_rep(&store, delete, clock, args.json, out).await;
+    let store = store::open_existing(&args.database.database_url).await?;
+    let done = delete_rep(&*store, delete, clock, args.json, out).await;
     store.close().await;
     done
 }
 
 async fn delete_rep(
-    store: &impl Store,
+    store: &dyn Privacy,
     args: &DeleteArgs,
     clock: &Clock,
     json: bool,

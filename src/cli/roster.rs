@@ -24,7 +24,7 @@ use crate::clients::athos_client;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, PlatformId};
-use crate::store::{SharedStore, SqliteStore};
+use crate::store;
 use crate::worker::drift;
 use athos_api::types::{Agent, AgentQuery, Handle};
 use athos_api::{self as athos, Class, Client, npn_digits};
@@ -151,7 +151,7 @@ async fn import(
         tracing::info!("columns left alone: {:?}", sheet.ignored);
     }
     let mut report = ImportReport::begin(sheet.rows.len(), args.report.as_deref())?;
-    let store: SharedStore = Arc::new(SqliteStore::open(&args.config.database_url).await?);
+    let store = store::open(&args.config.database_url).await?;
     let import = Import {
         athos,
         store: Arc::clone(&store),

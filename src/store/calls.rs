@@ -1,6 +1,44 @@
 //! What readers ask of calls and are told, in words: lists, one call with everything, progress, and the stream of changes.
 
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::StoreResult;
 use crate::model::{CallRow, CallStatus, Scope, Timestamp};
+
+/// Calls, as readers may see them.
+#[async_trait]
+pub trait Calls: Send + Sync {
+    /// One page of calls, newest first, after `after`.
+    async fn list_calls(
+        &self,
+        filter: &CallFilter,
+        limit: u32,
+        after: Option<PageKey>,
+    ) -> StoreResult<CallPage>;
+
+    /// One call, when it exists for this reader.
+    async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>>;
+
+    /// How each rep does at each drill, the latest practised first: at most `limit` pairs of them, each with up to
+    /// `points` scores.
+    async fn progress(
+        &self,
+        filter: &ProgressFilter,
+        limit: u32,
+        points: u32,
+    ) -> StoreResult<Vec<Progress>>;
+
+    /// Some of the changes after `rev`, oldest first, that this reader may see. One step on a way whose length is that of
+    /// the history since, not of the reader's own.
+    async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes>;
+
+    /// The latest change of any call; 0 before the first.
+    async fn latest_rev(&self) -> StoreResult<i64>;
+
+    /// Ticks whenever some call has changed.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
 
 /// Which calls to list. Filters narrow the scope; they never widen it.
 #[derive(Clone, Debug)]

@@ -1,8 +1,56 @@
 //! What the inbox takes and hands out, in words: deliveries, leases on events, and how an attempt at one ended.
 
-use sha2::{Digest, Sha256};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use super::StoreResult;
 use crate::model::{CallDetail, CallEvent, Timestamp};
+
+/// Events from their arrival to their settlement.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// Takes a signed delivery into the inbox, once for each webhook id, and gives its call a row in `processing` unless
+    /// it has one; returns after the sync.
+    async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted>;
+
+    /// Leases up to `limit` events that are due at `now`, for `lease`; an expired lease is due again.
+    async fn claim_due(
+        &self,
+        which: Claimable,
+        now: Timestamp,
+        limit: u32,
+        lease: Duration,
+    ) -> StoreResult<Vec<ClaimedEvent>>;
+
+    /// Ends an attempt: the event's new state and the call's new row, in one transaction.
+    async fn settle(
+        &self,
+        lease: Lease,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> StoreResult<Settled>;
+
+    /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
+    /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
+    async fn clamp_schedules(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64>;
+
+    /// When the next event is due, if any is waiting.
+    async fn next_due(&self) -> StoreResult<Option<Timestamp>>;
+
+    /// Woken when an event has been accepted. Register before querying.
+    fn arrivals(&self) -> &Notify;
+
+    /// How much work lies in the inbox.
+    async fn queue_depth(&self) -> StoreResult<QueueDepth>;
+}
 
 /// What an id begins with that is made of the content of a delivery.
 const OF_CONTENT: &str = "sha256:";

@@ -2,10 +2,40 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{PlatformId, RepId, Timestamp, schema};
+use super::StoreResult;
+use crate::model::{LearnedContract, PlatformId, RepId, Timestamp, schema};
+
+/// The record of session tokens, and what asking for them taught about Athos.
+#[async_trait]
+pub trait Mints: Send + Sync {
+    /// Records that a token is being asked for.
+    async fn record_mint(&self, mint: NewMint) -> StoreResult<()>;
+
+    /// Records what came of it.
+    async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+
+    /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
+    /// were good. A token that was never used looks the same.
+    async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64>;
+
+    /// One page of requests for tokens, newest first, after the one with the id `after`.
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage>;
+
+    /// Remembers which generation of the contract Athos speaks.
+    async fn record_learned_contract(&self, learnt: LearnedContract) -> StoreResult<()>;
+
+    /// Which generation Athos was last found to speak.
+    async fn learned_contract(&self) -> StoreResult<Option<LearnedContract>>;
+}
 
 /// A call may last two hours, and its score takes minutes: before that, nothing is amiss with a token without a call.
 pub const MINT_MAY_TAKE: Duration = Duration::from_secs(3 * 60 * 60);

@@ -1,10 +1,35 @@
 //! What reconciliation asks of the store, in words: calls that Athos lists, repairs, and runs with their windows.
 
+use async_trait::async_trait;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::NewEvent;
+use super::{NewEvent, StoreResult};
 use crate::model::{Source, Timestamp, schema};
+
+/// Calls that Athos lists and no webhook brought, and the record of runs.
+#[async_trait]
+pub trait Reconciliation: Send + Sync {
+    /// Which of these calls [`Self::ingest_missing`] would bring in. Writes nothing.
+    async fn find_missing_calls(&self, listed: &[ListedCall]) -> StoreResult<Vec<RecoveredCall>>;
+
+    /// Takes those of these calls into the inbox that are missing or not scored here, or scored again since, unless an
+    /// event about them is waiting or they came in this way before.
+    async fn ingest_missing(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<RecoveredCall>>;
+
+    /// Records that a reconciliation begins; its number.
+    async fn begin_run(&self, run: NewRun) -> StoreResult<i64>;
+
+    /// Records how it ended.
+    async fn finish_run(&self, id: i64, end: RunEnd) -> StoreResult<()>;
+
+    /// Until when all calls of a source have been reconciled; `None` before the first run. Runs over a window that
+    /// somebody named do not count: there may be a gap before it.
+    async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>>;
+
+    /// The latest runs, newest first.
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>>;
+}
 
 /// A call that Athos lists as scored, ready to come in like a webhook.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use athos_backend::store::{SqliteStore, Store};
+use athos_backend::store;
 use athos_backend::worker::reconcile::{RunOptions, RunOutcome, Window};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -140,7 +140,7 @@ async fn a_backup_overwrites_nothing_unless_it_is_told_to_and_never_the_database
     assert!(output.status.success(), "{output:?}");
     assert_eq!(told(&output, "call_details"), "3");
     assert!(!folder.path().join("there.partial").exists());
-    SqliteStore::open(&url(&folder.path().join("there")))
+    store::open(&url(&folder.path().join("there")))
         .await
         .unwrap()
         .close()
@@ -295,7 +295,7 @@ async fn a_backup_of_an_older_schema_starts_with_what_it_had() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 
-    let store = SqliteStore::open(&url(&folder.path().join("copy.db")))
+    let store = store::open(&url(&folder.path().join("copy.db")))
         .await
         .unwrap();
     let event = store.find_event(1).await.unwrap().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use athos_api::types::read_event;
 use athos_backend::clients::http_client;
 use athos_backend::clock::Clock;
-use athos_backend::store::{NewEvent, SqliteStore, Store};
+use athos_backend::store::{self, NewEvent};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -34,7 +34,7 @@ fn peak_kib(process: u32) -> u64 {
 /// Events as webhooks would have left them.
 async fn let_wait(database: &Path, scored: &[String]) {
     let url = format!("sqlite://{}", database.display());
-    let store = SqliteStore::open(&url).await.unwrap();
+    let store = store::open(&url).await.unwrap();
     let now = Clock::system().now();
     let event = |n: usize| {
         let call = scored.get(n).cloned().unwrap_or(format!("call_{n}"));

@@ -13,7 +13,6 @@ mod operators;
 mod readers;
 mod reconcile;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use athos_backend::model::{
@@ -21,8 +20,8 @@ use athos_backend::model::{
     Scope, Timestamp,
 };
 use athos_backend::store::{
-    Accepted, CallFilter, Claimable, ClaimedEvent, ListedCall, MintFilter, MintOutcome, NewEvent,
-    NewMint, Settled, Settlement, SharedStore, SqliteStore, StoreError,
+    self, Accepted, CallFilter, Claimable, ClaimedEvent, ListedCall, MintFilter, MintOutcome,
+    NewEvent, NewMint, Settled, Settlement, SharedStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -522,10 +521,10 @@ async fn a_closed_store_refuses(store: &SharedStore) {
 async fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/new/folders/athos.db", folder.path().display());
-    keeps_the_contract(Arc::new(SqliteStore::open(&url).await.unwrap())).await;
+    keeps_the_contract(store::open(&url).await.unwrap()).await;
 
     // What was kept is there for the next process.
-    let again: SharedStore = Arc::new(SqliteStore::open(&url).await.unwrap());
+    let again = store::open(&url).await.unwrap();
     let call = again
         .find_call(&Scope::All, "call_1")
         .await
@@ -549,7 +548,7 @@ async fn a_file_that_is_no_database_is_refused_with_its_name() {
         "these are the last words of a text file, not a database",
     )
     .unwrap();
-    let Err(error) = SqliteStore::open(&format!("sqlite://{}", file.display())).await else {
+    let Err(error) = store::open(&format!("sqlite://{}", file.display())).await else {
         panic!("it was opened");
     };
     let text = format!("{error:#}");

@@ -34,7 +34,7 @@ pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
         return vec![not_there_yet(&file, folder), space(folder)];
     }
     let mut findings = vec![writable(&file), space(nearest_folder(&file))];
-    let examined = examine(&file, DEADLINE);
+    let examined = examine(&config.database_url, DEADLINE);
     match tokio::time::timeout(DEADLINE * 2, examined).await {
         Ok(Ok(examined)) => tell(config, clock.now(), &file, &examined, &mut findings),
         Ok(Err(error)) => findings.push(

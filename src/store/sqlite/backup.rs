@@ -13,43 +13,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 
 use super::{BUSY_TIMEOUT, open};
 use crate::model::Timestamp;
-use crate::store::error::Cause;
+use crate::store::{Backup, Step, StoreError};
 
 /// How often whoever watches is told.
 const PROGRESS_EVERY_PAGES: Duration = Duration::from_secs(1);
 /// What is worth counting, the largest last.
 const TABLES: [&str; 4] = ["events", "calls", "call_details", "mints"];
 
-/// A backup that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
-    /// How large it is.
-    pub bytes: u64,
-    /// How many rows its tables have.
-    pub rows: Vec<(&'static str, u64)>,
-    /// When the latest event in it came in.
-    pub latest_event: Option<Timestamp>,
-}
-
-/// What a backup is busy with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// So many bytes have been written.
-    Copying {
-        /// So far.
-        bytes: u64,
-        /// Of the database, with what is free in it; a copy may be smaller.
-        of: u64,
-    },
-    /// The copy is read from end to end.
-    Verifying,
-}
-
-/// Copies the database at `url` to `file`, beside a running service or without one. `watch` is told now and then.
-///
-/// # Errors
-/// With advice: a file that exists, no room, a damaged database. Nothing is left behind.
-pub async fn back_up(
+pub(in crate::store) async fn back_up(
     url: &str,
     file: &Path,
     overwrite: bool,
@@ -225,7 +196,7 @@ async fn copy(
     target: &Target,
     watch: &mut impl FnMut(Step),
 ) -> anyhow::Result<()> {
-    let explain = |error| open::explain(error, source.get_filename());
+    let explain = |error: sqlx::Error| open::explain(error, source.get_filename());
     let mut connection = source
         .clone()
         .create_if_missing(false)
@@ -246,7 +217,9 @@ async fn copy(
             source.get_filename().display()
         );
     }
-    let of = open::size(&mut connection).await.map_err(explain)?;
+    let of = open::size(&mut connection)
+        .await
+        .map_err(|error| open::explain(error, source.get_filename()))?;
     let partial = target.partial.to_str().context("the path is not UTF-8")?;
     let copied = {
         let copying = sqlx::query("VACUUM INTO ?")
@@ -265,13 +238,17 @@ async fn copy(
     };
     // Nothing was written through this connection that closing could lose.
     let _ = connection.close().await;
-    copied.map(drop).map_err(|error| match Cause::of(&error) {
-        Cause::Full | Cause::Io => anyhow::Error::new(error).context(format!(
-            "the backup cannot be written to {}: it needs up to {of} bytes of room there",
-            target.folder.display()
-        )),
-        _ => explain(error),
-    })
+    copied
+        .map(drop)
+        .map_err(|error| match StoreError::from(error) {
+            error @ (StoreError::Full(_) | StoreError::Io(_)) => {
+                anyhow::Error::new(error).context(format!(
+                    "the backup cannot be written to {}: it needs up to {of} bytes of room there",
+                    target.folder.display()
+                ))
+            }
+            error => open::explain(error, source.get_filename()),
+        })
 }
 
 /// Reads the copy from end to end.

@@ -3,17 +3,20 @@
 
 use std::str::FromStr;
 
+use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use tokio::sync::watch;
 
 use super::identities::{self, push_named, push_ours};
 use super::readers::ReadPool;
+use super::{SqliteStore, progress};
 use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
 use crate::store::{
-    CallChange, CallFilter, CallPage, Changes, EventCall, IdentityKind, LinkedIds, PageKey,
-    StoreError, StoreResult, StoredCall,
+    CallChange, CallFilter, CallPage, Calls, Changes, EventCall, IdentityKind, LinkedIds, PageKey,
+    Progress, ProgressFilter, StoreError, StoreResult, StoredCall,
 };
 
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
@@ -368,4 +371,41 @@ pub(super) fn word<T: FromStr>(row: &SqliteRow, column: &str) -> StoreResult<T> 
     let word: &str = row.get(column);
     word.parse()
         .map_err(|_| StoreError::Unreadable(format!("{column} is \"{word}\"")))
+}
+
+#[async_trait]
+impl Calls for SqliteStore {
+    async fn list_calls(
+        &self,
+        filter: &CallFilter,
+        limit: u32,
+        after: Option<PageKey>,
+    ) -> StoreResult<CallPage> {
+        self.noting(list(&self.readers.requests, filter, limit, after).await)
+    }
+
+    async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
+        self.noting(find(&self.readers.requests, scope, id).await)
+    }
+
+    async fn progress(
+        &self,
+        filter: &ProgressFilter,
+        limit: u32,
+        points: u32,
+    ) -> StoreResult<Vec<Progress>> {
+        self.noting(progress::of_reps(&self.readers.scans, filter, limit, points).await)
+    }
+
+    async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {
+        self.noting(changes_since(&self.readers.streams, scope, rev, limit).await)
+    }
+
+    async fn latest_rev(&self) -> StoreResult<i64> {
+        self.noting(latest_rev(&self.readers.streams).await)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.writer.changes()
+    }
 }

@@ -2,90 +2,21 @@
 //! people who ask what is wrong, beside a running service or before its first start.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use super::readers::ReadPool;
 use super::{MIGRATIONS, contract, credentials, drift, inbox, reconcile};
-use crate::model::LearnedContract;
-use crate::model::{Credential, SeenDrift, Timestamp};
-use crate::store::{QueueDepth, Run, StoreResult};
+use crate::model::Timestamp;
+use crate::store::{Contents, Examined, Integrity, Schema, StoreError, StoreResult};
 
 /// Steps of SQLite's machine between two looks at the time.
 const STEPS: i32 = 10_000;
 
-/// What a database looks like from outside.
-#[derive(Clone, Debug)]
-pub struct Examined {
-    /// Size of the file, in bytes.
-    pub size_bytes: u64,
-    /// Size of its write-ahead log, in bytes.
-    pub log_bytes: u64,
-    /// Whether its pages hold together.
-    pub integrity: Integrity,
-    /// Whether this version can use it.
-    pub schema: Schema,
-    /// What it holds; only when the schema is this version's.
-    pub contents: Option<Contents>,
-}
-
-/// Whether the pages hold together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Integrity {
-    /// They do.
-    Sound,
-    /// There are too many to look at all of them now.
-    Unfinished,
-    /// They do not; the first thing that is wrong.
-    Broken(String),
-}
-
-/// How the database's schema compares with what this version expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schema {
-    /// It is this version's.
-    Current,
-    /// `serve` brings it up to date when it starts.
-    Older,
-    /// A later version wrote it; this one refuses to start.
-    Newer,
-}
-
-/// What a database holds, in numbers.
-#[derive(Clone, Debug)]
-pub struct Contents {
-    /// What waits and what was given up.
-    pub depth: QueueDepth,
-    /// When the last webhook came in, other than `doctor`'s own.
-    pub last_webhook_at: Option<Timestamp>,
-    /// The latest reconciliations, newest first.
-    pub runs: Vec<Run>,
-    /// The secrets and keys that were ever configured.
-    pub credentials: Vec<Credential>,
-    /// Which generation of the contract Athos was found to speak.
-    pub learned_contract: Option<LearnedContract>,
-    /// What Athos sent that no document mentions.
-    pub drift: Vec<SeenDrift>,
-}
-
-/// The file that `url` (`sqlite://path`) names.
-///
-/// # Errors
-/// When it is not such a URL.
-pub fn database_file(url: &str) -> anyhow::Result<PathBuf> {
-    let options = SqliteConnectOptions::from_str(url).context("not a SQLite URL")?;
-    Ok(options.get_filename().to_owned())
-}
-
-/// Looks at the database in `file`, which must be there. Looking at its pages takes no longer than `limit`.
-///
-/// # Errors
-/// When it cannot be read, or is no database.
-pub async fn examine(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
+/// Looks at the database in `file`. Looking at its pages takes no longer than `limit`.
+pub(in crate::store) async fn examine(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let size_bytes = std::fs::metadata(file)?.len();
     let log = PathBuf::from(format!("{}-wal", file.display()));
     let log_bytes = std::fs::metadata(&log).map_or(0, |log| log.len());
@@ -140,7 +71,6 @@ async fn schema(reader: &SqlitePool) -> StoreResult<Schema> {
 }
 
 async fn integrity(connection: &mut SqliteConnection, limit: Duration) -> StoreResult<Integrity> {
-    const INTERRUPTED: &str = "9";
     let started = Instant::now();
     connection
         .lock_handle()
@@ -150,15 +80,12 @@ async fn integrity(connection: &mut SqliteConnection, limit: Duration) -> StoreR
         .fetch_one(&mut *connection)
         .await;
     connection.lock_handle().await?.remove_progress_handler();
-    Ok(match checked {
-        Ok(said) if said == "ok" => Integrity::Sound,
-        Ok(said) => Integrity::Broken(said),
-        Err(error) => match error.as_database_error() {
-            Some(told) if told.code().as_deref() == Some(INTERRUPTED) => Integrity::Unfinished,
-            Some(told) => Integrity::Broken(told.message().to_owned()),
-            None => return Err(error.into()),
-        },
-    })
+    match checked.map_err(StoreError::from) {
+        Ok(said) if said == "ok" => Ok(Integrity::Sound),
+        Ok(said) | Err(StoreError::Damaged(said)) => Ok(Integrity::Broken(said)),
+        Err(StoreError::ReadTimedOut) => Ok(Integrity::Unfinished),
+        Err(error) => Err(error),
+    }
 }
 
 async fn contents(reader: &ReadPool) -> StoreResult<Contents> {

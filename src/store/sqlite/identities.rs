@@ -7,10 +7,11 @@ use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::SqliteStore;
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
-use crate::store::{IdentityKind, LinkedIds, StoreResult};
+use crate::store::{Identities, IdentityKind, LinkedIds, StoreResult};
 
 /// Calls, and mints, that one transaction gives our id.
 const FILLED_IN: u32 = 500;
@@ -290,6 +291,28 @@ pub(super) fn push_named(sql: &mut QueryBuilder<Sqlite>, kind: IdentityKind, id:
         .push("))");
 }
 
+#[async_trait]
+impl Identities for SqliteStore {
+    async fn learn_identities(
+        &self,
+        pairings: Vec<LinkedIds>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<LinkedIds>> {
+        let learn = Learn { pairings, now };
+        let (known, unfinished) = self.writer.write(learn).await?;
+        go_on(&self.writer, unfinished).await?;
+        Ok(known)
+    }
+
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<LinkedIds>> {
+        self.noting(of_rep(&self.readers.work, rep).await)
+    }
+
+    async fn known_agencies(&self) -> StoreResult<Vec<LinkedIds>> {
+        self.noting(agencies(&self.readers.background).await)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::ConnectOptions;
@@ -298,7 +321,7 @@ mod tests {
 
     use super::super::{MIGRATIONS, SqliteStore};
     use crate::model::{PlatformId, Scope, Timestamp};
-    use crate::store::{IdentityKind, LinkedIds, Store};
+    use crate::store::{Calls, Identities, IdentityKind, LinkedIds, Maintenance};
 
     #[tokio::test]
     async fn a_database_from_before_learns_from_the_calls_it_has() {

@@ -1,16 +1,20 @@
 //! The inbox in SQL: claim, settle, and how much waits.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
+use tokio::sync::Notify;
 
 use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::Operation;
-use super::{calls, inspect};
+use super::{SqliteStore, calls, identities, operators, waits};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Claimable, ClaimedEvent, Lease, LinkedIds, QueueDepth, Settled, Settlement, StoreResult,
+    Accepted, Claimable, ClaimedEvent, Inbox, Lease, LinkedIds, NewEvent, QueueDepth, Settled,
+    Settlement, StoreResult,
 };
 
 const HAS_FAILED: &str =
@@ -163,7 +167,7 @@ impl Operation for Settle {
             erase::forget_event(tx, self.lease.event_id).await?;
             return Ok((Settled::Erased, Vec::new()));
         }
-        inspect::record_attempt(tx, &self.lease, &self.settlement, self.now).await?;
+        operators::record_attempt(tx, &self.lease, &self.settlement, self.now).await?;
         let unfinished = match &self.settlement {
             Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now).await?,
             Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now).await?,
@@ -212,4 +216,72 @@ pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
             .map(Timestamp::from_millis),
         dead: row.get::<i64, _>("dead").unsigned_abs(),
     })
+}
+
+#[async_trait]
+impl Inbox for SqliteStore {
+    async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted> {
+        self.writer.accept(event).await
+    }
+
+    async fn claim_due(
+        &self,
+        which: Claimable,
+        now: Timestamp,
+        limit: u32,
+        lease: Duration,
+    ) -> StoreResult<Vec<ClaimedEvent>> {
+        // Every arrival wakes the worker; one that finds nothing to do must not get in the way of the next arrival.
+        if !is_any_due(&self.readers.work, which, now).await? {
+            return Ok(Vec::new());
+        }
+        self.writer
+            .write(Claim {
+                which,
+                now,
+                limit,
+                until: now.plus(lease),
+            })
+            .await
+    }
+
+    async fn settle(
+        &self,
+        lease: Lease,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> StoreResult<Settled> {
+        let settle = Settle {
+            lease,
+            settlement,
+            now,
+        };
+        let (settled, unfinished) = self.writer.write(settle).await?;
+        // It is settled; what is left is gone on with at the next start, too.
+        if let Err(error) = identities::go_on(&self.writer, unfinished).await {
+            tracing::warn!(%error, "ids of ours are not filled in yet");
+        }
+        Ok(settled)
+    }
+
+    async fn clamp_schedules(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        waits: &[Duration],
+    ) -> StoreResult<u64> {
+        waits::shorten(&self.readers.work, &self.writer, now, lease, waits).await
+    }
+
+    async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
+        self.noting(next_due(&self.readers.work).await)
+    }
+
+    fn arrivals(&self) -> &Notify {
+        self.writer.arrivals()
+    }
+
+    async fn queue_depth(&self) -> StoreResult<QueueDepth> {
+        self.noting(queue_depth(&self.readers.background).await)
+    }
 }

@@ -7,8 +7,11 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::identities::push_named;
 use super::readers::ReadPool;
 use super::writer::Operation;
-use crate::model::{AgentId, PlatformId, Timestamp};
-use crate::store::{IdentityKind, Mint, MintFilter, MintOutcome, MintPage, NewMint, StoreResult};
+use super::{SqliteStore, contract};
+use crate::model::{AgentId, LearnedContract, PlatformId, Timestamp};
+use crate::store::{
+    IdentityKind, Mint, MintFilter, MintOutcome, MintPage, Mints, NewMint, StoreResult,
+};
 
 #[async_trait]
 impl Operation for NewMint {
@@ -158,5 +161,38 @@ fn mint(row: &SqliteRow) -> Mint {
         expires_at: time("expires_at"),
         athos_request_id: row.get("athos_request_id"),
         has_call: row.get("has_call"),
+    }
+}
+
+#[async_trait]
+impl Mints for SqliteStore {
+    async fn record_mint(&self, mint: NewMint) -> StoreResult<()> {
+        self.writer.write(mint).await
+    }
+
+    async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()> {
+        let id = id.to_owned();
+        self.writer.write(Finish { id, outcome }).await
+    }
+
+    async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
+        self.noting(without_call(&self.readers.scans, since, until).await)
+    }
+
+    async fn list_mints(
+        &self,
+        filter: &MintFilter,
+        limit: u32,
+        after: Option<&str>,
+    ) -> StoreResult<MintPage> {
+        self.noting(list(&self.readers.requests, filter, limit, after).await)
+    }
+
+    async fn record_learned_contract(&self, learnt: LearnedContract) -> StoreResult<()> {
+        self.writer.write(contract::Learn(learnt)).await
+    }
+
+    async fn learned_contract(&self) -> StoreResult<Option<LearnedContract>> {
+        self.noting(contract::learnt(&self.readers.work).await)
     }
 }

@@ -11,8 +11,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 
 use super::{BUSY_TIMEOUT, MIGRATIONS};
-use crate::config::Misconfigured;
-use crate::store::error::Cause;
+use crate::store::{InvalidUrl, StoreError, StoreResult};
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
@@ -23,11 +22,11 @@ const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite then
 /// says to one of them that it is locked, without having waited, and that one begins again.
-pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+pub(super) async fn connect(options: &SqliteConnectOptions) -> StoreResult<SqliteConnection> {
     let started = Instant::now();
     loop {
-        match options.connect().await {
-            Err(error) if Cause::of(&error) == Cause::Busy && started.elapsed() < BUSY_TIMEOUT => {
+        match options.connect().await.map_err(StoreError::from) {
+            Err(StoreError::Busy(_)) if started.elapsed() < BUSY_TIMEOUT => {
                 tokio::time::sleep(LOCKED_RETRY_DELAY).await;
             }
             connected => return connected,
@@ -54,16 +53,21 @@ pub(super) async fn check_durable(
     if durable {
         return Ok(());
     }
-    Err(Misconfigured(format!(
+    Err(InvalidUrl(format!(
         "DATABASE_URL={url} is not a file that keeps what is written (journal {journal}, synchronous \
          {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
     ))
     .into())
 }
 
-pub(super) fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
+pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, InvalidUrl> {
     SqliteConnectOptions::from_str(url)
-        .map_err(|why| Misconfigured(format!("DATABASE_URL is not a SQLite URL: {why}")).into())
+        .map_err(|why| InvalidUrl(format!("DATABASE_URL is not a SQLite URL: {why}")))
+}
+
+/// The file that `url` (`sqlite://path`) names.
+pub(in crate::store) fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
+    Ok(options(url)?.get_filename().to_owned())
 }
 
 /// The whole path of a database that is there.
@@ -99,11 +103,12 @@ pub(super) async fn check_sound(
     // A transaction alone would also begin on a file that may only be read.
     let written = sqlx::query("BEGIN IMMEDIATE; CREATE TABLE probe (x); ROLLBACK")
         .execute(connection)
-        .await;
+        .await
+        .map_err(StoreError::from);
     match written {
-        Err(error) if Cause::of(&error) != Cause::Busy => Err(explain(error)),
         // Whoever has the lock can write.
-        _ => Ok(()),
+        Ok(_) | Err(StoreError::Busy(_)) => Ok(()),
+        Err(error) => Err(explain(error)),
     }
 }
 
@@ -137,7 +142,7 @@ async fn steps(connection: &mut SqliteConnection) -> i64 {
 }
 
 /// How large the database is, in bytes, with what is only in its log yet.
-pub(super) async fn size(connection: &mut SqliteConnection) -> sqlx::Result<u64> {
+pub(super) async fn size(connection: &mut SqliteConnection) -> StoreResult<u64> {
     let bytes: i64 = sqlx::query_scalar(
         "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
     )
@@ -150,7 +155,7 @@ pub(super) async fn size(connection: &mut SqliteConnection) -> sqlx::Result<u64>
 async fn check_integrity(
     connection: &mut SqliteConnection,
     whole_up_to_bytes: u64,
-) -> sqlx::Result<Option<String>> {
+) -> StoreResult<Option<String>> {
     let bytes = size(connection).await?;
     if bytes <= whole_up_to_bytes {
         let said: String = sqlx::query_scalar("PRAGMA quick_check(1)")
@@ -179,21 +184,22 @@ async fn check_integrity(
 }
 
 /// An error of opening, with what to do.
-pub(super) fn explain(error: sqlx::Error, file: &Path) -> anyhow::Error {
+pub(super) fn explain(error: impl Into<StoreError>, file: &Path) -> anyhow::Error {
     let name = file.display();
-    let told = match Cause::of(&error) {
-        Cause::Damage => damaged(file),
-        Cause::ReadOnly => format!(
+    let error = error.into();
+    let told = match &error {
+        StoreError::Damaged(_) => damaged(file),
+        StoreError::ReadOnly(_) => format!(
             "the database {name} may not be written to: check the owner and the permissions of the file and its folder, \
              and that the file system is not mounted read-only"
         ),
-        Cause::Full => format!("there is no room on the disk of the database {name}"),
-        Cause::Busy => format!("the database {name} is locked by another process"),
-        Cause::Io => format!(
+        StoreError::Full(_) => format!("there is no room on the disk of the database {name}"),
+        StoreError::Busy(_) => format!("the database {name} is locked by another process"),
+        StoreError::Io(_) => format!(
             "the database {name} cannot be opened: check that it is a file on a local disk, and that this user may write \
              to it and its folder"
         ),
-        Cause::Interrupted | Cause::Other => format!("cannot open the database {name}"),
+        _ => format!("cannot open the database {name}"),
     };
     anyhow::Error::new(error).context(told)
 }
@@ -212,9 +218,10 @@ mod tests {
 
     use futures_util::future::join_all;
 
+    use super::super::SqliteStore;
     use super::*;
     use crate::model::Timestamp;
-    use crate::store::{EventFilter, NewEvent, SqliteStore, Store, StoreError};
+    use crate::store::{EventFilter, Inbox, Maintenance, NewEvent, Operators, Privacy, StoreError};
 
     fn url(folder: &tempfile::TempDir) -> String {
         format!("sqlite://{}/athos.db", folder.path().display())
@@ -281,7 +288,7 @@ mod tests {
         assert_eq!(check_integrity(&mut open().await, 0).await.unwrap(), None);
         spoil(&folder, 40);
         let error = check_integrity(&mut open().await, 0).await.unwrap_err();
-        assert_eq!(Cause::of(&error), Cause::Damage, "{error}");
+        assert!(matches!(error, StoreError::Damaged(_)), "{error}");
     }
 
     #[tokio::test]

@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::accept;
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
+use super::{SqliteStore, accept};
 use crate::model::{CallStatus, Source, Timestamp};
 use crate::store::{
-    ListedCall, NewRun, Origin, RecoveredCall, RecoveryCause, Run, RunEnd, StoreResult,
+    ListedCall, NewRun, Origin, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd,
+    StoreResult,
 };
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
@@ -253,4 +254,35 @@ pub(super) async fn latest_runs(readers: &ReadPool, limit: u32) -> StoreResult<V
         error: row.get("error"),
     };
     Ok(rows.iter().map(run).collect())
+}
+
+#[async_trait]
+impl Reconciliation for SqliteStore {
+    async fn find_missing_calls(&self, listed: &[ListedCall]) -> StoreResult<Vec<RecoveredCall>> {
+        self.noting(find_missing_calls(&self.readers.background, listed).await)
+    }
+
+    async fn ingest_missing(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<RecoveredCall>> {
+        let repairs = ingest_missing(&self.readers.background, &self.writer, listed).await?;
+        if !repairs.is_empty() {
+            self.writer.arrivals().notify_one();
+        }
+        Ok(repairs)
+    }
+
+    async fn begin_run(&self, run: NewRun) -> StoreResult<i64> {
+        self.writer.write(run).await
+    }
+
+    async fn finish_run(&self, id: i64, end: RunEnd) -> StoreResult<()> {
+        self.writer.write(Finish { id, end }).await
+    }
+
+    async fn reconciled_until(&self, source: Source) -> StoreResult<Option<Timestamp>> {
+        self.noting(reconciled_until(&self.readers.work, source).await)
+    }
+
+    async fn latest_runs(&self, limit: u32) -> StoreResult<Vec<Run>> {
+        self.noting(latest_runs(&self.readers.requests, limit).await)
+    }
 }

@@ -3,10 +3,14 @@
 mod once;
 
 use super::writer::Operation;
+use async_trait::async_trait;
+
 use super::*;
-use crate::config::Misconfigured;
-use crate::model::{CallEvent, EventOutcome, Identity};
-use crate::store::StoreError;
+use crate::model::{CallEvent, EventOutcome, Identity, PlatformId, RepId, Source, Timestamp};
+use crate::store::{
+    Accepted, Actor, Claimable, Identities, Inbox, InvalidUrl, Maintenance, Mints, NewEvent,
+    NewMint, Privacy, Reconciliation, Settled, Settlement,
+};
 
 /// Asks the writer's own connection.
 struct Pragma(&'static str);
@@ -66,7 +70,7 @@ async fn a_database_that_is_no_file_is_refused() {
     let in_memory = format!("sqlite://{}/x.db?mode=memory", folder.path().display());
     for url in ["sqlite::memory:", "sqlite:", &in_memory] {
         let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
-        assert!(refused.is::<Misconfigured>(), "{url}: {refused:#}");
+        assert!(refused.is::<InvalidUrl>(), "{url}: {refused:#}");
     }
 }
 
@@ -125,7 +129,7 @@ async fn after_a_full_disk_every_kind_of_write_works_again() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
+    assert!(matches!(refused, StoreError::Full(_)), "{refused}");
     // Writes in shared transactions fail in another place, and must recover there too.
     let mut minted = 0;
     while store.record_mint(mint(minted)).await.is_ok() {

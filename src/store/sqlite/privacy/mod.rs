@@ -6,7 +6,13 @@ pub(super) mod erase;
 pub(super) mod purge;
 pub(super) mod tombstones;
 
+use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite};
+
+use super::SqliteStore;
+use crate::model::{RepId, Timestamp};
+use crate::store::{Actor, ErasedRows, Privacy, StoreResult, Strip};
+use data_subject::DataSubject;
 
 pub(super) fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
     sql.push("(");
@@ -15,4 +21,53 @@ pub(super) fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
         list.push_bind(*id);
     }
     sql.push(")");
+}
+
+#[async_trait]
+impl Privacy for SqliteStore {
+    async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
+        let _turn = self.erasing.lock().await;
+        let begin = erase::Begin {
+            asked_for: rep.clone(),
+            person: DataSubject::find(&self.readers.background, rep.as_str()).await?,
+            actor,
+            now,
+        };
+        let id = self.writer.write(begin).await?;
+        erase::carry_out(&self.readers.background, &self.writer, id).await
+    }
+
+    async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
+        self.noting(erase::preview_erasure(&self.readers.background, rep.as_str(), now).await)
+    }
+
+    async fn resume_erasures(&self) -> StoreResult<usize> {
+        let _turn = self.erasing.lock().await;
+        let ids = erase::unfinished(&self.readers.background).await?;
+        for id in &ids {
+            erase::carry_out(&self.readers.background, &self.writer, *id).await?;
+        }
+        Ok(ids.len())
+    }
+
+    async fn redact_transcripts(
+        &self,
+        before: Timestamp,
+        strip: Strip,
+        now: Timestamp,
+    ) -> StoreResult<u64> {
+        purge::words(&self.readers.background, &self.writer, before, strip, now).await
+    }
+
+    async fn purge_bodies(&self, before: Timestamp) -> StoreResult<u64> {
+        purge::bodies(&self.readers.background, &self.writer, before).await
+    }
+
+    async fn purge_records(&self, before: Timestamp) -> StoreResult<u64> {
+        purge::records(&self.writer, before).await
+    }
+
+    async fn truncate_wal(&self) -> StoreResult<bool> {
+        self.wal.empty().await
+    }
 }

@@ -182,7 +182,7 @@ mod tests {
 
     use super::super::super::SqliteStore;
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Maintenance, Privacy};
 
     #[tokio::test]
     async fn a_detail_that_was_stored_anew_is_not_replaced_by_what_was_read_before() {

@@ -5,15 +5,15 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::calls::{self, word};
-use super::mints;
 use super::privacy::push_ids;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
+use super::{SqliteStore, mints};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Actor, Attempt, AuditEntry, EventFilter, EventPage, EventRow, EventVerdict, Lease, Origin,
-    Received, Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
+    Actor, Attempt, AuditEntry, EventFilter, EventPage, EventRow, EventVerdict, Lease, Operators,
+    Origin, Received, Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
 };
 use athos_api::types;
 
@@ -322,7 +322,7 @@ async fn find_replayable(
 }
 
 /// Replays the next events of a range. They are looked for beside the writer, which is held for a batch only.
-pub(super) async fn replay(
+async fn replay_some(
     readers: &ReadPool,
     writer: &Writer,
     replay: Replay,
@@ -426,5 +426,52 @@ impl Operation for ReplayBy {
         self.push_which(&mut sql);
         sql.build().execute(tx).await?;
         Ok(ids)
+    }
+}
+
+#[async_trait]
+impl Operators for SqliteStore {
+    async fn list_events(
+        &self,
+        filter: &EventFilter,
+        limit: u32,
+        after: Option<i64>,
+    ) -> StoreResult<EventPage> {
+        self.noting(list(&self.readers.requests, filter, limit, after).await)
+    }
+
+    async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>> {
+        self.noting(find(&self.readers.requests, id).await)
+    }
+
+    async fn count_replayable(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay> {
+        self.noting(count_replayable(&self.readers.background, replay, limit).await)
+    }
+
+    async fn replay(
+        &self,
+        replay: Replay,
+        after: i64,
+        actor: Actor,
+        now: Timestamp,
+    ) -> StoreResult<Replayed> {
+        let replayed = replay_some(
+            &self.readers.background,
+            &self.writer,
+            replay,
+            after,
+            actor,
+            now,
+        )
+        .await;
+        let replayed = self.noting(replayed)?;
+        if !replayed.ids.is_empty() {
+            self.writer.arrivals().notify_one();
+        }
+        Ok(replayed)
+    }
+
+    async fn received_since(&self, from: Timestamp) -> StoreResult<Received> {
+        self.noting(received_since(&self.readers.requests, from).await)
     }
 }

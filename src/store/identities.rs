@@ -1,5 +1,28 @@
 //! What the store knows of ids, in words: which of Athos's and which of ours name the same rep or the same agency.
 
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::model::{PlatformId, Timestamp};
+
+/// Which ids of Athos's and of ours belong together.
+#[async_trait]
+pub trait Identities: Send + Sync {
+    /// Learns ids from Athos's roster, and gives ours to the calls and mints that had only Athos's. What Athos has on
+    /// record replaces what was known; the rest does not. Returns what is known now, one for each.
+    async fn learn_identities(
+        &self,
+        pairings: Vec<LinkedIds>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<LinkedIds>>;
+
+    /// What Athos calls a rep of ours, if that has been learnt.
+    async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<LinkedIds>>;
+
+    /// Which agencies of ours are which of Athos's, as far as that has been learnt.
+    async fn known_agencies(&self) -> StoreResult<Vec<LinkedIds>>;
+}
+
 /// Of what an id is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityKind {

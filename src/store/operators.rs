@@ -1,10 +1,42 @@
 //! What operators see of the inbox, and what they do to it: events with their history, filters, replays.
 
+use async_trait::async_trait;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Mint;
+use super::{Mint, StoreResult};
 use crate::model::{CallRow, EventState, PlatformId, Timestamp, schema, string_enum};
+
+/// The inbox as operators see it, and what they do to it.
+#[async_trait]
+pub trait Operators: Send + Sync {
+    /// One page of events, newest first, after the one with the id `after`.
+    async fn list_events(
+        &self,
+        filter: &EventFilter,
+        limit: u32,
+        after: Option<i64>,
+    ) -> StoreResult<EventPage>;
+
+    /// One event, with its history and what is known of its call.
+    async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
+
+    /// Which events [`Self::replay`] would replay, the first `limit` of them by id. Writes nothing.
+    async fn count_replayable(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay>;
+
+    /// Makes some events pending as if they had just come in, unless they wait already or have no body any more, and records
+    /// who did it: the next few after the one with the id `after`, which is 0 at first. Whoever asks goes on from there.
+    async fn replay(
+        &self,
+        replay: Replay,
+        after: i64,
+        actor: Actor,
+        now: Timestamp,
+    ) -> StoreResult<Replayed>;
+
+    /// What has come in since then, and what became of it so far.
+    async fn received_since(&self, from: Timestamp) -> StoreResult<Received>;
+}
 
 /// How an event came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -1,0 +1,36 @@
+//! Notes that the service keeps about Athos and its credentials, and the state of the database itself.
+
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::model::{Credential, Drift, SeenDrift, Timestamp};
+
+/// Notes of the service about Athos and its credentials, and the state of the database.
+#[async_trait]
+pub trait Maintenance: Send + Sync {
+    /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
+    /// are kept.
+    async fn record_drift_counts(
+        &self,
+        counted: Vec<(Drift, u64)>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Drift>>;
+
+    /// What Athos sends that no document mentions, the latest to appear first.
+    async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
+
+    /// Records how secrets and keys fare; what is on record and later stays.
+    async fn record_credential_usage(&self, credentials: Vec<Credential>) -> StoreResult<()>;
+
+    /// Every secret and key that was ever noted.
+    async fn credentials(&self) -> StoreResult<Vec<Credential>>;
+
+    /// Whether it can be read and its last write succeeded.
+    async fn check(&self) -> StoreResult<()>;
+
+    /// Finishes what was queued and closes the files.
+    async fn close(&self);
+
+    /// Returns when nothing can be written any more, closed or failed; only a new process helps.
+    async fn failed(&self);
+}

@@ -1,0 +1,187 @@
+//! Opens, copies and examines the database that a URL names. The one place that knows which engines there are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sqlite::{self, SqliteStore};
+use super::{QueueDepth, Run, SharedStore};
+use crate::model::{Credential, LearnedContract, SeenDrift, Timestamp};
+
+/// Why a URL names no database that can be used, and what to write instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidUrl(pub(super) String);
+
+/// The engines, by the scheme of their URLs.
+enum Engine {
+    Sqlite,
+}
+
+impl Engine {
+    fn of(url: &str) -> Result<Self, InvalidUrl> {
+        match url.split_once(':') {
+            Some(("sqlite", _)) => Ok(Self::Sqlite),
+            _ => {
+                // What comes later may be a password.
+                let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+                Err(InvalidUrl(format!(
+                    "DATABASE_URL names no database that this version can use (its scheme is \"{scheme}\"): write the \
+                     URL of a SQLite file, for example sqlite://data/athos.db"
+                )))
+            }
+        }
+    }
+}
+
+/// Opens the database at `url`, creating it where the engine can, and brings its schema up to date.
+///
+/// # Errors
+/// With advice: [`InvalidUrl`], or when the database cannot be created, is damaged, or was written by a newer version.
+pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
+    match Engine::of(url)? {
+        Engine::Sqlite => Ok(Arc::new(SqliteStore::open(url).await?)),
+    }
+}
+
+/// The same for a database that is there: who asks about its content in the wrong place must not be told that there is
+/// nothing.
+///
+/// # Errors
+/// As [`open`], and when there is no such database.
+pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
+    match Engine::of(url)? {
+        Engine::Sqlite => Ok(Arc::new(SqliteStore::open_existing(url).await?)),
+    }
+}
+
+/// The file of the database at `url`.
+///
+/// # Errors
+/// [`InvalidUrl`].
+pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
+    match Engine::of(url)? {
+        Engine::Sqlite => sqlite::database_file(url),
+    }
+}
+
+/// Looks at the database at `url`, which must be there, and changes nothing. Looking at its pages takes no longer than
+/// `limit`.
+///
+/// # Errors
+/// When it cannot be read, or is no database.
+pub async fn examine(url: &str, limit: Duration) -> anyhow::Result<Examined> {
+    match Engine::of(url)? {
+        Engine::Sqlite => sqlite::examine(&sqlite::database_file(url)?, limit).await,
+    }
+}
+
+/// Copies the database at `url` to `file`, beside a running service or without one. `watch` is told now and then.
+///
+/// # Errors
+/// With advice: a file that exists, no room, a damaged database. Nothing is left behind.
+pub async fn back_up(
+    url: &str,
+    file: &Path,
+    overwrite: bool,
+    watch: impl FnMut(Step),
+) -> anyhow::Result<Backup> {
+    match Engine::of(url)? {
+        Engine::Sqlite => sqlite::back_up(url, file, overwrite, watch).await,
+    }
+}
+
+/// What a database looks like from outside.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// Size of the file, in bytes.
+    pub size_bytes: u64,
+    /// Size of its write-ahead log, in bytes.
+    pub log_bytes: u64,
+    /// Whether its pages hold together.
+    pub integrity: Integrity,
+    /// Whether this version can use it.
+    pub schema: Schema,
+    /// What it holds; only when the schema is this version's.
+    pub contents: Option<Contents>,
+}
+
+/// Whether the pages hold together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// They do.
+    Sound,
+    /// There are too many to look at all of them now.
+    Unfinished,
+    /// They do not; the first thing that is wrong.
+    Broken(String),
+}
+
+/// How the database's schema compares with what this version expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// It is this version's.
+    Current,
+    /// `serve` brings it up to date when it starts.
+    Older,
+    /// A later version wrote it; this one refuses to start.
+    Newer,
+}
+
+/// What a database holds, in numbers.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// What waits and what was given up.
+    pub depth: QueueDepth,
+    /// When the last webhook came in, other than `doctor`'s own.
+    pub last_webhook_at: Option<Timestamp>,
+    /// The latest reconciliations, newest first.
+    pub runs: Vec<Run>,
+    /// The secrets and keys that were ever configured.
+    pub credentials: Vec<Credential>,
+    /// Which generation of the contract Athos was found to speak.
+    pub learned_contract: Option<LearnedContract>,
+    /// What Athos sent that no document mentions.
+    pub drift: Vec<SeenDrift>,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// How large it is.
+    pub bytes: u64,
+    /// How many rows its tables have.
+    pub rows: Vec<(&'static str, u64)>,
+    /// When the latest event in it came in.
+    pub latest_event: Option<Timestamp>,
+}
+
+/// What a backup is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many bytes have been written.
+    Copying {
+        /// So far.
+        bytes: u64,
+        /// Of the database, with what is free in it; a copy may be smaller.
+        of: u64,
+    },
+    /// The copy is read from end to end.
+    Verifying,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_of_no_known_engine_is_refused_without_its_secrets() {
+        for url in ["postgres://athos:secret@db/athos", "athos.db", ""] {
+            let refused = open(url).await.map(drop).unwrap_err();
+            assert!(refused.is::<InvalidUrl>(), "{url}: {refused:#}");
+            let said = refused.to_string();
+            assert!(said.contains("sqlite://data/athos.db"), "{said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
+    }
+}
