@@ -21,8 +21,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use url::Url;
 
-pub(crate) use self::output::Output;
-use athos_api::local;
+use athos_api::local::reachable_addr;
+use athos_api::setting::parse_address;
 
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems, Unreadable};
@@ -108,7 +108,7 @@ struct HealthcheckArgs {
         long,
         env = "BIND_ADDR",
         value_name = "ADDR",
-        value_parser = local::parse_address,
+        value_parser = parse_address,
         default_value = "127.0.0.1:8080"
     )]
     bind_addr: SocketAddr,
@@ -212,7 +212,7 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the async runtime")?;
     let clock = Clock::system();
-    let mut out = Output::standard();
+    let mut out = output::Output::standard();
     process::keep_files_private();
     let command = cli
         .command
@@ -230,11 +230,11 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
             process::keep_memory_private();
-            runtime.block_on(demo::run(args, clock))?;
+            runtime.block_on(demo::run(args, clock, &mut out))?;
         }
         Command::Simulate(options) => {
             telemetry::start_logging(LogFormat::Pretty)?;
-            runtime.block_on(simulate(options, clock))?;
+            runtime.block_on(simulate(options, clock, &mut out))?;
         }
         Command::Trigger(args) => {
             let triggered = runtime.block_on(trigger::trigger(args, clock))?;
@@ -284,13 +284,17 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<()> {
+async fn simulate(
+    options: simulator::Options,
+    clock: Clock,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let signal = ShutdownSignal::listen()?;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let facts = options.facts();
     let simulator = simulator::start(options, clock, shutdown.clone()).await?;
     writeln!(
-        Output::standard(),
+        out,
         "simulator: {}\nsdk: {}\n{facts}\nready",
         simulator.base_url(),
         simulator.sdk_url(),
@@ -302,7 +306,7 @@ async fn simulate(options: simulator::Options, clock: Clock) -> anyhow::Result<(
 }
 
 async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<()> {
-    let addr = local::reachable_addr(args.bind_addr);
+    let addr = reachable_addr(args.bind_addr);
     let url: Url = format!("http://{addr}/healthz").parse()?;
     let client = crate::clients::direct_http_client(&url, std::time::Duration::from_secs(3))?;
     let answer = client.get(url.clone()).send().await;

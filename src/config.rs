@@ -20,13 +20,13 @@ use url::Url;
 
 use crate::model::Source;
 use athos_api::contract::Generation;
-use athos_api::local::parse_address;
+use athos_api::setting::{parse_address, parse_secret as secret};
 
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
 pub(crate) use read::Unreadable;
+pub(crate) use values::source;
 use values::{at_least_one, duration, header, ip_range, set_source, url, word, yes_or_no};
-pub(crate) use values::{secret, source};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! The credentials we share with Athos, while the service runs: which are in force, how they fare, and when the store is
 //! told of it. It knows them by fingerprint; what they are is known to `WebhookSecrets` and to `athos_api::Client` only.
 
+mod doctor_check;
 mod usage;
 mod webhook_secrets;
 
@@ -17,6 +18,7 @@ use crate::model::{Credential, KeyState, idle_secrets};
 use crate::store::{SharedStore, StoreResult};
 use crate::telemetry::metric;
 
+pub(crate) use doctor_check::is_doctor_check;
 pub use usage::KeyUsage;
 pub use webhook_secrets::WebhookSecrets;
 

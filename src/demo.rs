@@ -10,12 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::cli::Output;
 use crate::clock::{Clock, new_id};
 use crate::config::Config;
 use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
 use crate::lifecycle::{Options, Service, ShutdownSignal};
-use athos_api::local::{parse_address, reachable_addr};
+use athos_api::local::reachable_addr;
+use athos_api::setting::parse_address;
 use athos_simulator as simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
@@ -58,11 +58,11 @@ pub struct Args {
     seed: Option<u64>,
 }
 
-/// Runs the demo until it is asked to stop.
+/// Runs the demo until it is asked to stop; where everything is goes to `out`.
 ///
 /// # Errors
 /// A port in use, or a database that cannot be created.
-pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
+pub async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyhow::Result<()> {
     let (database, scratch) = match args.database {
         Some(file) => (file, None),
         None => {
@@ -122,20 +122,20 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<()> {
     simulator.set_webhook_url(webhook.clone());
 
     // Written at once: who reads only the first line has all the rest in the pipe, and the demo goes on.
-    let mut out = Vec::new();
-    writeln!(out, "page: {page}")?;
-    writeln!(out, "simulator: {}", simulator.origin())?;
-    writeln!(out, "service-token: {}", service_token.expose_secret())?;
-    writeln!(out, "webhook: {webhook}")?;
-    writeln!(out, "database: {}", database.display())?;
+    let mut facts = Vec::new();
+    writeln!(facts, "page: {page}")?;
+    writeln!(facts, "simulator: {}", simulator.origin())?;
+    writeln!(facts, "service-token: {}", service_token.expose_secret())?;
+    writeln!(facts, "webhook: {webhook}")?;
+    writeln!(facts, "database: {}", database.display())?;
     writeln!(
-        out,
+        facts,
         "metrics: http://{}/metrics",
         reachable_addr(service.admin_addr)
     )?;
-    writeln!(out, "seed: {seed}")?;
-    writeln!(out, "ready")?;
-    Output::standard().write_all(&out)?;
+    writeln!(facts, "seed: {seed}")?;
+    writeln!(facts, "ready")?;
+    out.write_all(&facts)?;
 
     let ended = service.run(signal).await;
     // The simulator first: what it is delivering is still received.

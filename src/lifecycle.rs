@@ -94,8 +94,12 @@ impl Service {
         let athos = Arc::new(athos);
         let authenticator = Arc::new(Reloadable::new(Authenticator::new(config, &clock)?));
         // Bound before the database is touched: of two services by mistake, the second fails here.
-        let listener = servers::bind(config.bind_addr, "BIND_ADDR").await?;
-        let admin_listener = servers::bind(config.admin_addr, "ADMIN_ADDR").await?;
+        let (bind_name, admin_name) = match demo {
+            Some(_) => ("--bind ", "--admin-bind "),
+            None => ("BIND_ADDR=", "ADMIN_ADDR="),
+        };
+        let listener = servers::bind(config.bind_addr, bind_name).await?;
+        let admin_listener = servers::bind(config.admin_addr, admin_name).await?;
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
         let store = store::open(&config.database_url).await?;
         let instance = Arc::new(Instance::of(&store::database_file(&config.database_url)?));

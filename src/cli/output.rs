@@ -7,7 +7,7 @@ use std::io::{self, Stdout, Write};
 pub(super) const CLOSED_EXIT_CODE: u8 = 128 + 13;
 
 /// Standard output, which knows when nobody reads it any more.
-pub(crate) struct Output(Stdout);
+pub(super) struct Output(Stdout);
 
 /// Nobody reads what is written.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub(crate) struct Output(Stdout);
 struct Closed;
 
 impl Output {
-    pub(crate) fn standard() -> Self {
+    pub(super) fn standard() -> Self {
         Self(io::stdout())
     }
 }

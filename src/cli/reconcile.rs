@@ -53,9 +53,7 @@ pub(super) async fn run(
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<()> {
     let config = &args.config;
-    for warning in config.check()? {
-        tracing::warn!("{warning}");
-    }
+    config.check_for_command()?;
     let athos = Arc::new(athos_client(
         &config.athos_base_url,
         &config.athos_api_key,

@@ -118,9 +118,7 @@ pub(super) async fn run(
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<ExitCode> {
     let config = args.config();
-    for warning in config.check()? {
-        tracing::warn!("{warning}");
-    }
+    config.check_for_command()?;
     let athos = athos_client(
         &config.athos_base_url,
         &config.athos_api_key,

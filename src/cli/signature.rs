@@ -10,9 +10,32 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::config;
 use crate::model::Timestamp;
+use athos_api::setting::parse_secret;
 use athos_api::signature::{self, Header, Verdict, Verifier};
+
+/// The secrets of a command that signs.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SigningSecrets {
+    /// The secret to sign with; of several, comma-separated, the first one signs
+    #[arg(
+        long = "secret",
+        env = "ATHOS_WHSEC",
+        hide_env_values = true,
+        value_name = "SECRET",
+        value_parser = parse_secret,
+        value_delimiter = ',',
+        required = true
+    )]
+    secrets: Vec<SecretString>,
+}
+
+impl SigningSecrets {
+    /// The one that signs.
+    pub(super) fn first(&self) -> anyhow::Result<&SecretString> {
+        self.secrets.first().context("no secret to sign with")
+    }
+}
 
 /// What to sign.
 #[derive(Args, Clone, Debug)]
@@ -21,17 +44,8 @@ pub(super) struct SignArgs {
     #[arg(value_name = "FILE", default_value = "-")]
     pub body: PathBuf,
 
-    /// The secret to sign with; of several, comma-separated, the first one signs
-    #[arg(
-        long = "secret",
-        env = "ATHOS_WHSEC",
-        hide_env_values = true,
-        value_name = "SECRET",
-        value_parser = config::secret,
-        value_delimiter = ',',
-        required = true
-    )]
-    pub secrets: Vec<SecretString>,
+    #[command(flatten)]
+    pub secrets: SigningSecrets,
 
     /// When it is signed, in unix seconds; now by default
     #[arg(long, value_name = "SECONDS", value_parser = unix_seconds)]
@@ -71,7 +85,7 @@ pub(super) fn sign(
     stdin: &mut impl Read,
 ) -> anyhow::Result<Signed> {
     let body = read_body(&args.body, stdin)?;
-    let secret = args.secrets.first().context("no secret to sign with")?;
+    let secret = args.secrets.first()?;
     let t = args.t.unwrap_or_else(|| clock.now().as_secs());
     Ok(Signed {
         signature: signature::sign(secret, t, &body),

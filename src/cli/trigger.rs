@@ -6,17 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use athos_simulator::{Contract, SampleWebhook, parse_url};
+use athos_simulator::{Contract, SampleWebhook};
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
+use super::signature::SigningSecrets;
 use crate::clients::http_client;
 use crate::clock::{Clock, new_id};
-use crate::config;
-use athos_api::local::{parse_address, reachable_addr};
+use athos_api::local::reachable_addr;
+use athos_api::setting::{parse_address, parse_url};
 use athos_api::signature::{self, SIGNATURE_HEADER, WEBHOOK_ID_HEADER};
 
 /// Where the service takes webhooks, and where it listens unless told otherwise.
@@ -42,17 +43,8 @@ pub(super) struct TriggerArgs {
     #[arg(long, env, value_name = "URL", value_parser = parse_url)]
     pub public_url: Option<Url>,
 
-    /// The secret shared with the receiver; of several, comma-separated, the first one signs
-    #[arg(
-        long = "secret",
-        env = "ATHOS_WHSEC",
-        hide_env_values = true,
-        value_name = "SECRET",
-        value_parser = config::secret,
-        value_delimiter = ',',
-        required = true
-    )]
-    pub secrets: Vec<SecretString>,
+    #[command(flatten)]
+    pub secrets: SigningSecrets,
 
     /// Say that the call was scored (the default)
     #[arg(long, conflicts_with = "failed")]
@@ -185,7 +177,7 @@ impl Triggered {
 pub(super) async fn trigger(args: TriggerArgs, clock: Clock) -> anyhow::Result<Triggered> {
     let body = sample(&args, &clock)?.to_string();
     let url = args.target()?;
-    let shared = args.secrets.first().context("no secret to sign with")?;
+    let shared = args.secrets.first()?;
     let nobodys = SecretString::from("whsec_that_nobody_shares");
     let secret = if args.bad_signature { &nobodys } else { shared };
     let age_secs = if args.stale { STALE_BY_SECS } else { 0 };

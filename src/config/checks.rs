@@ -53,14 +53,42 @@ impl Config {
     pub fn check(&self) -> Result<Vec<Warning>, Problems> {
         let mut problems = Vec::new();
         self.check_placeholders(&mut problems);
+        if self.athos_whsec.is_empty() {
+            problems.push(
+                "ATHOS_WHSEC is missing: without the webhook secret no delivery can be verified; set it to the \
+                 whsec_… value from Athos."
+                    .to_owned(),
+            );
+        }
         self.check_athos(&mut problems);
         self.check_callers(&mut problems);
         self.check_addresses(&mut problems);
+        self.check_database(&mut problems);
         self.check_reconciliation(&mut problems);
         if problems.is_empty() {
             Ok(self.warnings())
         } else {
             Err(Problems(problems))
+        }
+    }
+
+    /// Checks what a command uses that asks Athos and serves nobody: the key, the URL, the database and the sources.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn check_for_command(&self) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        if self.athos_api_key.is_empty() {
+            problems
+                .push("ATHOS_API_KEY is missing: Athos answers nobody without a key.".to_owned());
+        }
+        check_placeholder("ATHOS_API_KEY", &self.athos_api_key, &mut problems);
+        self.check_athos(&mut problems);
+        self.check_database(&mut problems);
+        self.check_reconciliation(&mut problems);
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Problems(problems)),
         }
     }
 
@@ -74,24 +102,11 @@ impl Config {
             ("SERVICE_TOKENS", &self.service_tokens),
         ];
         for (name, secrets) in secrets {
-            let is_placeholder =
-                |secret: &SecretString| secret.expose_secret().contains(PLACEHOLDER);
-            if secrets.iter().any(is_placeholder) {
-                problems.push(format!(
-                    "{name} still has the value of .env.example, which everybody knows: set your own, or remove it."
-                ));
-            }
+            check_placeholder(name, secrets, problems);
         }
     }
 
     fn check_athos(&self, problems: &mut Vec<String>) {
-        if self.athos_whsec.is_empty() {
-            problems.push(
-                "ATHOS_WHSEC is missing: without the webhook secret no delivery can be verified; set it to the \
-                 whsec_… value from Athos."
-                    .to_owned(),
-            );
-        }
         if self
             .athos_whsec
             .iter()
@@ -160,6 +175,16 @@ impl Config {
                 ));
             }
         }
+        if self
+            .auth_cookie
+            .as_deref()
+            .is_some_and(|name| !is_cookie_name(name))
+        {
+            problems.push(
+                "AUTH_COOKIE is not a cookie's name: it has no spaces, and none of ( ) < > @ , ; : \\ \" / [ ] ? = { }."
+                    .to_owned(),
+            );
+        }
         if let Some(why) = self.auth_jwks_url.as_ref().and_then(unsafe_url) {
             problems.push(format!("AUTH_JWKS_URL {why}"));
         }
@@ -194,18 +219,6 @@ impl Config {
                 self.bind_addr
             ));
         }
-        if !self.database_url.starts_with("sqlite:") {
-            problems.push(
-                "DATABASE_URL must begin with sqlite: in this version, for example sqlite://data/athos.db."
-                    .to_owned(),
-            );
-        } else if self.database_url.contains(":memory:") {
-            problems.push(
-                "DATABASE_URL names a database in memory, which forgets every event on a crash: name a file, for \
-                 example sqlite://data/athos.db."
-                    .to_owned(),
-            );
-        }
         let origins = [
             ("CORS_ORIGINS", &self.cors_origins),
             ("FRAME_ANCESTORS", &self.frame_ancestors),
@@ -223,6 +236,21 @@ impl Config {
             && let Some(why) = unsafe_url(url)
         {
             problems.push(format!("ATHOS_SDK_URL {why}"));
+        }
+    }
+
+    fn check_database(&self, problems: &mut Vec<String>) {
+        if !self.database_url.starts_with("sqlite:") {
+            problems.push(
+                "DATABASE_URL must begin with sqlite: in this version, for example sqlite://data/athos.db."
+                    .to_owned(),
+            );
+        } else if self.database_url.contains(":memory:") {
+            problems.push(
+                "DATABASE_URL names a database in memory, which forgets every event on a crash: name a file, for \
+                 example sqlite://data/athos.db."
+                    .to_owned(),
+            );
         }
     }
 
@@ -312,6 +340,24 @@ impl Config {
     }
 }
 
+fn check_placeholder(name: &str, secrets: &[SecretString], problems: &mut Vec<String>) {
+    let is_placeholder = |secret: &SecretString| secret.expose_secret().contains(PLACEHOLDER);
+    if secrets.iter().any(is_placeholder) {
+        problems.push(format!(
+            "{name} still has the value of .env.example, which everybody knows: set your own, or remove it."
+        ));
+    }
+}
+
+/// Whether a browser could send a cookie of this name (RFC 6265, 4.1.1).
+fn is_cookie_name(name: &str) -> bool {
+    let is_separator = |c: char| "()<>@,;:\\\"/[]?={}".contains(c);
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !is_separator(c))
+}
+
 /// Why browsers would never send this text as an origin, if so. What holds a `*` is refused for pages in frames too, where
 /// browsers understand it: a forgotten subdomain would do.
 fn inexact(origin: &str) -> Option<String> {
@@ -360,6 +406,28 @@ fn unsafe_url(url: &Url) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_command_needs_no_webhook_secret_and_no_way_to_know_callers() {
+        let check = |flags: &[&str]| Config::from_flags(flags).unwrap().check_for_command();
+        assert!(check(&["--athos-api-key=ath_live_a"]).is_ok());
+        for (flags, named) in [
+            (&[][..], "ATHOS_API_KEY is missing"),
+            (&["--athos-api-key=replace-me"], "ATHOS_API_KEY still has"),
+            (
+                &["--athos-api-key=k", "--athos-base-url=http://example.com"],
+                "ATHOS_BASE_URL",
+            ),
+            (
+                &["--athos-api-key=k", "--database-url=mysql://a"],
+                "DATABASE_URL",
+            ),
+        ] {
+            let told = check(flags).unwrap_err().to_string();
+            assert!(told.contains(named), "{told}");
+            assert_eq!(told.lines().count(), 2, "{told}");
+        }
+    }
+
     fn problems(flags: &[&str]) -> String {
         match Config::from_flags(flags).unwrap().check() {
             Ok(_) => String::new(),
@@ -396,6 +464,14 @@ mod tests {
                 "AUTH_JWT_SECRET and AUTH_JWKS_URL contradict",
             ),
             (&["--auth-cookie=c"], "AUTH_COOKIE is set, but no JWT"),
+            (
+                &["--auth-jwt-secret=s", "--auth-cookie=a b"],
+                "AUTH_COOKIE is not a cookie's name",
+            ),
+            (
+                &["--auth-jwt-secret=s", "--auth-cookie=__Host-a=b"],
+                "AUTH_COOKIE is not a cookie's name",
+            ),
             (&["--auth-issuer=c"], "AUTH_ISSUER is set, but no JWT"),
             (
                 &["--auth-claim-email-verified=c"],

@@ -7,20 +7,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::header::HeaderName;
-use secrecy::SecretString;
 use url::{ParseError, Url};
 
 use crate::model::{Source, UnknownVariant};
+use athos_api::setting::EMPTY;
 
-const EMPTY: &str = "empty, or has an empty entry";
 const NO_URL: &str = "not a whole URL, such as https://app.example.com";
-
-pub(crate) fn secret(text: &str) -> Result<SecretString, &'static str> {
-    match text.trim() {
-        "" => Err(EMPTY),
-        text => Ok(SecretString::from(text)),
-    }
-}
 
 pub(super) fn word(text: &str) -> Result<String, &'static str> {
     match text.trim() {

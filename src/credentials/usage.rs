@@ -101,19 +101,13 @@ impl KeyUsage {
 
     /// How one key is used.
     pub(super) fn of(&self, fingerprint: &str) -> Option<Credential> {
-        let records = self.records();
-        let found = records.iter().find(|(known, _)| known == fingerprint);
-        found.map(|(_, record)| record.now())
+        self.with(fingerprint, Record::now)
     }
 
-    fn with(&self, fingerprint: &str, note: impl FnOnce(&Record)) {
-        if let Some((_, record)) = self
-            .records()
-            .iter()
-            .find(|(known, _)| known == fingerprint)
-        {
-            note(record);
-        }
+    fn with<T>(&self, fingerprint: &str, of: impl FnOnce(&Record) -> T) -> Option<T> {
+        let records = self.records();
+        let found = records.iter().find(|(known, _)| known == fingerprint);
+        found.map(|(_, record)| of(record))
     }
 
     fn records(&self) -> MutexGuard<'_, Vec<(String, Record)>> {

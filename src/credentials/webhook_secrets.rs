@@ -4,12 +4,12 @@ use std::fmt;
 
 use secrecy::SecretString;
 
+use super::doctor_check::is_doctor_check;
 use super::usage::Record;
 use crate::clock::Clock;
 use crate::model::{Credential, CredentialKind, Timestamp};
 use crate::reloadable::Reloadable;
 use athos_api::signature::{Verdict, Verifier, fingerprint};
-use athos_api::types::is_doctor_check;
 
 /// The secrets, which can be replaced while deliveries are being judged.
 pub struct WebhookSecrets {

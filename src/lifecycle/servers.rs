@@ -88,21 +88,21 @@ impl Servers {
     }
 }
 
-/// Listens at `addr`, or says what to do about it.
-pub(super) async fn bind(addr: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+/// Listens at `addr`, or says what to do about it; `setting` is how the address was set, up to the address.
+pub(super) async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{variable}={addr} is in use: stop the process that listens there, or choose another port"
+            "{setting}{addr} is in use: stop the process that listens there, or choose another port"
         ),
         io::ErrorKind::AddrNotAvailable => Misconfigured(format!(
-            "{variable}={addr} is not an address of this machine: use 127.0.0.1 or 0.0.0.0"
+            "{setting}{addr} is not an address of this machine: use 127.0.0.1 or 0.0.0.0"
         ))
         .into(),
         io::ErrorKind::PermissionDenied => Misconfigured(format!(
-            "{variable}={addr} may not be used by this user: choose a port above 1023"
+            "{setting}{addr} may not be used by this user: choose a port above 1023"
         ))
         .into(),
-        _ => anyhow::anyhow!("cannot listen at {variable}={addr}: {error}"),
+        _ => anyhow::anyhow!("cannot listen at {setting}{addr}: {error}"),
     })
 }
 

@@ -62,6 +62,7 @@ mod observer;
 mod outside;
 #[cfg(feature = "client")]
 mod roster;
+pub mod setting;
 pub mod signature;
 mod source;
 mod string_enum;

@@ -1,19 +1,8 @@
-//! Addresses of this machine: how they are written, and which URLs lead to it.
+//! Addresses of this machine, and which URLs lead to it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use url::{Host, Url};
-
-/// An address to listen at.
-///
-/// # Errors
-/// When it is none: with an example.
-pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
-    let address = text.trim().parse();
-    address.map_err(|_| {
-        "not an IP address with a port, such as 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080 for all"
-    })
-}
 
 /// Where whoever listens at `addr` is asked from the same machine: a container listens everywhere, and is asked here.
 #[must_use]

@@ -55,7 +55,7 @@ use athos_api::local::reachable_addr;
 
 pub use self::options::{
     Contract, DEMO_API_KEY, DEMO_WEBHOOK_SECRET, InvalidDuration, Options, parse_duration,
-    parse_seed, parse_url,
+    parse_seed,
 };
 
 pub use self::sample::SampleWebhook;

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use athos_api::local::parse_address;
+use athos_api::setting::{parse_address, parse_secret, parse_url};
 
 /// The API key that works when none is given.
 pub const DEMO_API_KEY: &str = "ath_live_simulator_0000";
@@ -16,14 +16,6 @@ pub const DEMO_API_KEY: &str = "ath_live_simulator_0000";
 pub const DEMO_WEBHOOK_SECRET: &str = "whsec_simulator_0000";
 
 const DEFAULT_BIND: &str = "127.0.0.1:8081";
-
-/// A secret, as lists of them are written: blanks around it do not count.
-fn parse_secret(text: &str) -> Result<SecretString, &'static str> {
-    match text.trim() {
-        "" => Err("empty, or has an empty entry"),
-        text => Ok(SecretString::from(text)),
-    }
-}
 
 /// How the simulated vendor is set up.
 #[derive(Args, Clone, Debug)]
@@ -135,13 +127,6 @@ pub enum Contract {
     /// `roster`, for clients of either: mints of both shapes are accepted, lists need no `source`, and calls and webhooks
     /// carry the ids of both
     Both,
-}
-
-/// Reads the URL of a receiver.
-pub fn parse_url(text: &str) -> Result<Url, String> {
-    let url: Option<Url> = text.trim().parse().ok();
-    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| "not a whole URL, such as http://127.0.0.1:8080/athos/webhook".to_owned())
 }
 
 /// Reads a seed. The words of the standard library for what is none help nobody.

@@ -50,7 +50,7 @@ impl Finding {
         Self {
             check: check.to_owned(),
             verdict,
-            message: one_line(&message.into()),
+            message: one_line(&without_userinfo(&message.into())),
             fix: None,
         }
     }
@@ -73,7 +73,7 @@ impl Finding {
 
     /// What to do about it.
     pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(one_line(&fix.into()));
+        self.fix = Some(one_line(&without_userinfo(&fix.into())));
         self
     }
 }
@@ -83,6 +83,19 @@ fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 600;
     let words = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     words.take(MAX_CHARS).collect()
+}
+
+/// The text with nothing before the host of any URL in it: that may be a password.
+fn without_userinfo(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_end = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#');
+        let (authority, rest) = part.split_at(part.find(is_end).unwrap_or(part.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        shown.extend(["://", host, rest]);
+    }
+    shown
 }
 
 /// Everything that was found, in the order it is told.
@@ -156,5 +169,24 @@ impl fmt::Display for Bytes {
             unit += 1;
         }
         write!(f, "{size:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_finding_shows_what_is_before_the_host_of_a_url() {
+        let finding = Finding::fail(
+            "c",
+            "https://me:pass@word@a.example:8443/b redirects to http://key@c.example, and x@y stays",
+        )
+        .fix("ask https://token@d.example?e=f@g");
+        assert_eq!(
+            finding.message,
+            "https://a.example:8443/b redirects to http://c.example, and x@y stays"
+        );
+        assert_eq!(finding.fix.as_deref(), Some("ask https://d.example?e=f@g"));
     }
 }

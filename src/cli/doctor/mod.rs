@@ -11,7 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use athos_simulator::parse_url;
+use athos_api::setting::parse_url;
 use url::Url;
 
 use self::finding::{CheckReport, CheckStatus, Finding};

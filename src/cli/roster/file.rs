@@ -112,7 +112,7 @@ pub(super) struct RequestedRep {
 /// Names and addresses of people do not belong in a log.
 impl std::fmt::Debug for RequestedRep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wanted")
+        f.debug_struct("RequestedRep")
             .field("rep", &self.new.rep)
             .field("agency", &self.new.agency)
             .finish_non_exhaustive()

@@ -18,33 +18,13 @@ pub enum NotUnderstood {
     Missing(&'static str),
 }
 
-/// The event of `doctor --webhook`. It is signed, but by this service: nothing in it is news of Athos.
-const DOCTOR_CHECK: &str = "doctor.check";
-
-/// Longest body of one, in bytes.
-const DOCTOR_CHECK_BYTES: usize = 512;
-
-/// Whether this is the delivery of `doctor --webhook`. Call it on verified bytes only.
-#[must_use]
-pub fn is_doctor_check(body: &[u8]) -> bool {
-    let event = || Fields::read(body).ok()?.text("event");
-    body.len() <= DOCTOR_CHECK_BYTES && event().is_some_and(|event| event == DOCTOR_CHECK)
-}
-
 /// Reads the body of a webhook that has just come, and notes what is new in it. Call it on verified bytes only.
 ///
 /// # Errors
 /// When the body is not an event we know; it is kept all the same, as `ignored`.
 pub fn read_delivery(body: &[u8], drift: &DriftWatch) -> Result<CallEvent, NotUnderstood> {
     let fields = Fields::read(body).map_err(NotUnderstood::NotJson)?;
-    let is_ours = fields
-        .text("event")
-        .is_some_and(|name| name == DOCTOR_CHECK);
-    as_event(&if is_ours {
-        fields
-    } else {
-        fields.watched(&known::WEBHOOK, drift)
-    })
+    as_event(&fields.watched(&known::WEBHOOK, drift))
 }
 
 /// Reads the body of an event that is kept.

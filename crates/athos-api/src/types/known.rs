@@ -9,189 +9,106 @@ use super::{DAMAGED, Fields};
 use crate::drift::{DriftWatch, MAX_NAMES_PER_BODY};
 use crate::{Drift, DriftKind, Timestamp};
 
-/// A kind of object, and what is known to be in it.
+/// A kind of object, and what is known to be in it. Names stand in one text, with spaces between them.
 pub(super) struct Place {
     name: &'static str,
     /// Fields that hold anything.
-    fields: &'static [&'static [&'static str]],
+    fields: &'static [&'static str],
     /// Fields that hold one of a few words.
-    words: &'static [(&'static str, DriftKind, &'static [&'static str])],
+    words: &'static [(&'static str, DriftKind, &'static str)],
     /// Fields that hold an object, or a list of them.
     parts: &'static [(&'static str, &'static Place)],
 }
 
-const IDS: &[&str] = &[
-    "externalUserId",
-    "externalAgencyId",
-    "agentId",
-    "agencyId",
-    "platformAgentId",
-    "platformAgencyId",
-];
-const CALL_FIELDS: &[&str] = &[
-    "id",
-    "drillKey",
-    "startedAt",
-    "endedAt",
-    "durationSec",
-    "scoredAt",
-];
-const SOURCE: (&str, DriftKind, &[&str]) =
-    ("source", DriftKind::Source, &["roleplay", "real_call"]);
+const fn place(name: &'static str, fields: &'static [&'static str]) -> Place {
+    Place {
+        name,
+        fields,
+        words: &[],
+        parts: &[],
+    }
+}
+
+const IDS: &str =
+    "externalUserId externalAgencyId agentId agencyId platformAgentId platformAgencyId";
+const CALL_FIELDS: &str = "id drillKey startedAt endedAt durationSec scoredAt";
+const SOURCE: (&str, DriftKind, &str) = ("source", DriftKind::Source, "roleplay real_call");
 
 pub(super) const WEBHOOK: Place = Place {
-    name: "webhook",
-    fields: &[
-        IDS,
-        &[
-            "success",
-            "callId",
-            "occurredAt",
-            "requestId",
-            "reasonMessage",
-        ],
-    ],
     words: &[
         SOURCE,
-        ("event", DriftKind::Event, &["call.scored"]),
-        ("reason", DriftKind::Code, &["SCORING_INCOMPLETE"]),
+        ("event", DriftKind::Event, "call.scored"),
+        ("reason", DriftKind::Code, "SCORING_INCOMPLETE"),
     ],
-    parts: &[],
+    ..place(
+        "webhook",
+        &[IDS, "success callId occurredAt requestId reasonMessage"],
+    )
 };
 
 pub(super) const CALL: Place = Place {
-    name: "call",
-    fields: &[
-        IDS,
-        CALL_FIELDS,
-        &[
-            "status",
-            "audioUrl",
-            "audioUrlExpiresAt",
-            "waveform",
-            "createdAt",
-            "updatedAt",
-        ],
-    ],
     words: &[SOURCE],
-    parts: &[
-        (
-            "score",
-            &Place {
-                name: "score",
-                fields: &[&[
-                    "overallScore",
-                    "summary",
-                    "feedback",
-                    "compliancePercent",
-                    "complianceScorecard",
-                ]],
-                words: &[],
-                parts: &[],
-            },
-        ),
-        (
-            "transcript",
-            &Place {
-                name: "transcript",
-                fields: &[&["content", "startTime", "endTime"]],
-                words: &[(
-                    "role",
-                    DriftKind::Role,
-                    &["user", "assistant", "agent", "beneficiary"],
-                )],
-                parts: &[],
-            },
-        ),
-    ],
+    parts: &[("score", &SCORE), ("transcript", &TURN)],
+    ..place(
+        "call",
+        &[
+            IDS,
+            CALL_FIELDS,
+            "status audioUrl audioUrlExpiresAt waveform createdAt updatedAt",
+        ],
+    )
+};
+const SCORE: Place = place(
+    "score",
+    &["overallScore summary feedback compliancePercent complianceScorecard"],
+);
+const TURN: Place = Place {
+    words: &[("role", DriftKind::Role, "user assistant agent beneficiary")],
+    ..place("transcript", &["content startTime endTime"])
 };
 
 pub(super) const CALLS: Place = Place {
-    name: "list of calls",
-    fields: &[&["nextCursor"]],
-    words: &[],
-    parts: &[(
-        "data",
-        &Place {
-            name: "listed call",
-            fields: &[IDS, CALL_FIELDS],
-            words: &[SOURCE],
-            parts: &[],
-        },
-    )],
+    parts: &[("data", &LISTED_CALL)],
+    ..place("list of calls", &["nextCursor"])
+};
+const LISTED_CALL: Place = Place {
+    words: &[SOURCE],
+    ..place("listed call", &[IDS, CALL_FIELDS])
 };
 
-pub(super) const TOKEN: Place = Place {
-    name: "token",
-    fields: &[&["token", "expiresAt"]],
-    words: &[],
-    parts: &[],
-};
+pub(super) const TOKEN: Place = place("token", &["token expiresAt"]);
 
 pub(super) const ERROR: Place = Place {
-    name: "error",
-    fields: &[&["message", "requestId", "details"]],
     words: &[(
         "code",
         DriftKind::Code,
-        &[
-            "INVALID_REQUEST",
-            "DRILL_NOT_FOUND",
-            "INVALID_API_KEY",
-            "API_KEY_REVOKED",
-            "INVALID_TOKEN",
-            "TOKEN_EXPIRED",
-            "TOKEN_ALREADY_USED",
-            "IP_NOT_ALLOWED",
-            "TENANT_INACTIVE",
-            "TENANT_QUOTA_EXCEEDED",
-            "CALL_NOT_FOUND",
-            "AGENT_NOT_FOUND",
-            "AGENCY_NOT_FOUND",
-            "AGENT_ALREADY_EXISTS",
-            "INTERNAL_ERROR",
-            "SERVICE_UNAVAILABLE",
-        ],
+        "INVALID_REQUEST DRILL_NOT_FOUND INVALID_API_KEY API_KEY_REVOKED INVALID_TOKEN TOKEN_EXPIRED \
+         TOKEN_ALREADY_USED IP_NOT_ALLOWED TENANT_INACTIVE TENANT_QUOTA_EXCEEDED CALL_NOT_FOUND AGENT_NOT_FOUND \
+         AGENCY_NOT_FOUND AGENT_ALREADY_EXISTS INTERNAL_ERROR SERVICE_UNAVAILABLE",
     )],
-    parts: &[],
+    ..place("error", &["message requestId details"])
 };
 
-pub(super) const AGENCY: Place = Place {
-    name: "agency",
-    fields: &[&["id", "name", "platformAgencyId", "createdAt"]],
-    words: &[],
-    parts: &[],
-};
-
-const AGENT: Place = Place {
-    name: "agent",
-    fields: &[&[
-        "id",
-        "firstName",
-        "lastName",
-        "email",
-        "npn",
-        "platformAgentId",
-        "agencyId",
-        "createdAt",
-    ]],
-    words: &[],
-    parts: &[],
-};
+pub(super) const AGENCY: Place = place("agency", &["id name platformAgencyId createdAt"]);
+const AGENT: Place = place(
+    "agent",
+    &["id firstName lastName email npn platformAgentId agencyId createdAt"],
+);
 
 pub(super) const REGISTRATION: Place = Place {
-    name: "registration",
-    fields: &[],
-    words: &[],
     parts: &[("agent", &AGENT), ("agency", &AGENCY)],
+    ..place("registration", &[])
 };
 
 pub(super) const AGENTS: Place = Place {
-    name: "list of agents",
-    fields: &[&["nextCursor"]],
-    words: &[],
     parts: &[("data", &AGENT)],
+    ..place("list of agents", &["nextCursor"])
 };
+
+/// Whether a name stands in a text of them.
+fn has(names: &str, name: &str) -> bool {
+    names.split(' ').any(|known| known == name)
+}
 
 impl Fields {
     /// Notes the names in here that are not known at this place, and hands the fields on.
@@ -204,26 +121,20 @@ impl Fields {
 }
 
 /// Fields that hold a number, a flag, or anything; all others hold text.
-const NUMBERS: &[&str] = &[
-    "durationSec",
-    "overallScore",
-    "compliancePercent",
-    "startTime",
-    "endTime",
-];
-const FLAGS: &[&str] = &["success"];
-const ANYTHING: &[&str] = &["waveform", "complianceScorecard", "details"];
+const NUMBERS: &str = "durationSec overallScore compliancePercent startTime endTime";
+const FLAGS: &str = "success";
+const ANYTHING: &str = "waveform complianceScorecard details";
 
 /// In what way the value of a known field is not of the kind that it should be; such a value reads as absent.
 fn oddity(field: &str, value: &Value) -> Option<&'static str> {
     match value {
         Value::Null => None,
-        _ if ANYTHING.contains(&field) => None,
-        Value::Bool(_) => (!FLAGS.contains(&field)).then_some("flag"),
-        Value::Number(_) => (!NUMBERS.contains(&field)).then_some("number"),
+        _ if has(ANYTHING, field) => None,
+        Value::Bool(_) => (!has(FLAGS, field)).then_some("flag"),
+        Value::Number(_) => (!has(NUMBERS, field)).then_some("number"),
         Value::Array(_) => Some("list"),
         Value::Object(_) => Some("object"),
-        Value::String(_) if NUMBERS.contains(&field) || FLAGS.contains(&field) => Some("text"),
+        Value::String(_) if has(NUMBERS, field) || has(FLAGS, field) => Some("text"),
         Value::String(text) if text.contains(DAMAGED) => Some("damaged"),
         Value::String(text) => {
             let is_time = field.ends_with("At");
@@ -235,9 +146,9 @@ fn oddity(field: &str, value: &Value) -> Option<&'static str> {
 impl Place {
     fn compare(&self, object: &Map<String, Value>, found: &mut BTreeSet<Drift>) {
         for (field, value) in object {
-            let is_named = |(name, ..): &(&str, DriftKind, &[&str])| name == field;
+            let is_named = |(name, ..): &(&str, DriftKind, &str)| name == field;
             if let Some((_, kind, words)) = self.words.iter().find(|word| is_named(word)) {
-                let word = value.as_str().filter(|word| !words.contains(word));
+                let word = value.as_str().filter(|word| !has(words, word));
                 self.add(*kind, word, found);
                 self.add_odd(field, oddity(field, value), found);
             } else if let Some((_, part)) = self.parts.iter().find(|(name, _)| name == field) {
@@ -253,7 +164,7 @@ impl Place {
                         }
                     }
                 }
-            } else if !self.fields.iter().any(|some| some.contains(&&**field)) {
+            } else if !self.fields.iter().any(|some| has(some, field)) {
                 self.add(DriftKind::Field, Some(field), found);
             } else {
                 self.add_odd(field, oddity(field, value), found);

@@ -20,7 +20,6 @@ use serde_json::{Map, Value};
 use crate::{Identity, PlatformId, Timestamp};
 
 pub use call::{read_content, read_detail, read_list, read_recording};
-pub use event::is_doctor_check;
 pub use event::{NotUnderstood, read_delivery, read_event, write_event};
 pub use json::{MAX_VALUES, has_too_many_values};
 pub use mint::{MintBody, SessionToken, read_session};
