@@ -4,11 +4,12 @@
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use rusqlite::{Connection, params};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite};
 use tokio::sync::watch;
 
-use super::identities::{self, push_named, push_ours};
+use super::identities::{self, push_named};
 use super::readers::ReadPool;
 use super::{SqliteStore, progress};
 use crate::model::{
@@ -22,123 +23,121 @@ use crate::store::{
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
 // had it is erased. It may have gaps.
 
-/// Adds to `sql` the statement that gives each event's call its row, unless it has one.
-pub(super) fn push_open(sql: &mut QueryBuilder<Sqlite>, events: &[(&CallEvent, Timestamp)]) {
-    sql.push(
-        "INSERT OR ROLLBACK INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) ",
-    );
-    let mut offset = 0_i64;
-    sql.push_values(events, |mut row, (event, received_at)| {
-        offset += 1;
-        let who = &event.identity;
-        row.push_bind(&*event.call_id)
-            .push("'processing'")
-            .push_bind(&*event.source);
-        push_ours(
-            &mut row,
-            IdentityKind::Rep,
-            who.rep.as_deref(),
-            who.athos_rep.as_deref(),
-        );
-        push_ours(
-            &mut row,
-            IdentityKind::Agency,
-            who.agency.as_deref(),
-            who.athos_agency.as_deref(),
-        );
-        row.push_bind(event.identity.athos_rep.as_deref())
-            .push_bind(event.identity.athos_agency.as_deref())
-            .push_bind(event.occurred_at.unwrap_or(*received_at).as_millis())
-            .push("(SELECT rev FROM latest_rev) + ")
-            .push_bind_unseparated(offset);
-    });
-    sql.push(" ON CONFLICT (id) DO NOTHING");
+/// Gives an event's call its row, unless it has one; whether it had none.
+pub(super) fn open(
+    tx: &Connection,
+    event: &CallEvent,
+    received_at: Timestamp,
+) -> StoreResult<bool> {
+    let who = &event.identity;
+    let opened = tx
+        .prepare_cached(
+            "INSERT INTO calls \
+             (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
+             VALUES (?1, 'processing', ?2, \
+               coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?5)), \
+               coalesce(?4, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?6)), \
+               ?5, ?6, ?7, (SELECT rev + 1 FROM latest_rev)) \
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            event.call_id,
+            event.source,
+            who.rep,
+            who.agency,
+            who.athos_rep,
+            who.athos_agency,
+            event.occurred_at.unwrap_or(received_at).as_millis(),
+        ])?;
+    Ok(opened > 0)
 }
 
 /// Stores a call's detail; the same detail again changes nothing. Says what is left to fill in.
-pub(super) async fn store_detail(
-    tx: &mut SqliteConnection,
+pub(super) fn store_detail(
+    tx: &Connection,
     detail: &CallDetail,
     now: Timestamp,
 ) -> StoreResult<Vec<LinkedIds>> {
     let call = &detail.header;
-    let (who, unfinished) = identities::resolve_identity(tx, &call.identity, now).await?;
-    let known: Option<(String, bool)> = sqlx::query_as(
-        "SELECT raw, has_recording FROM call_details JOIN calls ON seq = call_seq \
-         WHERE id = ? AND status = 'scored'",
-    )
-    .bind(&*call.id)
-    .fetch_optional(&mut *tx)
-    .await?;
-    if known.is_some_and(|(raw, has)| raw == detail.raw && has == detail.has_recording) {
+    let (who, unfinished) = identities::resolve_identity(tx, &call.identity, now)?;
+    let is_known = tx
+        .prepare_cached(
+            "SELECT 1 FROM call_details JOIN calls ON seq = call_seq \
+             WHERE id = ? AND status = 'scored' AND raw = ? AND has_recording = ?",
+        )?
+        .exists(params![call.id, detail.raw, detail.has_recording])?;
+    if is_known {
         return Ok(unfinished);
     }
     let best_time = call.ended_at.or(call.started_at).unwrap_or(now);
-    let seq: i64 = sqlx::query_scalar(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
-          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
-         VALUES (?, 'scored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-                 (SELECT rev + 1 FROM latest_rev)) \
-         ON CONFLICT (id) DO UPDATE SET \
-           status = excluded.status, source = excluded.source, \
-           rep = coalesce(?, rep, excluded.rep), agency = coalesce(?, agency, excluded.agency), \
-           athos_rep = coalesce(excluded.athos_rep, athos_rep), \
-           athos_agency = coalesce(excluded.athos_agency, athos_agency), \
-           drill_key = excluded.drill_key, started_at = excluded.started_at, \
-           ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
-           scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
-           compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
-           sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev, \
-           purged_at = iif(excluded.purged_at IS NULL, NULL, coalesce(purged_at, excluded.purged_at)) \
-         RETURNING seq",
-    )
-    .bind(&*call.id)
-    .bind(&*call.source)
-    .bind(who.rep.as_deref())
-    .bind(who.agency.as_deref())
-    .bind(who.athos_rep.as_deref())
-    .bind(who.athos_agency.as_deref())
-    .bind(call.drill_key.as_deref())
-    .bind(call.started_at.map(Timestamp::as_millis))
-    .bind(call.ended_at.map(Timestamp::as_millis))
-    .bind(call.duration_sec)
-    .bind(call.scored_at.map(Timestamp::as_millis))
-    .bind(detail.overall_score)
-    .bind(detail.compliance_percent)
-    .bind(best_time.as_millis())
-    .bind(detail.purged.then(|| now.as_millis()))
-    // What Athos answers itself is right, whatever a webhook said; what was only looked up fills a gap.
-    .bind(call.identity.rep.as_deref())
-    .bind(call.identity.agency.as_deref())
-    .fetch_one(&mut *tx)
-    .await?;
-    sqlx::query(
+    let seq: i64 = tx
+        .prepare_cached(
+            "INSERT INTO calls \
+             (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
+              duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
+             VALUES (?, 'scored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                     (SELECT rev + 1 FROM latest_rev)) \
+             ON CONFLICT (id) DO UPDATE SET \
+               status = excluded.status, source = excluded.source, \
+               rep = coalesce(?, rep, excluded.rep), agency = coalesce(?, agency, excluded.agency), \
+               athos_rep = coalesce(excluded.athos_rep, athos_rep), \
+               athos_agency = coalesce(excluded.athos_agency, athos_agency), \
+               drill_key = excluded.drill_key, started_at = excluded.started_at, \
+               ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
+               scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
+               compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
+               sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev, \
+               purged_at = iif(excluded.purged_at IS NULL, NULL, coalesce(purged_at, excluded.purged_at)) \
+             RETURNING seq",
+        )?
+        .query_row(
+            params![
+                call.id,
+                call.source,
+                who.rep,
+                who.agency,
+                who.athos_rep,
+                who.athos_agency,
+                call.drill_key,
+                call.started_at.map(Timestamp::as_millis),
+                call.ended_at.map(Timestamp::as_millis),
+                call.duration_sec,
+                call.scored_at.map(Timestamp::as_millis),
+                detail.overall_score,
+                detail.compliance_percent,
+                best_time.as_millis(),
+                detail.purged.then(|| now.as_millis()),
+                // What Athos answers itself is right, whatever a webhook said; what was only looked up fills a gap.
+                call.identity.rep,
+                call.identity.agency,
+            ],
+            |row| row.get(0),
+        )?;
+    tx.prepare_cached(
         "INSERT INTO call_details (call_seq, raw, has_recording, fetched_at) VALUES (?, ?, ?, ?) \
          ON CONFLICT (call_seq) DO UPDATE SET \
            raw = excluded.raw, has_recording = excluded.has_recording, fetched_at = excluded.fetched_at",
-    )
-    .bind(seq)
-    .bind(&*detail.raw)
-    .bind(detail.has_recording)
-    .bind(now.as_millis())
-    .execute(tx)
-    .await?;
+    )?
+    .execute(params![
+        seq,
+        detail.raw,
+        detail.has_recording,
+        now.as_millis()
+    ])?;
     Ok(unfinished)
 }
 
 /// Stores that a call could not be scored, unless it was; says what is left to fill in.
-pub(super) async fn store_unscored(
-    tx: &mut SqliteConnection,
+pub(super) fn store_unscored(
+    tx: &Connection,
     event: &CallEvent,
     now: Timestamp,
 ) -> StoreResult<Vec<LinkedIds>> {
     let EventOutcome::Unscored { reason, message } = &event.outcome else {
         return Ok(Vec::new());
     };
-    let (who, unfinished) = identities::resolve_identity(tx, &event.identity, now).await?;
-    sqlx::query(
+    let (who, unfinished) = identities::resolve_identity(tx, &event.identity, now)?;
+    tx.prepare_cached(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
           sort_at, rev) \
@@ -151,18 +150,18 @@ pub(super) async fn store_unscored(
            athos_agency = coalesce(athos_agency, excluded.athos_agency), \
            reason = excluded.reason, reason_message = excluded.reason_message, rev = excluded.rev \
          WHERE status = 'processing'",
-    )
-    .bind(&*event.call_id)
-    .bind(&*event.source)
-    .bind(who.rep.as_deref())
-    .bind(who.agency.as_deref())
-    .bind(who.athos_rep.as_deref())
-    .bind(who.athos_agency.as_deref())
-    .bind(reason.as_deref())
-    .bind(message.as_deref())
-    .bind(event.occurred_at.unwrap_or(now).as_millis())
-    .execute(tx)
-    .await?;
+    )?
+    .execute(params![
+        event.call_id,
+        event.source,
+        who.rep,
+        who.agency,
+        who.athos_rep,
+        who.athos_agency,
+        reason,
+        message,
+        event.occurred_at.unwrap_or(now).as_millis(),
+    ])?;
     Ok(unfinished)
 }
 

@@ -1,7 +1,7 @@
 //! What was learnt of Athos's contract, in SQL: the last generation it was found to speak.
 
-use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, params};
+use sqlx::Row;
 
 use super::calls::word;
 use super::readers::ReadPool;
@@ -13,21 +13,20 @@ use crate::store::StoreResult;
 /// Remembers a generation in the place of the one before.
 pub(super) struct Learn(pub(super) LearnedContract);
 
-#[async_trait]
 impl Operation for Learn {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        sqlx::query(
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        tx.prepare_cached(
             "INSERT INTO learnt_contract (only, generation, learnt_at, learnt_from) VALUES (1, ?, ?, ?) \
              ON CONFLICT (only) DO UPDATE SET generation = excluded.generation, \
                learnt_at = excluded.learnt_at, learnt_from = excluded.learnt_from",
-        )
-        .bind(self.0.generation.as_str())
-        .bind(self.0.at.as_millis())
-        .bind(&*self.0.from)
-        .execute(tx)
-        .await?;
+        )?
+        .execute(params![
+            self.0.generation.as_str(),
+            self.0.at.as_millis(),
+            self.0.from,
+        ])?;
         Ok(())
     }
 }

@@ -1,24 +1,25 @@
 //! What became of each secret and key, by fingerprint. The secrets themselves are never here.
 
-use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 use super::readers::ReadPool;
-use super::writer::Operation;
+use super::writer::{Durability, Operation};
 use crate::model::{Credential, Timestamp};
 use crate::store::{StoreError, StoreResult};
 
 /// Records how they fare; what is on record and later stays.
 pub(super) struct Note(pub(super) Vec<Credential>);
 
-#[async_trait]
 impl Operation for Note {
     type Output = ();
+    /// What is not noted is noted with the next use.
+    const DURABILITY: Durability = Durability::Committed;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
         for credential in &self.0 {
-            sqlx::query(
+            tx.prepare_cached(
                 "INSERT INTO credentials (kind, fingerprint, first_seen_at, last_used_at, last_refused_at, last_code) \
                  VALUES (?, ?, ?, ?, ?, ?) \
                  ON CONFLICT DO UPDATE SET \
@@ -27,15 +28,15 @@ impl Operation for Note {
                                       coalesce(excluded.last_used_at, last_used_at)), \
                    last_refused_at = coalesce(excluded.last_refused_at, last_refused_at), \
                    last_code = coalesce(excluded.last_code, last_code)",
-            )
-            .bind(credential.kind.as_str())
-            .bind(&*credential.fingerprint)
-            .bind(credential.first_seen_at.as_millis())
-            .bind(credential.last_used_at.map(Timestamp::as_millis))
-            .bind(credential.last_refused_at.map(Timestamp::as_millis))
-            .bind(credential.last_code.as_deref())
-            .execute(&mut *tx)
-            .await?;
+            )?
+            .execute(params![
+                credential.kind.as_str(),
+                credential.fingerprint,
+                credential.first_seen_at.as_millis(),
+                credential.last_used_at.map(Timestamp::as_millis),
+                credential.last_refused_at.map(Timestamp::as_millis),
+                credential.last_code,
+            ])?;
         }
         Ok(())
     }

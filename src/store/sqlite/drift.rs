@@ -1,11 +1,11 @@
 //! What Athos sends that no document mentions, in SQL: counted by name.
 
-use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, params};
+use sqlx::Row;
 
 use super::calls::word;
 use super::readers::ReadPool;
-use super::writer::Operation;
+use super::writer::{Durability, Operation};
 use crate::model::{Drift, SeenDrift, Timestamp};
 use crate::store::StoreResult;
 
@@ -21,15 +21,16 @@ pub(super) struct Note {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Note {
     type Output = Vec<Drift>;
+    /// What is not counted is sent again.
+    const DURABILITY: Durability = Durability::Committed;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<Drift>> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Vec<Drift>> {
         let mut new = Vec::new();
         for (drift, count) in &self.counted {
-            let is_known = self.write(KNOWN, drift, *count, tx).await?;
-            if !is_known && self.write(FIRST, drift, *count, tx).await? {
+            let is_known = self.write(KNOWN, drift, *count, tx)?;
+            if !is_known && self.write(FIRST, drift, *count, tx)? {
                 new.push(drift.clone());
             }
         }
@@ -39,22 +40,21 @@ impl Operation for Note {
 
 impl Note {
     /// Whether a row was written.
-    async fn write(
+    fn write(
         &self,
         sql: &'static str,
         drift: &Drift,
         count: u64,
-        tx: &mut SqliteConnection,
+        tx: &Connection,
     ) -> StoreResult<bool> {
-        let done = sqlx::query(sql)
-            .bind(drift.kind.as_str())
-            .bind(&*drift.place)
-            .bind(&*drift.name)
-            .bind(i64::try_from(count).unwrap_or(i64::MAX))
-            .bind(self.now.as_millis())
-            .execute(tx)
-            .await?;
-        Ok(done.rows_affected() > 0)
+        let written = tx.prepare_cached(sql)?.execute(params![
+            drift.kind.as_str(),
+            drift.place,
+            drift.name,
+            i64::try_from(count).unwrap_or(i64::MAX),
+            self.now.as_millis(),
+        ])?;
+        Ok(written > 0)
     }
 }
 

@@ -15,6 +15,13 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error().map(|told| told.extended_code);
+        of_code(code.unwrap_or_default().cast_unsigned(), error.to_string())
+    }
+}
+
 /// The error of a result code; the low byte is the primary one.
 fn of_code(code: u32, text: String) -> StoreError {
     match code & 0xff {

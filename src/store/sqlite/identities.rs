@@ -3,9 +3,9 @@
 //! nothing.
 
 use async_trait::async_trait;
-use sqlx::query_builder::Separated;
+use rusqlite::{Connection, OptionalExtension, params};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::SqliteStore;
 use super::readers::ReadPool;
@@ -16,82 +16,55 @@ use crate::store::{Identities, IdentityKind, LinkedIds, StoreResult};
 /// Calls, and mints, that one transaction gives our id.
 const FILLED_IN: u32 = 500;
 
-/// Adds our id to a row of values: the one that is there, or else the one that belongs to Athos's, looked up in place.
-pub(super) fn push_ours(
-    row: &mut Separated<'_, Sqlite, &'static str>,
-    kind: IdentityKind,
-    ours: Option<&str>,
-    athos: Option<&str>,
-) {
-    match (ours, athos) {
-        (None, Some(athos)) => {
-            row.push("(SELECT our_id FROM identities WHERE kind = '")
-                .push_unseparated(kind.as_str())
-                .push_unseparated("' AND athos_id = ")
-                .push_bind_unseparated(athos)
-                .push_unseparated(")");
-        }
-        (ours, _) => {
-            row.push_bind(ours);
-        }
-    }
-}
-
 /// Learns from what a call says, and returns all that is known of its ids, and what is left to fill in. Calls tell what
 /// was so when they happened: of a pairing that is known already they change nothing.
-pub(super) async fn resolve_identity(
-    tx: &mut SqliteConnection,
+pub(super) fn resolve_identity(
+    tx: &Connection,
     said: &Identity,
     now: Timestamp,
 ) -> StoreResult<(Identity, Vec<LinkedIds>)> {
     let mut known = said.clone();
-    let mut pairings = Vec::new();
+    let mut unfinished = Vec::new();
     for (kind, ours, athos) in [
         (IdentityKind::Rep, &mut known.rep, &known.athos_rep),
         (IdentityKind::Agency, &mut known.agency, &known.athos_agency),
     ] {
-        match (&ours, athos) {
-            (Some(our_id), Some(athos_id)) => pairings.push(LinkedIds {
-                kind,
-                athos_id: athos_id.clone(),
-                our_id: our_id.clone(),
-                on_record: true,
-            }),
-            (None, Some(athos_id)) => {
-                *ours = find(tx, kind, athos_id)
-                    .await?
-                    .map(|pairing| pairing.our_id);
-            }
-            _ => {}
-        }
-    }
-    if pairings.is_empty() {
-        return Ok((known, pairings));
-    }
-    let mut sql = QueryBuilder::<Sqlite>::new(INSERT);
-    push_values(&mut sql, &pairings, now);
-    sql.push(" ON CONFLICT DO NOTHING RETURNING kind");
-    let new: Vec<String> = sql.build_query_scalar().fetch_all(&mut *tx).await?;
-    let mut unfinished = Vec::new();
-    for pairing in pairings {
-        let is_new = new.iter().any(|kind| kind == pairing.kind.as_str());
-        if is_new && fill_in(tx, &pairing).await? {
+        let Some(athos_id) = athos else { continue };
+        let Some(our_id) = ours else {
+            *ours = find(tx, kind, athos_id)?.map(|pairing| pairing.our_id);
+            continue;
+        };
+        let pairing = LinkedIds {
+            kind,
+            athos_id: athos_id.clone(),
+            our_id: our_id.clone(),
+            on_record: true,
+        };
+        if insert(tx, &pairing, now, "ON CONFLICT DO NOTHING")? && fill_in(tx, &pairing)? {
             unfinished.push(pairing);
         }
     }
     Ok((known, unfinished))
 }
 
-const INSERT: &str = "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) ";
-
-fn push_values(sql: &mut QueryBuilder<Sqlite>, pairings: &[LinkedIds], now: Timestamp) {
-    sql.push_values(pairings, |mut row, pairing| {
-        row.push_bind(pairing.kind.as_str())
-            .push_bind(&*pairing.athos_id)
-            .push_bind(&*pairing.our_id)
-            .push_bind(pairing.on_record)
-            .push_bind(now.as_millis());
-    });
+/// Whether a row was written.
+fn insert(
+    tx: &Connection,
+    pairing: &LinkedIds,
+    now: Timestamp,
+    or_else: &'static str,
+) -> StoreResult<bool> {
+    let sql = format!(
+        "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) VALUES (?, ?, ?, ?, ?) {or_else}"
+    );
+    let written = tx.prepare_cached(&sql)?.execute(params![
+        pairing.kind.as_str(),
+        pairing.athos_id,
+        pairing.our_id,
+        pairing.on_record,
+        now.as_millis(),
+    ])?;
+    Ok(written > 0)
 }
 
 /// Learns from the roster.
@@ -100,28 +73,22 @@ pub(super) struct Learn {
     pub(super) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Learn {
     /// What is known now, and what is left to fill in.
     type Output = (Vec<LinkedIds>, Vec<LinkedIds>);
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
         let mut known = Vec::with_capacity(self.pairings.len());
         let mut unfinished = Vec::new();
         for pairing in &self.pairings {
-            let mut sql = QueryBuilder::<Sqlite>::new(INSERT);
-            push_values(&mut sql, std::slice::from_ref(pairing), self.now);
-            sql.push(
-                " ON CONFLICT (kind, athos_id) DO UPDATE SET our_id = excluded.our_id, on_record = 1, \
-                   learnt_at = excluded.learnt_at \
-                 WHERE excluded.on_record = 1 AND (our_id <> excluded.our_id OR on_record = 0)",
-            );
-            let changed = sql.build().execute(&mut *tx).await?.rows_affected() > 0;
-            if changed && fill_in(tx, pairing).await? {
+            let or_else = "ON CONFLICT (kind, athos_id) DO UPDATE SET our_id = excluded.our_id, on_record = 1, \
+                             learnt_at = excluded.learnt_at \
+                           WHERE excluded.on_record = 1 AND (our_id <> excluded.our_id OR on_record = 0)";
+            if insert(tx, pairing, self.now, or_else)? && fill_in(tx, pairing)? {
                 unfinished.push(pairing.clone());
             }
-            known.extend(find(tx, pairing.kind, &pairing.athos_id).await?);
+            known.extend(find(tx, pairing.kind, &pairing.athos_id)?);
         }
         Ok((known, unfinished))
     }
@@ -129,7 +96,7 @@ impl Operation for Learn {
 
 /// Gives our id to some of the calls and mints that had only Athos's; whether there may be more. Each call is a change of
 /// its own to whoever watches.
-async fn fill_in(tx: &mut SqliteConnection, pairing: &LinkedIds) -> StoreResult<bool> {
+fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
     let sql = match pairing.kind {
         IdentityKind::Rep => {
             "UPDATE calls SET rep = known.our_id, rev = newest.rev + found.nth \
@@ -148,37 +115,27 @@ async fn fill_in(tx: &mut SqliteConnection, pairing: &LinkedIds) -> StoreResult<
              WHERE calls.seq = found.seq"
         }
     };
-    let calls = sqlx::query(sql)
-        .bind(&*pairing.athos_id)
-        .bind(FILLED_IN)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+    let values = params![pairing.athos_id, FILLED_IN];
+    let calls = tx.prepare_cached(sql)?.execute(values)?;
     let mints = match pairing.kind {
         IdentityKind::Agency => 0,
         IdentityKind::Rep => {
             let sql = "UPDATE mints SET rep = (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1) \
                        WHERE id IN (SELECT id FROM mints WHERE rep IS NULL AND athos_rep = ?1 LIMIT ?2)";
-            sqlx::query(sql)
-                .bind(&*pairing.athos_id)
-                .bind(FILLED_IN)
-                .execute(tx)
-                .await?
-                .rows_affected()
+            tx.prepare_cached(sql)?.execute(values)?
         }
     };
-    Ok(calls.max(mints) >= u64::from(FILLED_IN))
+    Ok(calls.max(mints) >= FILLED_IN as usize)
 }
 
 struct FillIn(LinkedIds);
 
-#[async_trait]
 impl Operation for FillIn {
     type Output = bool;
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<bool> {
-        fill_in(tx, &self.0).await
+    fn apply(&self, tx: &Connection) -> StoreResult<bool> {
+        fill_in(tx, &self.0)
     }
 }
 
@@ -214,23 +171,19 @@ pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<LinkedIds>
     Ok(rows.iter().map(pairing).collect())
 }
 
-async fn find(
-    connection: &mut SqliteConnection,
-    kind: IdentityKind,
-    athos_id: &str,
-) -> StoreResult<Option<LinkedIds>> {
-    let row =
-        sqlx::query("SELECT our_id, on_record FROM identities WHERE kind = ? AND athos_id = ?")
-            .bind(kind.as_str())
-            .bind(athos_id)
-            .fetch_optional(connection)
-            .await?;
-    Ok(row.map(|row| LinkedIds {
-        kind,
-        athos_id: athos_id.to_owned(),
-        our_id: row.get("our_id"),
-        on_record: row.get("on_record"),
-    }))
+fn find(tx: &Connection, kind: IdentityKind, athos_id: &str) -> StoreResult<Option<LinkedIds>> {
+    let known = tx
+        .prepare_cached("SELECT our_id, on_record FROM identities WHERE kind = ? AND athos_id = ?")?
+        .query_row(params![kind.as_str(), athos_id], |row| {
+            Ok(LinkedIds {
+                kind,
+                athos_id: athos_id.to_owned(),
+                our_id: row.get(0)?,
+                on_record: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(known)
 }
 
 /// What Athos calls a rep of ours; of several ids, the one that was learnt last.

@@ -1,16 +1,18 @@
 //! The inbox in SQL: claim, settle, and how much waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, params};
+use sqlx::Row;
 use tokio::sync::Notify;
 
 use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
-use super::writer::Operation;
-use super::{SqliteStore, calls, identities, operators, waits};
+use super::writer::{Durability, Operation};
+use super::{SqliteStore, accept, calls, identities, operators, waits};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Accepted, Claimable, ClaimedEvent, Inbox, Lease, LinkedIds, NewEvent, QueueDepth, Settled,
@@ -66,36 +68,37 @@ pub(super) struct Claim {
     pub(super) until: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Claim {
     type Output = Vec<ClaimedEvent>;
+    /// Without it the event is due as before, and its worker is gone.
+    const DURABILITY: Durability = Durability::Committed;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<ClaimedEvent>> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Vec<ClaimedEvent>> {
         let sql = format!(
             "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ?2 \
              WHERE id IN ({}) \
-             RETURNING id, webhook_id, body, lease, attempts, {HAS_FAILED} AS has_failed",
+             RETURNING id, webhook_id, lease, attempts, {HAS_FAILED}, body",
             due(self.which, "?3")
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(self.now.as_millis())
-            .bind(self.until.as_millis())
-            .bind(self.limit)
-            .fetch_all(tx)
-            .await?;
-        Ok(rows
-            .iter()
-            .map(|row| ClaimedEvent {
-                lease: Lease {
-                    event_id: row.get("id"),
-                    webhook_id: row.get("webhook_id"),
-                    number: row.get("lease"),
+        let claimed = tx
+            .prepare_cached(&sql)?
+            .query_map(
+                params![self.now.as_millis(), self.until.as_millis(), self.limit],
+                |row| {
+                    Ok(ClaimedEvent {
+                        lease: Lease {
+                            event_id: row.get(0)?,
+                            webhook_id: row.get(1)?,
+                            number: row.get(2)?,
+                        },
+                        attempts: row.get(3)?,
+                        has_failed: row.get(4)?,
+                        body: row.get(5)?,
+                    })
                 },
-                attempts: row.get("attempts"),
-                has_failed: row.get("has_failed"),
-                body: row.get("body"),
-            })
-            .collect())
+            )?
+            .collect::<Result<_, _>>()?;
+        Ok(claimed)
     }
 }
 
@@ -128,13 +131,14 @@ impl Settle {
     }
 }
 
-#[async_trait]
 impl Operation for Settle {
     /// With the ids that were learnt and are left to fill in.
     type Output = (Settled, Vec<LinkedIds>);
+    /// Without it the event is attempted again, with the same effect.
+    const DURABILITY: Durability = Durability::Committed;
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
         let (state, due, reason, spent) = match &self.settlement {
             Settlement::Scored(_) | Settlement::Unscored(_) => (EventState::Done, None, None, true),
             Settlement::Retry {
@@ -143,34 +147,35 @@ impl Operation for Settle {
             Settlement::Dead { reason, .. } => (EventState::Dead, None, Some(reason), true),
             Settlement::Ignored { reason } => (EventState::Ignored, None, Some(reason), false),
         };
-        let settled = sqlx::query(
-            "UPDATE events SET state = ?, next_attempt_at = ?, reason = ?, \
-             attempts = attempts + ?, settled_at = ? \
-             WHERE id = ? AND lease = ? AND webhook_id = ? AND state = 'processing'",
-        )
-        .bind(state.as_str())
-        .bind(due.map(Timestamp::as_millis))
-        .bind(reason)
-        .bind(i64::from(spent))
-        .bind(due.is_none().then(|| self.now.as_millis()))
-        .bind(self.lease.event_id)
-        .bind(self.lease.number)
-        .bind(&*self.lease.webhook_id)
-        .execute(&mut *tx)
-        .await?;
-        if settled.rows_affected() == 0 {
+        let settled = tx
+            .prepare_cached(
+                "UPDATE events SET state = ?, next_attempt_at = ?, reason = ?, \
+                 attempts = attempts + ?, settled_at = ? \
+                 WHERE id = ? AND lease = ? AND webhook_id = ? AND state = 'processing'",
+            )?
+            .execute(params![
+                state.as_str(),
+                due.map(Timestamp::as_millis),
+                reason,
+                spent,
+                due.is_none().then(|| self.now.as_millis()),
+                self.lease.event_id,
+                self.lease.number,
+                self.lease.webhook_id,
+            ])?;
+        if settled == 0 {
             return Ok((Settled::LeaseLost, Vec::new()));
         }
         if let Some(call) = self.result()
-            && tombstones::find_tombstoned(tx, &[call], "attempt").await? == [true]
+            && tombstones::is_tombstoned(tx, &call, "attempt")?
         {
-            erase::forget_event(tx, self.lease.event_id).await?;
+            erase::forget_event(tx, self.lease.event_id)?;
             return Ok((Settled::Erased, Vec::new()));
         }
-        operators::record_attempt(tx, &self.lease, &self.settlement, self.now).await?;
+        operators::record_attempt(tx, &self.lease, &self.settlement, self.now)?;
         let unfinished = match &self.settlement {
-            Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now).await?,
-            Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now).await?,
+            Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now)?,
+            Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now)?,
             _ => Vec::new(),
         };
         Ok((Settled::Yes, unfinished))
@@ -221,7 +226,8 @@ pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
 #[async_trait]
 impl Inbox for SqliteStore {
     async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted> {
-        self.writer.accept(event).await
+        let accept = accept::Accept::new(event, Arc::clone(&self.arrivals));
+        self.writer.write(accept).await
     }
 
     async fn claim_due(
@@ -278,7 +284,7 @@ impl Inbox for SqliteStore {
     }
 
     fn arrivals(&self) -> &Notify {
-        self.writer.arrivals()
+        &self.arrivals
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {

@@ -1,37 +1,37 @@
 //! The record of session tokens asked for. The tokens themselves are never here.
 
 use async_trait::async_trait;
+use rusqlite::{Connection, params};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::identities::push_named;
 use super::readers::ReadPool;
-use super::writer::Operation;
+use super::writer::{Durability, Operation};
 use super::{SqliteStore, contract};
 use crate::model::{AgentId, LearnedContract, PlatformId, Timestamp};
 use crate::store::{
     IdentityKind, Mint, MintFilter, MintOutcome, MintPage, Mints, NewMint, StoreResult,
 };
 
-#[async_trait]
 impl Operation for NewMint {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        sqlx::query(
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        tx.prepare_cached(
             "INSERT INTO mints (id, requested_at, rep, athos_rep, agency, caller) \
-             SELECT ?1, ?2, \
+             VALUES (?1, ?2, \
                coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?4)), \
-               ?4, ?5, ?6",
-        )
-        .bind(&*self.id)
-        .bind(self.requested_at.as_millis())
-        .bind(self.rep.ours().map(PlatformId::as_str))
-        .bind(self.rep.athos().map(AgentId::as_str))
-        .bind(self.agency.as_ref().map(PlatformId::as_str))
-        .bind(self.caller)
-        .execute(tx)
-        .await?;
+               ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            self.id,
+            self.requested_at.as_millis(),
+            self.rep.ours().map(PlatformId::as_str),
+            self.rep.athos().map(AgentId::as_str),
+            self.agency.as_ref().map(PlatformId::as_str),
+            self.caller,
+        ])?;
         Ok(())
     }
 }
@@ -42,22 +42,23 @@ pub(super) struct Finish {
     pub(super) outcome: MintOutcome,
 }
 
-#[async_trait]
 impl Operation for Finish {
     type Output = ();
+    /// Without it the record says that a token was asked for, which is what is owed.
+    const DURABILITY: Durability = Durability::Committed;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        sqlx::query(
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        tx.prepare_cached(
             "UPDATE mints SET outcome = ?, answered_at = ?, expires_at = ?, athos_request_id = ? \
              WHERE id = ?",
-        )
-        .bind(&*self.outcome.outcome)
-        .bind(self.outcome.answered_at.as_millis())
-        .bind(self.outcome.expires_at.map(Timestamp::as_millis))
-        .bind(self.outcome.athos_request_id.as_deref())
-        .bind(&*self.id)
-        .execute(tx)
-        .await?;
+        )?
+        .execute(params![
+            self.outcome.outcome,
+            self.outcome.answered_at.as_millis(),
+            self.outcome.expires_at.map(Timestamp::as_millis),
+            self.outcome.athos_request_id,
+            self.id,
+        ])?;
         Ok(())
     }
 }

@@ -21,7 +21,6 @@ mod readers;
 mod reconcile;
 #[cfg(test)]
 mod tests;
-mod transaction;
 mod waits;
 mod wal;
 mod writer;
@@ -30,8 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::Mutex;
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{Mutex, Notify};
 use tokio::task::AbortHandle;
 
 use super::{StoreError, StoreResult};
@@ -46,15 +45,11 @@ use writer::Writer;
 
 /// How long to wait for another process's lock. Well under the vendor's deadline of 10 s.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
-/// The log is copied into the database when it has this many pages, and used again from its start: 8 MB. Longer logs
-/// copy a page that changed often only once; shorter ones start faster after a crash.
-const CHECKPOINT_PAGES: &str = "2000";
-/// Pages of the random index on webhook ids stay in memory, in KiB.
-const WRITER_CACHE_KIB: &str = "-16384";
-
 /// The store in one SQLite file.
 pub(super) struct SqliteStore {
     writer: Writer,
+    /// Events have come in.
+    arrivals: Arc<Notify>,
     readers: ReadPools,
     wal: Arc<Wal>,
     /// Keeps the write-ahead log short.
@@ -83,18 +78,16 @@ impl SqliteStore {
             // What is deleted is overwritten.
             .pragma("secure_delete", "ON")
             .disable_statement_logging();
-        let writing = options
-            .clone()
-            .pragma("cache_size", WRITER_CACHE_KIB)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .pragma("journal_size_limit", wal::LOG_AT_REST_BYTES.to_string());
         let explain = |error: StoreError| open::explain(error, &file);
-        let mut connection = open::connect(&writing).await.map_err(explain)?;
+        let mut connection = open::connect(&options).await.map_err(explain)?;
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
         open::migrate(&mut connection, &file).await?;
+        let writing = open::connect_writer(&file).map_err(|error| explain(error.into()))?;
+        let _ = connection.close().await;
         let readers = ReadPools::open(&options.pragma("query_only", "ON"));
-        let writer = Writer::start(connection);
+        let writer = Writer::start(writing);
+        let arrivals = Arc::default();
         let wal = Arc::new(Wal::new(&file, writer.truncations(), readers.gates.clone()));
         let kept = Arc::clone(&wal);
         let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
@@ -102,6 +95,7 @@ impl SqliteStore {
         identities::go_on(&writer, unfinished).await?;
         Ok(Self {
             writer,
+            arrivals,
             readers,
             wal,
             keeper,
@@ -133,12 +127,5 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.keeper.abort();
-    }
-}
-
-/// Closes the writer's connection; SQLite checkpoints the log when the last one goes.
-async fn close(connection: SqliteConnection) {
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "failed to close the database; the next start recovers from its log");
     }
 }

@@ -6,16 +6,26 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rusqlite::{Connection, OpenFlags};
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 
+use super::wal::LOG_AT_REST_BYTES;
 use super::{BUSY_TIMEOUT, MIGRATIONS};
 use crate::store::{InvalidUrl, StoreError, StoreResult};
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
 const FULL_CHECK_MAX_BYTES: u64 = 32 << 20;
+
+/// The log is copied into the database when it has this many pages, and used again from its start: 8 MB. Longer logs
+/// copy a page that changed often only once; shorter ones start faster after a crash.
+const CHECKPOINT_PAGES: u32 = 2000;
+/// Pages of the random index on webhook ids stay in memory, in KiB.
+const WRITER_CACHE_KIB: i32 = 16_384;
+/// Statements that stay prepared: more than the writer has that are always the same.
+const WRITER_STATEMENTS: usize = 64;
 
 /// How soon to connect again.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
@@ -32,6 +42,21 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> StoreResult<Sqlit
             connected => return connected,
         }
     }
+}
+
+/// The connection that writes, to a database that is there and up to date. It waits for no lock: whoever begins a
+/// transaction does.
+pub(super) fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS);
+    connection.execute_batch(&format!(
+        "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; \
+         PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
+         PRAGMA journal_size_limit = {LOG_AT_REST_BYTES}"
+    ))?;
+    Ok(connection)
 }
 
 /// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.

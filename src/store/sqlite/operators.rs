@@ -1,11 +1,12 @@
 //! The inbox as operators see it, in SQL: lists, one event with its history, replays.
 
 use async_trait::async_trait;
+use rusqlite::{Connection, params};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 
 use super::calls::{self, word};
-use super::privacy::push_ids;
+use super::privacy::id_list;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
@@ -229,8 +230,8 @@ fn act(row: &SqliteRow) -> AuditEntry {
 }
 
 /// Records how an attempt ended, in the transaction that settles it.
-pub(super) async fn record_attempt(
-    tx: &mut SqliteConnection,
+pub(super) fn record_attempt(
+    tx: &Connection,
     lease: &Lease,
     settlement: &Settlement,
     now: Timestamp,
@@ -247,50 +248,49 @@ pub(super) async fn record_attempt(
         Settlement::Dead { reason, failure } => ("dead", None, Some(reason), failure.as_ref()),
         Settlement::Ignored { reason } => ("ignored", None, Some(reason), None),
     };
-    sqlx::query(
+    tx.prepare_cached(
         "INSERT INTO attempts \
          (event_id, number, at, outcome, status, code, delay_ms, error, athos_request_id) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(lease.event_id)
-    .bind(lease.number)
-    .bind(now.as_millis())
-    .bind(outcome)
-    .bind(failure.and_then(|failure| failure.status))
-    .bind(failure.map(|failure| &*failure.code))
-    .bind(next.map(|at| (at.as_millis() - now.as_millis()).max(0)))
-    .bind(error)
-    .bind(failure.and_then(|failure| failure.athos_request_id.as_deref()))
-    .execute(tx)
-    .await?;
+    )?
+    .execute(params![
+        lease.event_id,
+        lease.number,
+        now.as_millis(),
+        outcome,
+        failure.and_then(|failure| failure.status),
+        failure.map(|failure| &failure.code),
+        next.map(|at| (at.as_millis() - now.as_millis()).max(0)),
+        error,
+        failure.and_then(|failure| failure.athos_request_id.as_deref()),
+    ])?;
     Ok(())
 }
 
 /// What may be replayed, and is asked for. An event without its body says nothing any more.
-fn push_replayable(sql: &mut QueryBuilder<Sqlite>, replay: Replay) {
-    sql.push("next_attempt_at IS NULL AND body <> x''");
+fn replayable(replay: Replay) -> String {
+    let mut sql = "next_attempt_at IS NULL AND body <> x''".to_owned();
     match replay {
-        Replay::One(id) => {
-            sql.push(" AND id = ").push_bind(id);
-        }
+        Replay::One(id) => sql += &format!(" AND id = {id}"),
         Replay::Range {
             state,
             since,
             until,
         } => {
             // A word, not a value: as the indexes of what is rare have it.
-            sql.push(" AND state = '").push(state.as_str()).push("'");
+            sql += &format!(" AND state = '{}'", state.as_str());
             // Not by the index of times: each step would look through all of it, and sort it by id.
             for (condition, time) in [
                 (" AND +received_at >= ", since),
                 (" AND +received_at <= ", until),
             ] {
                 if let Some(time) = time {
-                    sql.push(condition).push_bind(time.as_millis());
+                    sql += &format!("{condition}{}", time.as_millis());
                 }
             }
         }
     }
+    sql
 }
 
 pub(super) async fn count_replayable(
@@ -298,9 +298,10 @@ pub(super) async fn count_replayable(
     replay: Replay,
     limit: u32,
 ) -> StoreResult<WouldReplay> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM events WHERE ");
-    push_replayable(&mut sql, replay);
-    let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
+    let sql = format!("SELECT count(*) FROM events WHERE {}", replayable(replay));
+    let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_one(readers)
+        .await?;
     Ok(WouldReplay {
         count: count.unsigned_abs(),
         first: find_replayable(readers, replay, 0, limit).await?,
@@ -314,11 +315,16 @@ async fn find_replayable(
     after: i64,
     limit: u32,
 ) -> StoreResult<Vec<i64>> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM events WHERE id > ");
-    sql.push_bind(after).push(" AND ");
-    push_replayable(&mut sql, replay);
-    sql.push(" ORDER BY id LIMIT ").push_bind(limit);
-    Ok(sql.build_query_scalar().fetch_all(readers).await?)
+    let sql = format!(
+        "SELECT id FROM events WHERE id > ? AND {} ORDER BY id LIMIT ?",
+        replayable(replay)
+    );
+    let ids = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(readers)
+        .await?;
+    Ok(ids)
 }
 
 /// Replays the next events of a range. They are looked for beside the writer, which is held for a batch only.
@@ -360,71 +366,64 @@ struct ReplayBy {
 
 impl ReplayBy {
     /// Those that may still be replayed.
-    fn push_which(&self, sql: &mut QueryBuilder<Sqlite>) {
-        sql.push("id IN ");
-        push_ids(sql, &self.ids);
-        sql.push(" AND ");
-        push_replayable(sql, self.replay);
+    fn which(&self) -> String {
+        format!(
+            "id IN {} AND {}",
+            id_list(&self.ids),
+            replayable(self.replay)
+        )
     }
 
     /// Gives what is understood by now the call that it is about, as accepting it would have.
-    async fn read_again(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "SELECT id, received_at, body FROM events WHERE call_id IS NULL AND ",
+    fn read_again(&self, tx: &Connection) -> StoreResult<()> {
+        let sql = format!(
+            "SELECT id, received_at, body FROM events WHERE call_id IS NULL AND {}",
+            self.which()
         );
-        self.push_which(&mut sql);
-        let rows = sql.build().fetch_all(&mut *tx).await?;
-        for row in rows {
-            let Ok(said) = types::read_event(row.get("body")) else {
+        let read = tx
+            .prepare(&sql)?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<Vec<(i64, i64, Vec<u8>)>, _>>()?;
+        for (id, received_at, body) in read {
+            let Ok(said) = types::read_event(&body) else {
                 continue;
             };
-            sqlx::query("UPDATE events SET call_id = ?, needs_fetch = ? WHERE id = ?")
-                .bind(&*said.call_id)
-                .bind(said.needs_fetch())
-                .bind(row.get::<i64, _>("id"))
-                .execute(&mut *tx)
-                .await?;
-            let received_at = Timestamp::from_millis(row.get("received_at"));
+            tx.prepare_cached("UPDATE events SET call_id = ?, needs_fetch = ? WHERE id = ?")?
+                .execute(params![said.call_id, said.needs_fetch(), id])?;
+            let received_at = Timestamp::from_millis(received_at);
             let incoming = Incoming::event(&said, received_at);
             // The attempt removes an event of what was erased.
-            if tombstones::find_tombstoned(tx, &[incoming], "replay").await? == [true] {
-                continue;
+            if !tombstones::is_tombstoned(tx, &incoming, "replay")? {
+                calls::open(tx, &said, received_at)?;
             }
-            let mut sql = QueryBuilder::<Sqlite>::default();
-            calls::push_open(&mut sql, &[(&said, received_at)]);
-            sql.build().execute(&mut *tx).await?;
         }
         Ok(())
     }
 }
 
-#[async_trait]
 impl Operation for ReplayBy {
     type Output = Vec<i64>;
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<i64>> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
         let (caller, rep) = self.actor.columns();
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) SELECT ",
+        let sql = format!(
+            "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) \
+             SELECT ?, ?, ?, 'replay', id, state, reason FROM events WHERE {} \
+             ORDER BY id RETURNING event_id",
+            self.which()
         );
-        let mut values = sql.separated(", ");
-        values
-            .push_bind(self.now.as_millis())
-            .push_bind(caller)
-            .push_bind(rep)
-            .push("'replay', id, state, reason FROM events WHERE ");
-        self.push_which(&mut sql);
-        sql.push(" ORDER BY id RETURNING event_id");
-        let ids = sql.build_query_scalar().fetch_all(&mut *tx).await?;
-        self.read_again(tx).await?;
-        let mut sql = QueryBuilder::<Sqlite>::new(
+        let ids = tx
+            .prepare(&sql)?
+            .query_map(params![self.now.as_millis(), caller, rep], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        self.read_again(tx)?;
+        let sql = format!(
             "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
-             needs_fetch = needs_fetch OR call_id IS NULL, next_attempt_at = ",
+             needs_fetch = needs_fetch OR call_id IS NULL, next_attempt_at = ? WHERE {}",
+            self.which()
         );
-        sql.push_bind(self.now.as_millis()).push(" WHERE ");
-        self.push_which(&mut sql);
-        sql.build().execute(tx).await?;
+        tx.execute(&sql, [self.now.as_millis()])?;
         Ok(ids)
     }
 }
@@ -466,7 +465,7 @@ impl Operators for SqliteStore {
         .await;
         let replayed = self.noting(replayed)?;
         if !replayed.ids.is_empty() {
-            self.writer.arrivals().notify_one();
+            self.arrivals.notify_one();
         }
         Ok(replayed)
     }

@@ -3,17 +3,39 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
 use super::{SqliteStore, accept};
 use crate::model::{CallStatus, Source, Timestamp};
 use crate::store::{
-    ListedCall, NewRun, Origin, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd,
-    StoreResult,
+    ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd, StoreResult,
 };
+
+/// What we have of a call.
+#[derive(Clone, Copy)]
+struct Known {
+    is_scored: bool,
+    scored_at: Option<i64>,
+}
+
+/// Why a listed call would come in, if it would.
+fn cause(known: Option<Known>, listed: &ListedCall) -> Option<RecoveryCause> {
+    match known {
+        None => Some(RecoveryCause::Missing),
+        Some(Known {
+            is_scored: false, ..
+        }) => Some(RecoveryCause::NotScored),
+        Some(ours) => {
+            let theirs = listed.scored_at?.as_millis();
+            (ours.scored_at != Some(theirs)).then_some(RecoveryCause::ScoredAgain)
+        }
+    }
+}
 
 /// Of the listed calls those that would come in, with the reason. What is in flight, or came in by an earlier run, is
 /// not among them.
@@ -22,7 +44,6 @@ use crate::store::{
 async fn find_missing<'c>(
     connection: &mut SqliteConnection,
     listed: &'c [ListedCall],
-    looked_through: i64,
 ) -> StoreResult<Vec<(&'c ListedCall, RecoveryCause)>> {
     if listed.is_empty() {
         return Ok(Vec::new());
@@ -31,42 +52,30 @@ async fn find_missing<'c>(
         QueryBuilder::<Sqlite>::new("SELECT id, status, scored_at FROM calls WHERE id IN ");
     push_list(&mut sql, listed.iter().map(|call| &*call.id));
     let rows = sql.build().fetch_all(&mut *connection).await?;
-    let known: HashMap<String, (bool, Option<i64>)> = rows
+    let known: HashMap<String, Known> = rows
         .iter()
         .map(|row| {
-            let is_scored = row.get::<&str, _>("status") == CallStatus::Scored.as_str();
-            (row.get("id"), (is_scored, row.get("scored_at")))
+            let known = Known {
+                is_scored: row.get::<&str, _>("status") == CallStatus::Scored.as_str(),
+                scored_at: row.get("scored_at"),
+            };
+            (row.get("id"), known)
         })
         .collect();
     let mut seen = HashSet::new();
     let lacking: Vec<_> = listed
         .iter()
         .filter(|call| seen.insert(&*call.id))
-        .filter_map(|call| {
-            let cause = match known.get(&call.id) {
-                None => RecoveryCause::Missing,
-                Some((false, _)) => RecoveryCause::NotScored,
-                Some((true, ours)) => match call.scored_at {
-                    Some(theirs) if *ours != Some(theirs.as_millis()) => RecoveryCause::ScoredAgain,
-                    _ => return None,
-                },
-            };
-            Some((call, cause))
-        })
+        .filter_map(|call| Some((call, cause(known.get(&call.id).copied(), call)?)))
         .collect();
     if lacking.is_empty() {
         return Ok(lacking);
     }
-    // An index by call would cost every webhook: all that wait are looked at, or the few that have come since.
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT call_id FROM events ");
-    match looked_through {
-        0 => sql.push("INDEXED BY events_due WHERE "),
-        id => sql
-            .push("NOT INDEXED WHERE id > ")
-            .push_bind(id)
-            .push(" AND "),
-    };
-    sql.push("next_attempt_at IS NOT NULL AND call_id IN ");
+    // An index by call would cost every webhook: all that wait are looked at.
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT call_id FROM events INDEXED BY events_due \
+         WHERE next_attempt_at IS NOT NULL AND call_id IN ",
+    );
     push_list(&mut sql, lacking.iter().map(|(call, _)| &*call.id));
     let in_flight: Vec<String> = sql.build_query_scalar().fetch_all(&mut *connection).await?;
     let mut sql = QueryBuilder::<Sqlite>::new("SELECT webhook_id FROM events WHERE webhook_id IN ");
@@ -79,19 +88,23 @@ async fn find_missing<'c>(
         HashSet::<_>::from_iter(in_flight),
         HashSet::<_>::from_iter(brought_in),
     );
-    let lacking: Vec<_> = lacking
+    let mut lacking: Vec<_> = lacking
         .into_iter()
         .filter(|(call, _)| {
             !in_flight.contains(&call.id) && !brought_in.contains(&call.event.webhook_id)
         })
         .collect();
-    let events: Vec<_> = lacking.iter().map(|(call, _)| &call.event).collect();
-    let stopped = accept::stopped(connection, events, "reconciliation").await?;
-    Ok(lacking
-        .into_iter()
-        .zip(stopped)
-        .filter_map(|(lacking, stopped)| (!stopped).then_some(lacking))
-        .collect())
+    let understood: Vec<_> = lacking
+        .iter()
+        .filter_map(|(call, _)| {
+            let said = call.event.parsed.as_ref().ok()?;
+            Some(Incoming::event(said, call.event.received_at))
+        })
+        .collect();
+    let stopped = tombstones::find_tombstoned(connection, &understood, "reconciliation").await?;
+    let mut stopped = stopped.into_iter();
+    lacking.retain(|(call, _)| call.event.parsed.is_err() || stopped.next() != Some(true));
+    Ok(lacking)
 }
 
 fn push_list<'a>(sql: &mut QueryBuilder<Sqlite>, values: impl Iterator<Item = &'a str>) {
@@ -118,7 +131,7 @@ pub(super) async fn find_missing_calls(
     listed: &[ListedCall],
 ) -> StoreResult<Vec<RecoveredCall>> {
     let mut connection = readers.begin().await?;
-    Ok(repairs(&find_missing(&mut connection, listed, 0).await?))
+    Ok(repairs(&find_missing(&mut connection, listed).await?))
 }
 
 /// Brings the missing ones of these calls into the inbox. What has been waiting is looked through beside the writer, for it
@@ -132,7 +145,7 @@ pub(super) async fn ingest_missing(
     let looked_through = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
         .fetch_one(&mut *connection)
         .await?;
-    let missing = find_missing(&mut connection, &listed, 0).await?;
+    let missing = find_missing(&mut connection, &listed).await?;
     let missing: HashSet<_> = missing.iter().map(|(call, _)| call.id.clone()).collect();
     drop(connection);
     listed.retain(|call| missing.contains(&call.id));
@@ -151,40 +164,60 @@ struct IngestMissing {
     looked_through: i64,
 }
 
-#[async_trait]
 impl Operation for IngestMissing {
     type Output = Vec<RecoveredCall>;
     const CHANGES_CALLS: bool = true;
 
     /// Looks again inside the transaction: a webhook may have come since the list was read.
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Vec<RecoveredCall>> {
-        let missing = find_missing(tx, &self.listed, self.looked_through).await?;
-        if missing.is_empty() {
-            return Ok(Vec::new());
+    fn apply(&self, tx: &Connection) -> StoreResult<Vec<RecoveredCall>> {
+        let mut known = tx.prepare_cached("SELECT status, scored_at FROM calls WHERE id = ?")?;
+        let mut in_flight = tx.prepare_cached(
+            "SELECT 1 FROM events NOT INDEXED \
+             WHERE id > ? AND next_attempt_at IS NOT NULL AND call_id = ?",
+        )?;
+        let mut repairs = Vec::new();
+        for call in &self.listed {
+            let known = known
+                .query_row([&call.id], |row| {
+                    Ok(Known {
+                        is_scored: row.get_ref(0)?.as_str()? == CallStatus::Scored.as_str(),
+                        scored_at: row.get(1)?,
+                    })
+                })
+                .optional()?;
+            let Some(cause) = cause(known, call) else {
+                continue;
+            };
+            if in_flight.exists(params![self.looked_through, call.id])? {
+                continue;
+            }
+            if accept::accept(tx, &call.event, None)?.is_new() {
+                repairs.push(RecoveredCall {
+                    call_id: call.id.clone(),
+                    cause,
+                });
+            }
         }
-        let events: Vec<_> = missing.iter().map(|(call, _)| call.event.clone()).collect();
-        accept::accept_within(tx, &events, Origin::Reconcile).await?;
-        Ok(repairs(&missing))
+        Ok(repairs)
     }
 }
 
-#[async_trait]
 impl Operation for NewRun {
     type Output = i64;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
-        let id = sqlx::query_scalar(
+    fn apply(&self, tx: &Connection) -> StoreResult<i64> {
+        tx.prepare_cached(
             "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at) \
-             VALUES (?, ?, ?, ?, ?) RETURNING id",
-        )
-        .bind(self.source.as_str())
-        .bind(self.continues)
-        .bind(self.from.as_millis())
-        .bind(self.to.as_millis())
-        .bind(self.started_at.as_millis())
-        .fetch_one(tx)
-        .await?;
-        Ok(id)
+             VALUES (?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            self.source.as_str(),
+            self.continues,
+            self.from.as_millis(),
+            self.to.as_millis(),
+            self.started_at.as_millis(),
+        ])?;
+        Ok(tx.last_insert_rowid())
     }
 }
 
@@ -194,24 +227,23 @@ pub(super) struct Finish {
     pub(super) end: RunEnd,
 }
 
-#[async_trait]
 impl Operation for Finish {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        sqlx::query(
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        tx.prepare_cached(
             "UPDATE reconcile_runs SET finished_at = ?, pages = ?, seen = ?, repaired = ?, error = ?, \
              to_at = coalesce(?, to_at) WHERE id = ?",
-        )
-        .bind(self.end.finished_at.as_millis())
-        .bind(self.end.pages)
-        .bind(self.end.seen)
-        .bind(self.end.repaired)
-        .bind(self.end.error.as_deref())
-        .bind(self.end.until.map(Timestamp::as_millis))
-        .bind(self.id)
-        .execute(tx)
-        .await?;
+        )?
+        .execute(params![
+            self.end.finished_at.as_millis(),
+            self.end.pages,
+            self.end.seen,
+            self.end.repaired,
+            self.end.error,
+            self.end.until.map(Timestamp::as_millis),
+            self.id,
+        ])?;
         Ok(())
     }
 }
@@ -265,7 +297,7 @@ impl Reconciliation for SqliteStore {
     async fn ingest_missing(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<RecoveredCall>> {
         let repairs = ingest_missing(&self.readers.background, &self.writer, listed).await?;
         if !repairs.is_empty() {
-            self.writer.arrivals().notify_one();
+            self.arrivals.notify_one();
         }
         Ok(repairs)
     }

@@ -1,10 +1,11 @@
 //! What only this store can promise: states that the schema enforces, the sync, a full disk, batches of old and new.
 
 mod once;
+mod power_cut;
 
-use super::writer::Operation;
-use async_trait::async_trait;
+use sqlx::SqliteConnection;
 
+use super::writer::{Durability, Operation};
 use super::*;
 use crate::model::{CallEvent, EventOutcome, Identity, PlatformId, RepId, Source, Timestamp};
 use crate::store::{
@@ -15,12 +16,11 @@ use crate::store::{
 /// Asks the writer's own connection.
 struct Pragma(&'static str);
 
-#[async_trait]
 impl Operation for Pragma {
     type Output = i64;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
-        Ok(sqlx::query_scalar(self.0).fetch_one(tx).await?)
+    fn apply(&self, tx: &rusqlite::Connection) -> StoreResult<i64> {
+        Ok(tx.query_row(self.0, [], |row| row.get(0))?)
     }
 }
 
@@ -103,16 +103,29 @@ async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
     store.close().await;
 }
 
+/// How its commit is synced: 2 is FULL, 1 is NORMAL.
+struct OfNoConsequence;
+
+impl Operation for OfNoConsequence {
+    type Output = i64;
+    const DURABILITY: Durability = Durability::Committed;
+
+    fn apply(&self, tx: &rusqlite::Connection) -> StoreResult<i64> {
+        Pragma("PRAGMA synchronous").apply(tx)
+    }
+}
+
 #[tokio::test]
-async fn a_commit_is_synced() {
+async fn a_commit_is_synced_unless_nobody_in_it_relies_on_that() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let full = store.writer.write(Pragma("PRAGMA synchronous")).await;
-    assert_eq!(
-        full.unwrap(),
-        2,
-        "2 is FULL: the log is synced at every commit"
-    );
+    let writer = &store.writer;
+    let relied_on = || writer.write(Pragma("PRAGMA synchronous"));
+    assert_eq!(relied_on().await.unwrap(), 2);
+    assert_eq!(writer.write(OfNoConsequence).await.unwrap(), 1);
+    assert_eq!(relied_on().await.unwrap(), 2);
+    let shared = tokio::join!(writer.write(OfNoConsequence), relied_on());
+    assert_eq!((shared.0.unwrap(), shared.1.unwrap()), (2, 2));
     store.close().await;
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use rusqlite::Connection;
 
-use super::privacy::push_ids;
+use super::privacy::id_list;
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
 use crate::model::Timestamp;
@@ -58,41 +57,33 @@ struct Shorten {
 }
 
 impl Shorten {
-    /// Of the batch, those that wait for longer.
-    fn push_to(&self, sql: &mut QueryBuilder<Sqlite>, wait: Duration) {
+    /// Of the batch, those that wait for longer and meet a condition; how many there were.
+    fn shorten(&self, tx: &Connection, wait: Duration, condition: &str) -> StoreResult<u64> {
         let until = self.now.plus(wait).as_millis();
-        sql.push_bind(until)
-            .push(" WHERE next_attempt_at > ")
-            .push_bind(until)
-            .push(" AND id IN ");
-        push_ids(sql, &self.ids);
+        let sql = format!(
+            "UPDATE events SET next_attempt_at = {until} \
+             WHERE next_attempt_at > {until} AND id IN {} AND {condition}",
+            id_list(&self.ids)
+        );
+        Ok(tx.execute(&sql, [])? as u64)
     }
 }
 
-#[async_trait]
 impl Operation for Shorten {
     type Output = u64;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
-        const UPDATE: &str = "UPDATE events SET next_attempt_at = ";
-        let mut sql = QueryBuilder::<Sqlite>::new(UPDATE);
-        self.push_to(&mut sql, self.lease);
-        sql.push(" AND state = 'processing'");
-        let mut shortened = sql.build().execute(&mut *tx).await?.rows_affected();
-        let most = i64::try_from(self.waits.len().saturating_sub(1)).unwrap_or(i64::MAX);
-        for (spent, wait) in (0_i64..).zip(&self.waits) {
+    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+        let mut shortened = self.shorten(tx, self.lease, "state = 'processing'")?;
+        let most = self.waits.len().saturating_sub(1);
+        let now = self.now.as_millis();
+        for (spent, wait) in self.waits.iter().enumerate() {
             // What Athos asked for may be longer. Only an attempt of later than now was made by another clock; one that
             // nothing was spent on waits for nothing.
-            let mut sql = QueryBuilder::<Sqlite>::new(UPDATE);
-            self.push_to(&mut sql, *wait);
-            sql.push(" AND state = 'pending' AND min(attempts, ")
-                .push_bind(most)
-                .push(") = ")
-                .push_bind(spent)
-                .push(" AND (attempts = 0 OR EXISTS (SELECT 1 FROM attempts WHERE event_id = id AND at > ")
-                .push_bind(self.now.as_millis())
-                .push("))");
-            shortened += sql.build().execute(&mut *tx).await?.rows_affected();
+            let condition = format!(
+                "state = 'pending' AND min(attempts, {most}) = {spent} AND (attempts = 0 \
+                 OR EXISTS (SELECT 1 FROM attempts WHERE event_id = id AND at > {now}))"
+            );
+            shortened += self.shorten(tx, *wait, &condition)?;
         }
         Ok(shortened)
     }

@@ -1,44 +1,72 @@
 //! The one writer. Group commit: whatever has arrived while the last batch was syncing goes into the next one, and
-//! all of it is acknowledged after that batch's sync. It never waits for a fuller batch.
+//! all of it is acknowledged after that batch's commit. It never waits for a fuller batch.
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{BUSY_TIMEOUT, accept, transaction};
-use crate::store::{Accepted, NewEvent, Origin, StoreError, StoreResult, WRITE_DEADLINE};
+use super::BUSY_TIMEOUT;
+use crate::store::{StoreError, StoreResult, WRITE_DEADLINE};
 use crate::telemetry::metric;
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
 const QUEUE: usize = 4096;
-/// Most events of one batch: keeps a batch's SQL, and the wait for it, small.
+/// Most operations of one batch: keeps the wait for it small.
 const MAX_BATCH: usize = 512;
+/// How soon to try again to begin a transaction while another process writes.
+const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(2);
+
+/// What must be true before the caller of an operation is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Durability {
+    /// It is committed: it outlives the process. A power cut may undo it, together with what was committed after it,
+    /// until the next synced commit; it must be something that is done again then.
+    Committed,
+    /// It is on the disk, and so is everything that was committed before.
+    Synced,
+}
+
+impl Durability {
+    fn pragma(self) -> &'static str {
+        match self {
+            Self::Committed => "PRAGMA synchronous = NORMAL",
+            Self::Synced => "PRAGMA synchronous = FULL",
+        }
+    }
+}
 
 /// A write that shares its transaction with others. It may be applied twice, when the first transaction is rolled back.
-#[async_trait]
-pub(super) trait Operation: Send + Sync + 'static {
-    /// What the caller gets once it is on disk.
+/// It must be short: it holds a thread of the runtime.
+pub(super) trait Operation: Send + 'static {
+    /// What the caller gets once it is as durable as it must be.
     type Output: Send + 'static;
+
+    const DURABILITY: Durability = Durability::Synced;
 
     /// Whether readers of the live stream should look.
     const CHANGES_CALLS: bool = false;
 
     /// Does it, inside a transaction that somebody else commits.
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<Self::Output>;
+    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output>;
+
+    /// What else is to happen once it is committed.
+    fn committed(self, _output: &Self::Output)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// A queued operation of any kind, and whoever waits for it.
-#[async_trait]
 trait Queued: Send {
-    async fn apply(&mut self, tx: &mut SqliteConnection) -> StoreResult<()>;
+    fn apply(&mut self, tx: &Connection) -> StoreResult<()>;
+    fn durability(&self) -> Durability;
     fn changes_calls(&self) -> bool;
     fn acknowledge(self: Box<Self>, committed: StoreResult<()>);
 }
@@ -49,11 +77,14 @@ struct Waiting<O: Operation> {
     reply: oneshot::Sender<StoreResult<O::Output>>,
 }
 
-#[async_trait]
 impl<O: Operation> Queued for Waiting<O> {
-    async fn apply(&mut self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        self.output = Some(self.operation.apply(tx).await?);
+    fn apply(&mut self, tx: &Connection) -> StoreResult<()> {
+        self.output = Some(self.operation.apply(tx)?);
         Ok(())
+    }
+
+    fn durability(&self) -> Durability {
+        O::DURABILITY
     }
 
     fn changes_calls(&self) -> bool {
@@ -61,9 +92,17 @@ impl<O: Operation> Queued for Waiting<O> {
     }
 
     fn acknowledge(self: Box<Self>, committed: StoreResult<()>) {
-        let Self { output, reply, .. } = *self;
+        let Self {
+            operation,
+            output,
+            reply,
+        } = *self;
+        let outcome = committed.and_then(|()| output.ok_or(StoreError::Closed));
+        if let Ok(output) = &outcome {
+            operation.committed(output);
+        }
         // Nobody may be waiting any more; the write stands all the same.
-        let _ = reply.send(committed.and_then(|()| output.ok_or(StoreError::Closed)));
+        let _ = reply.send(outcome);
     }
 }
 
@@ -85,35 +124,21 @@ impl Truncations {
     }
 }
 
-type AcceptReply = oneshot::Sender<StoreResult<Accepted>>;
-
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most commands are the large one; a box for each would cost more than the room"
-)]
-enum Command {
-    Accept(NewEvent, AcceptReply),
-    Operate(Box<dyn Queued>),
-}
-
 /// A handle on the writer's task.
 pub(super) struct Writer {
     /// Emptied by `close`, which ends the task once the queue is drained.
-    queue: Mutex<Option<mpsc::Sender<Command>>>,
+    queue: Mutex<Option<mpsc::Sender<Box<dyn Queued>>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     truncations: Truncations,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    arrivals: Notify,
     changes: watch::Sender<u64>,
     /// The task has ended, in whatever way.
     ended: CancellationToken,
     /// Why the last batch failed, until one succeeds; damage stays.
     trouble: Mutex<Option<StoreError>>,
-    /// Something was erased: webhooks may be about it.
-    erased: AtomicBool,
 }
 
 impl Shared {
@@ -137,18 +162,29 @@ impl Shared {
             self.begin_trouble(error);
         }
     }
+
+    /// Takes note of how a transaction ended, and whether it changed calls.
+    fn note_commit(&self, committed: Result<bool, &StoreError>) {
+        match committed {
+            Ok(changed_calls) => {
+                self.end_trouble();
+                if changed_calls {
+                    self.changes.send_modify(|tick| *tick += 1);
+                }
+            }
+            Err(error) => self.begin_trouble(error),
+        }
+    }
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection) -> Self {
+    pub(super) fn start(connection: Connection) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
         let (truncations, truncate) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            arrivals: Notify::new(),
             changes: watch::Sender::new(0),
             ended: CancellationToken::new(),
             trouble: Mutex::new(None),
-            erased: AtomicBool::new(false),
         });
         let task = tokio::spawn(run(connection, commands, truncate, Arc::clone(&shared)));
         Self {
@@ -159,29 +195,16 @@ impl Writer {
         }
     }
 
-    pub(super) async fn accept(&self, event: NewEvent) -> StoreResult<Accepted> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Accept(event, reply), answer).await
-    }
-
     pub(super) async fn write<O: Operation>(&self, operation: O) -> StoreResult<O::Output> {
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting {
+        let waiting = Box::new(Waiting {
             operation,
             output: None,
             reply,
-        };
-        self.send(Command::Operate(Box::new(waiting)), answer).await
-    }
-
-    async fn send<T>(
-        &self,
-        command: Command,
-        answer: oneshot::Receiver<StoreResult<T>>,
-    ) -> StoreResult<T> {
+        });
         let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
         let answered = timeout(WRITE_DEADLINE, async {
-            queue.send(command).await.map_err(|_| StoreError::Closed)?;
+            queue.send(waiting).await.map_err(|_| StoreError::Closed)?;
             answer.await.map_err(|_| StoreError::Closed)?
         });
         answered.await.unwrap_or(Err(StoreError::TimedOut))
@@ -189,10 +212,6 @@ impl Writer {
 
     pub(super) fn truncations(&self) -> Truncations {
         self.truncations.clone()
-    }
-
-    pub(super) fn arrivals(&self) -> &Notify {
-        &self.shared.arrivals
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
@@ -241,195 +260,146 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// What one transaction writes.
-#[derive(Default)]
-struct Batch {
-    events: Vec<NewEvent>,
-    replies: Vec<AcceptReply>,
-    operations: Vec<Box<dyn Queued>>,
-}
-
-impl Batch {
-    fn push(&mut self, command: Command) {
-        match command {
-            Command::Accept(event, reply) => {
-                self.events.push(event);
-                self.replies.push(reply);
-            }
-            Command::Operate(operation) => self.operations.push(operation),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.events.len() + self.operations.len() >= MAX_BATCH
-    }
-
-    /// The same work in transactions of their own, the events first: nothing suffers for a neighbour's fault.
-    fn split(self) -> impl Iterator<Item = Self> {
-        let events = Self {
-            events: self.events,
-            replies: self.replies,
-            operations: Vec::new(),
-        };
-        let each = self.operations.into_iter().map(|operation| Self {
-            operations: vec![operation],
-            ..Self::default()
-        });
-        std::iter::once(events).chain(each)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.operations.is_empty()
-    }
-
-    fn has_neighbours(&self) -> bool {
-        self.operations.len() + usize::from(!self.events.is_empty()) > 1
-    }
-}
-
 async fn run(
-    mut connection: SqliteConnection,
-    mut commands: mpsc::Receiver<Command>,
+    mut connection: Connection,
+    mut operations: mpsc::Receiver<Box<dyn Queued>>,
     mut truncate: mpsc::Receiver<Truncation>,
     shared: Arc<Shared>,
 ) {
     let _ends = shared.ended.clone().drop_guard();
-    let batch_size = metrics::histogram!(metric::COMMIT_BATCH_SIZE);
-    let sync_seconds = metrics::histogram!(metric::COMMIT_SYNC_SECONDS);
     loop {
         let first = tokio::select! {
             Some((wait, reply)) = truncate.recv() => {
-                let _ = reply.send(truncate_log(&mut connection, wait).await);
+                let truncated = truncate_log(connection, wait).await;
+                let Some((same, truncated)) = truncated else { return };
+                connection = same;
+                let _ = reply.send(truncated);
                 continue;
             }
-            command = commands.recv() => match command {
+            operation = operations.recv() => match operation {
                 Some(first) => first,
                 None => break,
             },
         };
-        let mut batch = Batch::default();
-        batch.push(first);
-        while !batch.is_full() {
-            match commands.try_recv() {
-                Ok(command) => batch.push(command),
-                Err(_) => break,
-            }
+        // Whoever can run now may have something to write as well.
+        tokio::task::yield_now().await;
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH
+            && let Ok(operation) = operations.try_recv()
+        {
+            batch.push(operation);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        batch_size.record((batch.events.len() + batch.operations.len()) as f64);
-        let started = Instant::now();
-        let failed = commit(&mut connection, batch, &shared).await;
-        sync_seconds.record(started.elapsed());
-        if let Some(failed) = failed {
-            for part in failed.split().filter(|part| !part.is_empty()) {
-                // A part by itself has no neighbours, so it is answered either way.
-                commit(&mut connection, part, &shared).await;
-            }
-        }
+        write_batch(&mut connection, batch, &shared).await;
     }
-    super::close(connection).await;
+    // SQLite copies the log into the database when the last connection goes.
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "failed to close the database; the next start recovers from its log");
+    }
 }
 
-async fn truncate_log(connection: &mut SqliteConnection, wait: Duration) -> StoreResult<bool> {
-    wait_for_locks(connection, wait).await?;
-    let truncated = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(&mut *connection)
-        .await;
-    wait_for_locks(connection, BUSY_TIMEOUT).await?;
-    Ok(truncated?.get::<i64, _>(0) == 0)
-}
-
-async fn wait_for_locks(connection: &mut SqliteConnection, wait: Duration) -> StoreResult<()> {
-    let set = format!("PRAGMA busy_timeout = {}", wait.as_millis());
-    sqlx::query(AssertSqlSafe(set)).execute(connection).await?;
-    Ok(())
-}
-
-/// Writes a batch and answers everyone in it, except when it fails and could succeed in parts: then it is returned.
-async fn commit(
-    connection: &mut SqliteConnection,
-    mut batch: Batch,
+/// Writes a batch and answers everyone in it. When it fails and could succeed in parts, each operation gets a transaction of
+/// its own: nothing suffers for a neighbour's fault.
+async fn write_batch(
+    connection: &mut Connection,
+    mut batch: Vec<Box<dyn Queued>>,
     shared: &Shared,
-) -> Option<Batch> {
-    match transact(connection, &mut batch, &shared.erased).await {
-        Ok(written) => {
-            shared.end_trouble();
-            if written.accepted.iter().any(|accepted| accepted.is_new()) {
-                shared.arrivals.notify_one();
+) {
+    #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+    metrics::histogram!(metric::COMMIT_BATCH_SIZE).record(batch.len() as f64);
+    let started = Instant::now();
+    let committed = commit(connection, &mut batch).await;
+    metrics::histogram!(metric::COMMIT_SYNC_SECONDS).record(started.elapsed());
+    if let Err(error) = &committed {
+        tracing::error!(%error, operations = batch.len(), "failed to commit a batch to the database");
+        if batch.len() > 1 && !error.concerns_all_writes() {
+            for operation in batch {
+                let mut alone = vec![operation];
+                let committed = commit(connection, &mut alone).await;
+                acknowledge(alone, &committed, shared);
             }
-            for (reply, accepted) in batch.replies.into_iter().zip(written.accepted) {
-                let _ = reply.send(Ok(accepted));
-            }
-            for operation in batch.operations {
-                operation.acknowledge(Ok(()));
-            }
-            if written.changed_calls {
-                shared.changes.send_modify(|tick| *tick += 1);
-            }
-            None
+            return;
         }
-        Err(error) => {
-            tracing::error!(%error, events = batch.events.len(), "failed to commit a batch to the database");
-            if batch.has_neighbours() && !error.concerns_all_writes() {
-                return Some(batch);
+    }
+    acknowledge(batch, &committed, shared);
+}
+
+fn acknowledge(batch: Vec<Box<dyn Queued>>, committed: &StoreResult<()>, shared: &Shared) {
+    let changed_calls = batch.iter().any(|operation| operation.changes_calls());
+    shared.note_commit(committed.as_ref().map(|()| changed_calls));
+    for operation in batch {
+        operation.acknowledge(committed.clone());
+    }
+}
+
+/// Writes a batch in one transaction, which is as durable as the most demanding of its operations.
+async fn commit(connection: &mut Connection, batch: &mut [Box<dyn Queued>]) -> StoreResult<()> {
+    let durability = batch.iter().map(|operation| operation.durability()).max();
+    // SQLite does this while it reads the text: such a statement cannot be kept.
+    connection.execute_batch(durability.unwrap_or(Durability::Synced).pragma())?;
+    begin(connection).await?;
+    let mut written = Ok(());
+    for operation in batch {
+        written = operation.apply(connection);
+        if written.is_err() {
+            break;
+        }
+    }
+    let committed = written.and_then(|()| Ok(run_cached(connection, "COMMIT")?));
+    if committed.is_err() {
+        // Where SQLite has rolled back by itself there is none left to end, and this fails, as it should.
+        let _ = run_cached(connection, "ROLLBACK");
+    }
+    committed
+}
+
+/// Begins a transaction. While another process writes, it waits without holding a thread of the runtime.
+async fn begin(connection: &mut Connection) -> StoreResult<()> {
+    let started = Instant::now();
+    loop {
+        match run_cached(connection, "BEGIN IMMEDIATE") {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                sleep(LOCKED_RETRY_DELAY).await;
             }
-            shared.begin_trouble(&error);
-            for reply in batch.replies {
-                let _ = reply.send(Err(error.clone()));
-            }
-            for operation in batch.operations {
-                operation.acknowledge(Err(error.clone()));
-            }
-            None
+            begun => return Ok(begun?),
         }
     }
 }
 
-async fn transact(
-    connection: &mut SqliteConnection,
-    batch: &mut Batch,
-    erased: &AtomicBool,
-) -> StoreResult<Written> {
-    if batch.operations.is_empty() {
-        let acceptance = accept::accept(connection, &batch.events, erased).await?;
-        return Ok(Written {
-            accepted: acceptance.accepted,
-            changed_calls: acceptance.opened_calls,
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
+fn run_cached(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Waits for readers on a thread that may wait.
+async fn truncate_log(
+    connection: Connection,
+    wait: Duration,
+) -> Option<(Connection, StoreResult<bool>)> {
+    let truncate = move || {
+        let truncated = connection.busy_timeout(wait).and_then(|()| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                Ok(row.get::<_, i64>(0)? == 0)
+            })
         });
-    }
-    transaction::run(connection, async |tx| {
-        let acceptance = accept::accept_within(tx, &batch.events, Origin::Webhook).await?;
-        let mut changed_calls = acceptance.opened_calls;
-        for operation in &mut batch.operations {
-            operation.apply(tx).await?;
-            changed_calls |= operation.changes_calls();
-        }
-        Ok(Written {
-            accepted: acceptance.accepted,
-            changed_calls,
-        })
-    })
-    .await
-}
-
-/// What a committed batch means for those who wait for it.
-struct Written {
-    accepted: Vec<Accepted>,
-    changed_calls: bool,
+        let truncated = connection.busy_timeout(Duration::ZERO).and(truncated);
+        (connection, truncated.map_err(StoreError::from))
+    };
+    tokio::task::spawn_blocking(truncate).await.ok()
 }
 
 /// A write that changes nothing, and goes to the disk all the same; it needs the room of a large webhook, for where only
 /// that is lacking, webhooks cannot be kept.
 struct Probe;
 
-#[async_trait]
 impl Operation for Probe {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
         let sql =
             "CREATE TABLE probe (x); INSERT INTO probe VALUES (zeroblob(65536)); DROP TABLE probe";
-        sqlx::query(sql).execute(tx).await?;
-        Ok(())
+        Ok(tx.execute_batch(sql)?)
     }
 }

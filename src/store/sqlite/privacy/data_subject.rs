@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use rusqlite::{Connection, params};
 use serde_json::Value;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::super::readers::ReadPool;
 use super::tombstones::{self, Hash};
@@ -52,28 +53,43 @@ pub(super) fn to_json(ids: &[String]) -> String {
     Value::from(ids).to_string()
 }
 
-/// Up to `limit` calls of a person that began until then: our id decides whose a call is where there is one.
-pub(super) async fn find_calls(
-    connection: &mut SqliteConnection,
+/// Up to `?4` calls of a person that began until `?3`: our id decides whose a call is where there is one. Each half by an
+/// index of its own: calls without an id of ours can be all there are.
+const CALLS: &str = "SELECT seq, id FROM calls WHERE rep IN (SELECT value FROM json_each(?1)) \
+       AND coalesce(started_at, sort_at) <= ?3 \
+     UNION ALL \
+     SELECT seq, id FROM calls INDEXED BY calls_of_unknown_reps \
+     WHERE rep IS NULL AND athos_rep IS NOT NULL AND athos_rep IN (SELECT value FROM json_each(?2)) \
+       AND coalesce(started_at, sort_at) <= ?3 LIMIT ?4";
+
+/// All calls of a person that began until then.
+pub(super) async fn list_calls(
+    readers: &ReadPool,
+    person: &DataSubject,
+    until: i64,
+) -> StoreResult<Vec<(i64, String)>> {
+    let calls = sqlx::query_as(CALLS)
+        .bind(to_json(&person.reps))
+        .bind(to_json(&person.athos_reps))
+        .bind(until)
+        .bind(-1)
+        .fetch_all(readers)
+        .await?;
+    Ok(calls)
+}
+
+/// Some of them, where they are removed.
+pub(super) fn find_calls(
+    tx: &Connection,
     person: &DataSubject,
     until: i64,
     limit: u32,
-) -> StoreResult<Vec<(i64, String)>> {
-    let calls = sqlx::query_as(
-        // Each half by an index of its own: calls without an id of ours can be all there are.
-        "SELECT seq, id FROM calls WHERE rep IN (SELECT value FROM json_each(?1)) \
-           AND coalesce(started_at, sort_at) <= ?3 \
-         UNION ALL \
-         SELECT seq, id FROM calls INDEXED BY calls_of_unknown_reps \
-         WHERE rep IS NULL AND athos_rep IS NOT NULL AND athos_rep IN (SELECT value FROM json_each(?2)) \
-           AND coalesce(started_at, sort_at) <= ?3 LIMIT ?4",
-    )
-    .bind(to_json(&person.reps))
-    .bind(to_json(&person.athos_reps))
-    .bind(until)
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
+) -> StoreResult<Vec<i64>> {
+    let (reps, athos_reps) = (to_json(&person.reps), to_json(&person.athos_reps));
+    let calls = tx
+        .prepare_cached(CALLS)?
+        .query_map(params![reps, athos_reps, until, limit], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
     Ok(calls)
 }
 

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension, params};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::super::readers::ReadPool;
 use super::super::writer::{Operation, Writer};
-use super::data_subject::{DataSubject, Page, find_calls, to_json};
-use super::{push_ids, tombstones};
+use super::data_subject::{DataSubject, Page, find_calls, list_calls, to_json};
+use super::{id_list, tombstones};
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
@@ -68,45 +68,44 @@ pub(in crate::store::sqlite) struct Begin {
     pub(in crate::store::sqlite) now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for Begin {
     type Output = i64;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<i64> {
-        let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO erased (hash, until) ");
-        sql.push_values(self.person.ids(), |mut row, id| {
-            row.push_bind(tombstones::hash_of_rep(id).to_vec())
-                .push_bind(self.now.as_millis());
-        });
-        sql.push(" ON CONFLICT (hash) DO UPDATE SET until = max(until, excluded.until)");
-        sql.build().execute(&mut *tx).await?;
+    fn apply(&self, tx: &Connection) -> StoreResult<i64> {
+        let mut insert = tx.prepare_cached(
+            "INSERT INTO erased (hash, until) VALUES (?, ?) \
+             ON CONFLICT (hash) DO UPDATE SET until = max(until, excluded.until)",
+        )?;
+        for id in self.person.ids() {
+            insert.execute(params![tombstones::hash_of_rep(id), self.now.as_millis()])?;
+        }
         let (caller, actor) = self.actor.columns();
         let actor = actor.map(|actor| match self.person.ids().contains(actor) {
             true => alias(actor),
             false => actor.to_owned(),
         });
-        let id = sqlx::query_scalar(
+        tx.prepare_cached(
             "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
-             VALUES (?, ?, ?, ?, ?, ?, '{}') RETURNING id",
-        )
-        .bind(self.now.as_millis())
-        .bind(caller)
-        .bind(actor)
-        .bind(alias(self.asked_for.as_str()))
-        .bind(to_json(&self.person.reps))
-        .bind(to_json(&self.person.athos_reps))
-        .fetch_one(tx)
-        .await?;
-        Ok(id)
+             VALUES (?, ?, ?, ?, ?, ?, '{}')",
+        )?
+        .execute(params![
+            self.now.as_millis(),
+            caller,
+            actor,
+            alias(self.asked_for.as_str()),
+            to_json(&self.person.reps),
+            to_json(&self.person.athos_reps),
+        ])?;
+        Ok(tx.last_insert_rowid())
     }
 }
 
 /// Adds to what an erasure has removed so far.
-async fn count(tx: &mut SqliteConnection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
-    let so_far: Option<String> = sqlx::query_scalar("SELECT result FROM erasures WHERE id = ?")
-        .bind(erasure)
-        .fetch_optional(&mut *tx)
-        .await?;
+fn count(tx: &Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
+    let so_far: Option<String> = tx
+        .prepare_cached("SELECT result FROM erasures WHERE id = ?")?
+        .query_row([erasure], |row| row.get(0))
+        .optional()?;
     // Another process has finished it.
     let Some(so_far) = so_far else {
         return Ok(());
@@ -114,11 +113,8 @@ async fn count(tx: &mut SqliteConnection, erasure: i64, more: ErasedRows) -> Sto
     let total = from_json::<ErasedRows>(&so_far)?.plus(more);
     let total =
         serde_json::to_string(&total).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-    sqlx::query("UPDATE erasures SET result = ? WHERE id = ?")
-        .bind(total)
-        .bind(erasure)
-        .execute(tx)
-        .await?;
+    tx.prepare_cached("UPDATE erasures SET result = ? WHERE id = ?")?
+        .execute(params![total, erasure])?;
     Ok(())
 }
 
@@ -130,41 +126,44 @@ struct EraseCalls {
     until: i64,
 }
 
-#[async_trait]
 impl Operation for EraseCalls {
     type Output = u64;
     const CHANGES_CALLS: bool = true;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
-        let calls = find_calls(tx, &self.person, self.until, CALLS).await?;
-        let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
-        let gone = remove_calls(tx, &seqs).await?;
-        count(tx, self.erasure, gone).await?;
+    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+        let seqs = find_calls(tx, &self.person, self.until, CALLS)?;
+        let gone = remove_calls(tx, &seqs)?;
+        count(tx, self.erasure, gone)?;
         Ok(gone.calls)
     }
 }
 
+/// Runs a statement about the rows with these numbers; how many it changed.
+fn execute_on(tx: &Connection, sql: &str, ids: &[i64]) -> StoreResult<u64> {
+    let changed = tx.execute(&format!("{sql} {}", id_list(ids)), [])?;
+    Ok(changed as u64)
+}
+
 /// Removes calls with their details; from now on they are kept away.
-async fn remove_calls(tx: &mut SqliteConnection, seqs: &[i64]) -> StoreResult<ErasedRows> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT id FROM calls WHERE seq IN ");
-    push_ids(&mut sql, seqs);
-    let ids: Vec<String> = sql.build_query_scalar().fetch_all(&mut *tx).await?;
+fn remove_calls(tx: &Connection, seqs: &[i64]) -> StoreResult<ErasedRows> {
+    let ids = tx
+        .prepare(&format!(
+            "SELECT id FROM calls WHERE seq IN {}",
+            id_list(seqs)
+        ))?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<Vec<String>, _>>()?;
     if ids.is_empty() {
         return Ok(ErasedRows::default());
     }
-    tombstones::remember_calls(tx, ids.iter().map(String::as_str)).await?;
-    sqlx::query("UPDATE rev_floor SET rev = (SELECT rev FROM latest_rev)")
-        .execute(&mut *tx)
-        .await?;
-    let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM call_details WHERE call_seq IN ");
-    push_ids(&mut sql, seqs);
-    let details = sql.build().execute(&mut *tx).await?.rows_affected();
-    let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM calls WHERE seq IN ");
-    push_ids(&mut sql, seqs);
-    let calls = sql.build().execute(&mut *tx).await?.rows_affected();
+    tombstones::remember_calls(tx, &ids)?;
+    tx.execute(
+        "UPDATE rev_floor SET rev = (SELECT rev FROM latest_rev)",
+        [],
+    )?;
     Ok(ErasedRows {
-        calls,
-        details,
+        details: execute_on(tx, "DELETE FROM call_details WHERE call_seq IN", seqs)?,
+        calls: execute_on(tx, "DELETE FROM calls WHERE seq IN", seqs)?,
         ..ErasedRows::default()
     })
 }
@@ -176,55 +175,36 @@ struct EraseEvents {
     up_to: i64,
 }
 
-#[async_trait]
 impl Operation for EraseEvents {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        let gone = remove_events(tx, &self.ids).await?;
-        sqlx::query("UPDATE erasures SET event_id = ? WHERE id = ?")
-            .bind(self.up_to)
-            .bind(self.erasure)
-            .execute(&mut *tx)
-            .await?;
-        count(tx, self.erasure, gone).await
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        let gone = remove_events(tx, &self.ids)?;
+        tx.prepare_cached("UPDATE erasures SET event_id = ? WHERE id = ?")?
+            .execute([self.up_to, self.erasure])?;
+        count(tx, self.erasure, gone)
     }
 }
 
-async fn remove_events(tx: &mut SqliteConnection, ids: &[i64]) -> StoreResult<ErasedRows> {
-    let mut counts = [0; 3];
-    let tables = [
-        "DELETE FROM attempts WHERE event_id IN ",
-        "DELETE FROM acts WHERE event_id IN ",
-        "DELETE FROM events WHERE id IN ",
-    ];
-    for (count, statement) in counts.iter_mut().zip(tables) {
-        let mut sql = QueryBuilder::<Sqlite>::new(statement);
-        push_ids(&mut sql, ids);
-        *count = sql.build().execute(&mut *tx).await?.rows_affected();
-    }
-    let [attempts, acts, events] = counts;
+fn remove_events(tx: &Connection, ids: &[i64]) -> StoreResult<ErasedRows> {
     Ok(ErasedRows {
-        events,
-        attempts,
-        acts,
+        attempts: execute_on(tx, "DELETE FROM attempts WHERE event_id IN", ids)?,
+        acts: execute_on(tx, "DELETE FROM acts WHERE event_id IN", ids)?,
+        events: execute_on(tx, "DELETE FROM events WHERE id IN", ids)?,
         ..ErasedRows::default()
     })
 }
 
 /// Removes an event whose call turned out to be of a rep who was erased, and the call.
-pub(in crate::store::sqlite) async fn forget_event(
-    tx: &mut SqliteConnection,
-    event: i64,
-) -> StoreResult<()> {
-    let seqs: Vec<i64> = sqlx::query_scalar(
-        "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?)",
-    )
-    .bind(event)
-    .fetch_all(&mut *tx)
-    .await?;
-    remove_calls(tx, &seqs).await?;
-    remove_events(tx, &[event]).await?;
+pub(in crate::store::sqlite) fn forget_event(tx: &Connection, event: i64) -> StoreResult<()> {
+    let seq: Option<i64> = tx
+        .prepare_cached(
+            "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?)",
+        )?
+        .query_row([event], |row| row.get(0))
+        .optional()?;
+    remove_calls(tx, seq.as_slice())?;
+    remove_events(tx, &[event])?;
     Ok(())
 }
 
@@ -234,30 +214,25 @@ struct EraseMints {
     until: i64,
 }
 
-#[async_trait]
 impl Operation for EraseMints {
     type Output = u64;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
-        let mints = sqlx::query(
-            "DELETE FROM mints WHERE id IN (\
-               SELECT id FROM mints WHERE rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 \
-               UNION ALL \
-               SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
-               WHERE rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 LIMIT ?3)",
-        )
-        .bind(&self.reps)
-        .bind(self.until)
-        .bind(MINTS)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+        let mints = tx
+            .prepare_cached(
+                "DELETE FROM mints WHERE id IN (\
+                   SELECT id FROM mints WHERE rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 \
+                   UNION ALL \
+                   SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
+                   WHERE rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 LIMIT ?3)",
+            )?
+            .execute(params![self.reps, self.until, MINTS])?;
         let gone = ErasedRows {
-            mints,
+            mints: mints as u64,
             ..ErasedRows::default()
         };
-        count(tx, self.erasure, gone).await?;
-        Ok(mints)
+        count(tx, self.erasure, gone)?;
+        Ok(gone.mints)
     }
 }
 
@@ -267,15 +242,12 @@ struct RenameActor {
     alias: String,
 }
 
-#[async_trait]
 impl Operation for RenameActor {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
-        let mut sql = QueryBuilder::<Sqlite>::new("UPDATE acts SET rep = ");
-        sql.push_bind(&*self.alias).push(" WHERE id IN ");
-        push_ids(&mut sql, &self.ids);
-        sql.build().execute(tx).await?;
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        let sql = format!("UPDATE acts SET rep = ? WHERE id IN {}", id_list(&self.ids));
+        tx.execute(&sql, [&self.alias])?;
         Ok(())
     }
 }
@@ -286,35 +258,29 @@ struct Finish {
     names: Vec<String>,
 }
 
-#[async_trait]
 impl Operation for Finish {
     type Output = ErasedRows;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<ErasedRows> {
-        let learnt = sqlx::query(
+    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
+        let learnt = tx.execute(
             "DELETE FROM identities WHERE kind = 'rep' \
              AND our_id IN (SELECT value FROM json_each(?))",
-        )
-        .bind(to_json(&self.names))
-        .execute(&mut *tx)
-        .await?;
+            [to_json(&self.names)],
+        )?;
         let gone = ErasedRows {
-            identities: learnt.rows_affected(),
+            identities: learnt as u64,
             ..ErasedRows::default()
         };
-        count(tx, self.erasure, gone).await?;
-        let result: Option<String> = sqlx::query_scalar(
-            "INSERT INTO acts (at, caller, rep, act, subject, result) \
-             SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ? \
-             RETURNING result",
-        )
-        .bind(self.erasure)
-        .fetch_optional(&mut *tx)
-        .await?;
-        sqlx::query("DELETE FROM erasures WHERE id = ?")
-            .bind(self.erasure)
-            .execute(tx)
-            .await?;
+        count(tx, self.erasure, gone)?;
+        let result: Option<String> = tx
+            .prepare_cached(
+                "INSERT INTO acts (at, caller, rep, act, subject, result) \
+                 SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ? \
+                 RETURNING result",
+            )?
+            .query_row([self.erasure], |row| row.get(0))
+            .optional()?;
+        tx.execute("DELETE FROM erasures WHERE id = ?", [self.erasure])?;
         // Another process may have been faster, and then it knows what went.
         result.map_or_else(|| Ok(ErasedRows::default()), |result| from_json(&result))
     }
@@ -405,7 +371,7 @@ pub(in crate::store::sqlite) async fn preview_erasure(
 ) -> StoreResult<ErasedRows> {
     let person = DataSubject::find(readers, id).await?;
     let now = now.as_millis();
-    let calls = find_calls(&mut *readers.begin().await?, &person, now, u32::MAX).await?;
+    let calls = list_calls(readers, &person, now).await?;
     let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
     let hashes = calls
         .iter()
@@ -467,8 +433,7 @@ pub(in crate::store::sqlite) async fn preview_erasure(
 }
 
 async fn count_rows(readers: &ReadPool, sql: &'static str, ids: &[i64]) -> StoreResult<u64> {
-    let mut sql = QueryBuilder::<Sqlite>::new(sql);
-    push_ids(&mut sql, ids);
-    let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
+    let sql = AssertSqlSafe(format!("{sql} {}", id_list(ids)));
+    let count: i64 = sqlx::query_scalar(sql).fetch_one(readers).await?;
     Ok(count.unsigned_abs())
 }

@@ -7,20 +7,16 @@ pub(super) mod purge;
 pub(super) mod tombstones;
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite};
 
 use super::SqliteStore;
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, Privacy, StoreResult, Strip};
 use data_subject::DataSubject;
 
-pub(super) fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &[i64]) {
-    sql.push("(");
-    let mut list = sql.separated(", ");
-    for id in ids {
-        list.push_bind(*id);
-    }
-    sql.push(")");
+/// Numbers as SQL has them in a list.
+pub(super) fn id_list(ids: &[i64]) -> String {
+    let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
+    format!("({})", ids.join(", "))
 }
 
 #[async_trait]

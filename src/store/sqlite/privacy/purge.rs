@@ -1,12 +1,12 @@
 //! Retention in SQL, a batch at a time. What it removes are words: rows of events and calls stay, with keys, states and
 //! scores, so that nothing comes in twice.
 
-use async_trait::async_trait;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use rusqlite::{Connection, params};
+use sqlx::Row;
 
 use super::super::readers::ReadPool;
 use super::super::writer::{Operation, Writer};
-use super::push_ids;
+use super::id_list;
 use crate::model::Timestamp;
 use crate::store::{StoreResult, Strip};
 
@@ -28,29 +28,19 @@ struct RedactTranscripts {
     now: Timestamp,
 }
 
-#[async_trait]
 impl Operation for RedactTranscripts {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        // Unless an attempt has stored it anew since it was read: the next look has it as it is then.
+        let mut purge = tx.prepare_cached(
+            "UPDATE calls SET purged_at = ? WHERE seq = ? AND rev = ? AND purged_at IS NULL",
+        )?;
+        let mut strip = tx.prepare_cached("UPDATE call_details SET raw = ? WHERE call_seq = ?")?;
         for Stripped { seq, rev, raw } in &self.calls {
-            // Unless an attempt has stored it anew since it was read: the next look has it as it is then.
-            let purged = sqlx::query(
-                "UPDATE calls SET purged_at = ? WHERE seq = ? AND rev = ? AND purged_at IS NULL",
-            )
-            .bind(self.now.as_millis())
-            .bind(seq)
-            .bind(rev)
-            .execute(&mut *tx)
-            .await?;
-            if purged.rows_affected() == 0 {
-                continue;
+            if purge.execute([self.now.as_millis(), *seq, *rev])? > 0 {
+                strip.execute(params![raw, seq])?;
             }
-            sqlx::query("UPDATE call_details SET raw = ? WHERE call_seq = ?")
-                .bind(raw)
-                .bind(seq)
-                .execute(&mut *tx)
-                .await?;
         }
         Ok(())
     }
@@ -91,23 +81,19 @@ struct PurgeBodies {
     ids: Vec<i64>,
 }
 
-#[async_trait]
 impl Operation for PurgeBodies {
     type Output = ();
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<()> {
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
         // Reasons of dead events quote Athos; those of ignored ones are our own words.
-        let statements = [
+        for statement in [
             "UPDATE events SET body = x'', \
              reason = iif(state = 'dead', 'removed by retention', reason) \
-             WHERE next_attempt_at IS NULL AND id IN ",
-            "UPDATE attempts SET error = NULL WHERE event_id IN ",
-            "UPDATE acts SET was_reason = NULL WHERE event_id IN ",
-        ];
-        for statement in statements {
-            let mut sql = QueryBuilder::<Sqlite>::new(statement);
-            push_ids(&mut sql, &self.ids);
-            sql.build().execute(&mut *tx).await?;
+             WHERE next_attempt_at IS NULL AND id IN",
+            "UPDATE attempts SET error = NULL WHERE event_id IN",
+            "UPDATE acts SET was_reason = NULL WHERE event_id IN",
+        ] {
+            tx.execute(&format!("{statement} {}", id_list(&self.ids)), [])?;
         }
         Ok(())
     }
@@ -138,11 +124,10 @@ struct PurgeRecords {
     before: Timestamp,
 }
 
-#[async_trait]
 impl Operation for PurgeRecords {
     type Output = u64;
 
-    async fn apply(&self, tx: &mut SqliteConnection) -> StoreResult<u64> {
+    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
         let mut removed = 0;
         let statements = [
             "DELETE FROM mints WHERE id IN \
@@ -156,12 +141,7 @@ impl Operation for PurgeRecords {
               ORDER BY id LIMIT ?)",
         ];
         for statement in statements {
-            let gone = sqlx::query(statement)
-                .bind(self.before.as_millis())
-                .bind(ROWS)
-                .execute(&mut *tx)
-                .await?;
-            removed += gone.rows_affected();
+            removed += tx.execute(statement, params![self.before.as_millis(), ROWS])? as u64;
         }
         Ok(removed)
     }

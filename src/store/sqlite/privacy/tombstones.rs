@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
@@ -62,23 +63,39 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Whether anything was ever erased: mostly not, and then nothing needs a second look.
-pub(in crate::store::sqlite) async fn is_any(
-    connection: &mut SqliteConnection,
+/// Whether a call must not come back. `by` says who is stopped, for the metric.
+pub(in crate::store::sqlite) fn is_tombstoned(
+    tx: &Connection,
+    call: &Incoming<'_>,
+    by: &'static str,
 ) -> StoreResult<bool> {
-    let found = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM erased)")
-        .fetch_one(connection)
-        .await?;
-    Ok(found)
+    // Mostly nothing was ever erased.
+    if !tx
+        .prepare_cached("SELECT 1 FROM erased LIMIT 1")?
+        .exists([])?
+    {
+        return Ok(false);
+    }
+    let stopped = tx
+        .prepare_cached(
+            "SELECT 1 FROM erased WHERE hash = ?1 UNION ALL \
+             SELECT 1 FROM erased WHERE hash = ?2 AND until >= ?3",
+        )?
+        .exists(params![call.call(), call.rep(), call.at.as_millis()])?;
+    count_stopped(u64::from(stopped), by);
+    Ok(stopped)
 }
 
-/// For each of these calls, whether it must not come back. `by` says who was stopped, for the metric.
+/// The same beside the writer, for many calls: for each, whether it must not come back.
 pub(in crate::store::sqlite) async fn find_tombstoned(
-    tx: &mut SqliteConnection,
+    connection: &mut SqliteConnection,
     calls: &[Incoming<'_>],
     by: &'static str,
 ) -> StoreResult<Vec<bool>> {
-    if calls.is_empty() || !is_any(tx).await? {
+    let is_any: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM erased)")
+        .fetch_one(&mut *connection)
+        .await?;
+    if calls.is_empty() || !is_any {
         return Ok(vec![false; calls.len()]);
     }
     let keys: Vec<_> = calls.iter().map(|call| (call.call(), call.rep())).collect();
@@ -93,7 +110,7 @@ pub(in crate::store::sqlite) async fn find_tombstoned(
     sql.push(")");
     let erased: HashMap<Vec<u8>, Option<i64>> = sql
         .build()
-        .fetch_all(tx)
+        .fetch_all(connection)
         .await?
         .iter()
         .map(|row| (row.get("hash"), row.get("until")))
@@ -107,20 +124,20 @@ pub(in crate::store::sqlite) async fn find_tombstoned(
         })
         .collect();
     let count = stopped.iter().filter(|stopped| **stopped).count();
-    metrics::counter!(metric::ERASED_STOPPED_TOTAL, "by" => by).increment(count as u64);
+    count_stopped(count as u64, by);
     Ok(stopped)
 }
 
-/// Keeps a call away from now on.
-pub(in crate::store::sqlite) async fn remember_calls<'a>(
-    tx: &mut SqliteConnection,
-    ids: impl Iterator<Item = &'a str>,
-) -> StoreResult<()> {
-    let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO erased (hash) ");
-    sql.push_values(ids, |mut row, id| {
-        row.push_bind(hash_of_call(id).to_vec());
-    });
-    sql.push(" ON CONFLICT (hash) DO NOTHING");
-    sql.build().execute(tx).await?;
+fn count_stopped(calls: u64, by: &'static str) {
+    metrics::counter!(metric::ERASED_STOPPED_TOTAL, "by" => by).increment(calls);
+}
+
+/// Keeps calls away from now on.
+pub(in crate::store::sqlite) fn remember_calls(tx: &Connection, ids: &[String]) -> StoreResult<()> {
+    let mut insert =
+        tx.prepare_cached("INSERT INTO erased (hash) VALUES (?) ON CONFLICT (hash) DO NOTHING")?;
+    for id in ids {
+        insert.execute([hash_of_call(id)])?;
+    }
     Ok(())
 }

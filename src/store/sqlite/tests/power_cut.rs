@@ -1,0 +1,160 @@
+//! What a power cut may undo: only what is done again, and never what somebody was told.
+
+use super::*;
+use crate::model::{CallDetail, CallHeader, CallStatus, Scope};
+use crate::store::sqlite::accept::Accept;
+use crate::store::sqlite::inbox::{Claim, Settle};
+use crate::store::sqlite::mints::Finish;
+use crate::store::sqlite::writer::Durability;
+use crate::store::{Calls, EventFilter, MintFilter, MintOutcome, Operators, Settlement};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn scored(number: usize) -> Settlement {
+    let said = said_of("rep_1", number);
+    Settlement::Scored(Box::new(CallDetail {
+        header: CallHeader {
+            id: said.call_id,
+            source: said.source,
+            identity: said.identity,
+            drill_key: None,
+            started_at: None,
+            ended_at: Some(Timestamp::from_millis(1)),
+            duration_sec: None,
+            scored_at: Some(Timestamp::from_millis(1)),
+        },
+        overall_score: Some(80.0),
+        compliance_percent: None,
+        has_recording: false,
+        raw: "{}".to_owned(),
+        purged: false,
+    }))
+}
+
+fn number_of(webhook_id: &str) -> usize {
+    webhook_id.strip_prefix("wh_").unwrap().parse().unwrap()
+}
+
+/// A store, and how much of its log is on the disk.
+struct Powered {
+    folder: tempfile::TempDir,
+    store: SqliteStore,
+    synced_bytes: u64,
+}
+
+impl Powered {
+    fn wrote<O: Operation>(&mut self) {
+        if O::DURABILITY == Durability::Synced {
+            self.synced_bytes = self.store.wal.bytes();
+        }
+    }
+
+    async fn accept(&mut self, number: usize) {
+        let event = NewEvent {
+            parsed: Ok(said_of("rep_1", number)),
+            ..event(number)
+        };
+        let accepted = self.store.accept_event(event).await.unwrap();
+        assert_eq!(accepted, Accepted::New);
+        self.wrote::<Accept>();
+    }
+
+    async fn mint(&mut self, number: usize) {
+        self.store.record_mint(mint(number)).await.unwrap();
+        self.wrote::<NewMint>();
+        let outcome = MintOutcome {
+            outcome: "minted".to_owned(),
+            answered_at: Timestamp::from_millis(2),
+            expires_at: None,
+            athos_request_id: None,
+        };
+        let finished = self.store.finish_mint(&number.to_string(), outcome).await;
+        finished.unwrap();
+        self.wrote::<Finish>();
+    }
+
+    /// Claims up to `limit`, and settles the first of them.
+    async fn work(&mut self, now: Timestamp, limit: u32) -> usize {
+        let claimed = self
+            .store
+            .claim_due(Claimable::All, now, limit, LEASE)
+            .await;
+        self.wrote::<Claim>();
+        let mut settled = 0;
+        for claimed in claimed.unwrap().into_iter().take(1) {
+            let number = number_of(&claimed.lease.webhook_id);
+            let ended = self.store.settle(claimed.lease, scored(number), now).await;
+            assert_eq!(ended.unwrap(), Settled::Yes);
+            self.wrote::<Settle>();
+            settled += 1;
+        }
+        settled
+    }
+
+    /// The same store as the next start finds it when the power fails now.
+    async fn after_power_cut(&self) -> Self {
+        let after = tempfile::tempdir().unwrap();
+        for name in ["athos.db", "athos.db-wal"] {
+            std::fs::copy(self.folder.path().join(name), after.path().join(name)).unwrap();
+        }
+        let log = std::fs::File::options()
+            .write(true)
+            .open(after.path().join("athos.db-wal"));
+        log.unwrap().set_len(self.synced_bytes).unwrap();
+        let store = store(&after).await;
+        Self {
+            folder: after,
+            store,
+            synced_bytes: 0,
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_power_cut_every_acknowledged_event_is_processed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.keeper.abort();
+    let mut before = Powered {
+        folder,
+        store,
+        synced_bytes: 0,
+    };
+    let now = Timestamp::from_millis(2);
+    let mut undone = 0;
+    for number in 0..12 {
+        before.accept(number).await;
+        before.mint(number).await;
+        let settled = before.work(now, 1 + u32::try_from(number % 3).unwrap());
+        assert_eq!(settled.await, 1);
+        let mut after = before.after_power_cut().await;
+        // Leases that were given before have expired.
+        let later = now.plus(LEASE * 2);
+        let mut again = 0;
+        loop {
+            match after.work(later, 1).await {
+                0 => break,
+                settled => again += settled,
+            }
+        }
+        assert!(again > 0, "nothing was undone");
+        undone += again;
+        let all = EventFilter::default();
+        let events = after.store.list_events(&all, 100, None).await.unwrap().rows;
+        assert_eq!(events.len(), number + 1);
+        for event in events {
+            assert_eq!((event.state.as_str(), event.attempts), ("done", 1));
+        }
+        for acknowledged in 0..=number {
+            let id = said_of("rep_1", acknowledged).call_id;
+            let call = after.store.find_call(&Scope::All, &id).await.unwrap();
+            assert_eq!(call.unwrap().row.status, CallStatus::Scored, "{id}");
+        }
+        let all = MintFilter::default();
+        let mints = after.store.list_mints(&all, 100, None).await.unwrap().rows;
+        assert_eq!(mints.len(), number + 1);
+        after.store.close().await;
+    }
+    assert!(undone < 12 * 12, "what was synced later was not undone");
+    before.store.close().await;
+}
