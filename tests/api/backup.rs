@@ -13,11 +13,7 @@ use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::commands::{BINARY, command, paragraph};
-use crate::harness::{Left, Setup, TestApp, start_time};
-
-fn url(database: &Path) -> String {
-    format!("sqlite://{}", database.display())
-}
+use crate::harness::{Left, Setup, TestApp, start_time, url};
 
 fn back_up(folder: &Path, database: &Path, args: &[&str]) -> Command {
     let args = [&["backup"], args].concat();

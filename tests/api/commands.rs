@@ -8,10 +8,9 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, sign};
 use athos_backend::clock::Clock;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use crate::harness::{TestApp, http_client, unique};
+use crate::harness::{TestApp, connect, http_client, unique};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_athos-backend");
 
@@ -687,11 +686,7 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_the_retry_is_stored() {
     let (status, body) = send(acknowledged).await;
     assert_eq!((status, &body["status"]), (200, &json!("accepted")));
     drop(service);
-    let mut db = SqliteConnectOptions::new()
-        .filename(folder.path().join("data/athos.db"))
-        .connect()
-        .await
-        .unwrap();
+    let mut db = connect(&folder.path().join("data/athos.db")).await;
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM events")
         .fetch_one(&mut db)
         .await

@@ -18,7 +18,7 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::commands::command;
-use crate::harness::{Setup, TestApp, http_client, unique};
+use crate::harness::{Setup, TestApp, connect, http_client, unique, url};
 
 /// What it found.
 struct Examined {
@@ -88,10 +88,7 @@ impl Deployment {
             ("BIND_ADDR", app.service().addr.to_string()),
             ("ATHOS_SDK_URL", "https://cdn.example.com/sdk.js".to_owned()),
             ("PUBLIC_URL", app.url("/")),
-            (
-                "DATABASE_URL",
-                format!("sqlite://{}", app.database().display()),
-            ),
+            ("DATABASE_URL", app.database_url()),
         ];
         Self { app, env }
     }
@@ -168,10 +165,7 @@ async fn a_deployment_in_health_has_no_failure_and_every_check() {
     let text = command(
         app.database().parent().unwrap(),
         &["doctor", "--offline"],
-        &[(
-            "DATABASE_URL",
-            &*format!("sqlite://{}", app.database().display()),
-        )],
+        &[("DATABASE_URL", &*app.database_url())],
     );
     let text = String::from_utf8({ text }.output().unwrap().stdout).unwrap();
     assert!(text.contains("\nok    database "), "{text}");
@@ -210,14 +204,11 @@ async fn it_lists_what_is_new_and_says_of_each_source_how_it_does() {
     examined.expect("last reconciliation", "warn", "roleplay: there was none");
     examined.expect("last reconciliation", "warn", "real_call: there was none");
 
-    let mut db = app.db().await;
-    sqlx::query(
+    app.change(
         "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at, finished_at, error) \
          VALUES ('real_call', 1, 0, 0, 0, 0, 'take it out of SOURCES'), ('roleplay', 1, 0, 0, 0, 0, NULL)",
     )
-    .execute(&mut db)
-    .await
-    .unwrap();
+    .await;
     let examined = deployment.examine(&["--offline"]).await;
     examined.expect("last reconciliation", "warn", "take it out of SOURCES");
     examined.expect("last reconciliation", "warn", "roleplay: ");
@@ -432,22 +423,15 @@ async fn a_database_in_trouble_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("text.db"), "x".repeat(5000)).unwrap();
-    deployment.set(
-        "DATABASE_URL",
-        &format!("sqlite://{}", path("text.db").display()),
-    );
+    deployment.set("DATABASE_URL", &url(&path("text.db")));
     let examined = deployment.examine(&["--offline"]).await;
     examined.expect("database", "fail", "cannot be read");
 
     // A copy of the service's, with what a later version would write, and with a page overwritten.
     let copy = path("copy.db");
     let vacuum = format!("VACUUM INTO '{}'", copy.display());
-    let mut db = deployment.app.db().await;
-    sqlx::query(sqlx::AssertSqlSafe(vacuum))
-        .execute(&mut db)
-        .await
-        .unwrap();
-    deployment.set("DATABASE_URL", &format!("sqlite://{}", copy.display()));
+    deployment.app.change(vacuum).await;
+    deployment.set("DATABASE_URL", &url(&copy));
     deployment
         .examine(&["--offline"])
         .await
@@ -475,9 +459,8 @@ async fn a_database_in_trouble_is_told_apart() {
 }
 
 async fn change(file: &Path, sql: &'static str) {
-    use sqlx::{ConnectOptions, Connection};
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
-    let mut db = options.connect().await.unwrap();
+    use sqlx::Connection;
+    let mut db = connect(file).await;
     sqlx::query(sql).execute(&mut db).await.unwrap();
     db.close().await.unwrap();
 }

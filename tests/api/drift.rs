@@ -171,14 +171,10 @@ async fn a_store_that_cannot_write_gets_it_later_and_the_end_of_the_service_writ
     let mut app = TestApp::start().await;
     app.faults(json!({ "unknown-fields": {} })).await;
     app.ended_call("rep_1", "agency_1").await;
-    let mut db = app.db().await;
-    let sql = "CREATE TRIGGER no BEFORE INSERT ON drift BEGIN SELECT raise(ABORT, 'no'); END";
-    sqlx::query(sql).execute(&mut db).await.unwrap();
+    app.change("CREATE TRIGGER no BEFORE INSERT ON drift BEGIN SELECT raise(ABORT, 'no'); END")
+        .await;
     assert_eq!(drift(&app).await, [""; 0]);
-    sqlx::query("DROP TRIGGER no")
-        .execute(&mut db)
-        .await
-        .unwrap();
+    app.change("DROP TRIGGER no").await;
     app.stop().await;
     assert_eq!(app.count("SELECT count(*) FROM drift").await, 2);
     app.leaves(crate::harness::Left {

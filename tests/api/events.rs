@@ -202,16 +202,13 @@ async fn a_range_is_replayed_after_a_dry_run_has_said_which() {
 
 /// Dead events, in one go.
 async fn many_dead(app: &TestApp, count: i64) {
-    sqlx::query(
-        "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?) \
+    app.change(format!(
+        "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {count}) \
          INSERT INTO events (webhook_id, state, received_at, signed_at, secret, call_id, body, settled_at) \
-         SELECT 'wh_' || i, 'dead', ?, 1, 'x', 'call_' || i, x'01', 1 FROM c",
-    )
-    .bind(count)
-    .bind(app.now().as_millis())
-    .execute(&mut app.db().await)
-    .await
-    .unwrap();
+         SELECT 'wh_' || i, 'dead', {}, 1, 'x', 'call_' || i, x'01', 1 FROM c",
+        app.now().as_millis()
+    ))
+    .await;
 }
 
 #[tokio::test]
@@ -265,15 +262,11 @@ async fn a_replay_that_breaks_off_says_what_was_done() {
     let mut app = TestApp::start().await;
     many_dead(&app, 1_200).await;
     let fails_above = async |id: i64| {
-        let trigger = format!(
+        app.change(format!(
             "DROP TRIGGER IF EXISTS fails; CREATE TRIGGER fails BEFORE UPDATE ON events WHEN old.id > {id} \
              BEGIN SELECT RAISE(ABORT, 'no more'); END"
-        );
-        let mut db = app.db().await;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
-            .execute(&mut db)
-            .await
-            .unwrap();
+        ))
+        .await;
     };
     fails_above(0).await;
     let all = json!({ "state": "dead" });
@@ -318,14 +311,12 @@ async fn what_an_earlier_version_did_not_understand_is_read_again() {
         .send(&app)
         .await
         .receipt("ignored");
-    sqlx::raw_sql(
+    app.change(
         "UPDATE events SET state = 'ignored', next_attempt_at = NULL, call_id = NULL, needs_fetch = 0, \
            settled_at = NULL, reason = 'not understood'; \
          DELETE FROM calls",
     )
-    .execute(&mut app.db().await)
-    .await
-    .unwrap();
+    .await;
     let replayed = replay_all(&app, json!({ "state": "ignored" })).await;
     assert_eq!(replayed["count"], 2);
     // As if it had come in now: its call is there, and it does not wait for what it does not need.
@@ -445,10 +436,7 @@ async fn command(app: &TestApp, arguments: &[&str]) -> (bool, String) {
     command
         .env_clear()
         .current_dir(app.database().parent().unwrap())
-        .env(
-            "DATABASE_URL",
-            format!("sqlite://{}", app.database().display()),
-        )
+        .env("DATABASE_URL", app.database_url())
         .arg("events")
         .args(arguments);
     let done = tokio::task::spawn_blocking(move || command.output());

@@ -110,17 +110,8 @@ async fn fields_that_no_document_mentions_are_accepted_and_kept() {
         Value::Null,
         "what we do not know we do not promise"
     );
-    let mut db = app.db().await;
-    let raw: String = sqlx::query_scalar("SELECT raw FROM call_details")
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    let raw: Value = serde_json::from_str(&raw).unwrap();
+    let raw = app.detail().await;
     assert_eq!(raw["futureObject"], json!({ "nested": [1, null, true] }));
-    let body: Vec<u8> = sqlx::query_scalar("SELECT body FROM events")
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    let body: Value = serde_json::from_slice(&body).unwrap();
+    let body: Value = serde_json::from_str(&app.events().await[0].body).unwrap();
     assert_eq!(body["futureField"], "added after this was written");
 }

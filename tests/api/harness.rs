@@ -3,6 +3,7 @@
 
 mod answer;
 mod audit;
+mod database;
 mod events;
 mod jwt;
 mod setup;
@@ -22,13 +23,12 @@ use athos_simulator::{self as simulator, Running};
 use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use answer::{Answer, Live};
 use audit::Evidence;
+pub(crate) use database::{connect, url};
 pub(crate) use events::{Event, Hook};
 pub(crate) use jwt::jwt;
 pub(crate) use setup::{Setup, unique};
@@ -274,37 +274,6 @@ impl TestApp {
                 return total;
             }
         }
-    }
-
-    /// The database, through another connection than the service's.
-    pub(crate) async fn db(&self) -> SqliteConnection {
-        SqliteConnectOptions::new()
-            .filename(self.database())
-            .disable_statement_logging()
-            .connect()
-            .await
-            .unwrap()
-    }
-
-    pub(crate) fn database(&self) -> std::path::PathBuf {
-        self.folder.path().join("athos.db")
-    }
-
-    /// Whether these bytes are anywhere in the database's files.
-    pub(crate) fn database_holds(&self, text: &str) -> bool {
-        let files = std::fs::read_dir(self.folder.path()).unwrap();
-        files.into_iter().any(|file| {
-            let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            String::from_utf8_lossy(&bytes).contains(text)
-        })
-    }
-
-    /// One number out of the database.
-    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
-        let mut db = self.db().await;
-        let count = sqlx::query_scalar(sql).fetch_one(&mut db).await.unwrap();
-        db.close().await.unwrap();
-        count
     }
 
     /// A request to the simulator.

@@ -88,17 +88,14 @@ async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
 #[tokio::test]
 async fn a_stream_makes_up_for_what_was_missed_in_steps_and_says_so_when_it_was_too_much() {
     let app = TestApp::start().await;
-    let mut db = app.db().await;
     // Two changes of rep_1 with thousands of others' before, between and after.
-    sqlx::query(
+    app.change(
         "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9000) \
          INSERT INTO calls (id, status, source, rep, agency, sort_at, rev) \
-         SELECT 'call_' || x, 'unscored', 'roleplay', iif(x IN (3100, 6200), 'rep_1', 'rep_2'), \
+         SELECT 'call_' || x, 'unscored', 'roleplay', CASE WHEN x IN (3100, 6200) THEN 'rep_1' ELSE 'rep_2' END, \
                 'agency_1', x, x FROM n",
     )
-    .execute(&mut db)
-    .await
-    .unwrap();
+    .await;
     let rep = app.rep("rep_1", "agency_1");
     let mut resumed = app.live(&rep, Some(0)).await;
     let ids = [resumed.next().await.unwrap(), resumed.next().await.unwrap()].map(|it| it.id);
@@ -109,10 +106,8 @@ async fn a_stream_makes_up_for_what_was_missed_in_steps_and_says_so_when_it_was_
         assert_eq!(all.next().await.unwrap().id, rev);
     }
 
-    sqlx::query("UPDATE calls SET rev = 10000 WHERE rev = 9000")
-        .execute(&mut db)
-        .await
-        .unwrap();
+    app.change("UPDATE calls SET rev = 10000 WHERE rev = 9000")
+        .await;
     for token in [&rep, &app.manager("agency_1"), &app.secrets.service] {
         let latest = app.count("SELECT rev FROM latest_rev").await;
         let mut behind = app.live(token, Some(0)).await;

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use athos_backend::model::Scope;
+use athos_backend::store::Mint;
 use athos_backend::worker::reconcile::RunOutcome;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use sqlx::Row;
 
 use crate::harness::TestApp;
 
@@ -83,19 +84,22 @@ async fn end(app: &TestApp, ids: &[String]) {
 
 /// How events and calls stand, in words; those that stand alike once.
 async fn standing(app: &TestApp) -> String {
-    let mut db = app.db().await;
-    let texts = |rows: Vec<sqlx::sqlite::SqliteRow>| -> BTreeSet<String> {
-        rows.iter().map(|row| row.get(0)).collect()
-    };
-    let events = "SELECT state || ' ' || attempts FROM events";
-    let events = texts(sqlx::query(events).fetch_all(&mut db).await.unwrap());
-    let calls = "SELECT status FROM calls";
-    let calls = texts(sqlx::query(calls).fetch_all(&mut db).await.unwrap());
+    let events = app.events().await;
+    let events = events
+        .iter()
+        .map(|event| format!("{} {}", event.row.state.as_str(), event.row.attempts));
+    let calls = app.get("/athos/calls", &app.secrets.service).await.json();
+    let calls = calls["data"].as_array().unwrap().iter();
+    let calls = calls.map(|call| call["status"].as_str().unwrap().to_owned());
     let or_none = |texts: BTreeSet<String>| match texts.len() {
         0 => "none".to_owned(),
         _ => texts.into_iter().collect::<Vec<_>>().join("+"),
     };
-    format!("{}, {}", or_none(events), or_none(calls))
+    format!(
+        "{}, {}",
+        or_none(events.collect()),
+        or_none(calls.collect())
+    )
 }
 
 async fn reconcile(app: &TestApp, repaired: &mut u32) -> &'static str {
@@ -132,11 +136,16 @@ async fn strike(app: &TestApp, cell: &Cell<'_>, repaired: &mut u32) -> String {
                 app.work().await;
                 app.clock.advance(LONGER_THAN_A_DELAY);
             }
-            let mut db = app.db().await;
-            let attempts = "SELECT coalesce(status || ' ', '') || coalesce(code, outcome) \
-                            FROM attempts ORDER BY number, event_id";
-            let attempts = sqlx::query_scalar::<_, String>(attempts);
-            attempts.fetch_all(&mut db).await.unwrap().join(" ")
+            let events = app.events().await;
+            let mut attempts: Vec<_> = events.iter().flat_map(|event| &event.history).collect();
+            attempts.sort_by_key(|attempt| attempt.number);
+            let words = attempts.iter().flat_map(|attempt| {
+                let status = attempt.status.map(|status| status.to_string());
+                status
+                    .into_iter()
+                    .chain([attempt.code.clone().unwrap_or(attempt.outcome.clone())])
+            });
+            words.collect::<Vec<_>>().join(" ")
         }
         "reconcile" => {
             let ids = begin(app, cell.calls()).await;
@@ -157,13 +166,9 @@ async fn strike(app: &TestApp, cell: &Cell<'_>, repaired: &mut u32) -> String {
 
 /// How the mint went, which is written after it was answered.
 async fn recorded(app: &TestApp) -> String {
-    let mut db = app.db().await;
     loop {
-        let outcome: Option<String> = sqlx::query_scalar("SELECT outcome FROM mints")
-            .fetch_one(&mut db)
-            .await
-            .unwrap();
-        if let Some(outcome) = outcome {
+        let [mint] = <[Mint; 1]>::try_from(app.mints().await).unwrap();
+        if let Some(outcome) = mint.outcome {
             return outcome;
         }
         tokio::task::yield_now().await;
@@ -191,22 +196,18 @@ async fn audit(app: &TestApp, cell: &Cell<'_>) {
     let at_athos = app
         .simulate(Method::GET, "/_simulator/calls", Value::Null)
         .await;
-    let mut db = app.db().await;
     for call in at_athos["calls"].as_array().unwrap() {
         let id = call["callId"].as_str().unwrap();
-        let here: Vec<String> = sqlx::query_scalar("SELECT status FROM calls WHERE id = ?")
-            .bind(id)
-            .fetch_all(&mut db)
-            .await
-            .unwrap();
-        if here.is_empty() && call["status"] == "unscored" && cell.path == "reconcile" {
+        let store = &app.service().store;
+        let here = store.find_call(&Scope::All, id).await.unwrap();
+        if here.is_none() && call["status"] == "unscored" && cell.path == "reconcile" {
             // Its webhook was the only sign of it. What is left is a token that came to nothing.
-            let store = &app.service().store;
             let unseen = store.mints_without_call(crate::harness::start_time(), app.now());
             assert_eq!(unseen.await.unwrap(), 1);
             continue;
         }
-        assert_eq!(json!(here), json!([call["status"]]), "{id}");
+        let here = here.map(|call| call.row.status.as_str());
+        assert_eq!(json!(here), call["status"], "{id}");
     }
     for none in [
         "SELECT count(*) FROM calls GROUP BY id HAVING count(*) > 1 UNION ALL SELECT 0",

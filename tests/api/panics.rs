@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use athos_backend::worker::LEASE;
-use sqlx::Connection;
 use tokio::time::timeout;
 use tracing::subscriber::DefaultGuard;
 
@@ -78,12 +77,8 @@ async fn when_the_writer_has_failed_nothing_is_acknowledged_and_the_process_ends
         .send(&app)
         .await
         .receipt("accepted");
-    let mut db = app.db().await;
     // The writer now has something to log.
-    sqlx::query("ALTER TABLE events RENAME TO elsewhere")
-        .execute(&mut db)
-        .await
-        .unwrap();
+    app.change("ALTER TABLE events RENAME TO elsewhere").await;
     let fault = panic_at("failed to commit a batch to the database");
     for n in 2..4 {
         let refused = app.event(&format!("wh_{n}"), &event(n)).send(&app).await;
@@ -97,11 +92,7 @@ async fn when_the_writer_has_failed_nothing_is_acknowledged_and_the_process_ends
     let why = ended.expect("it ends by itself").unwrap_err().to_string();
     assert!(why.contains("writer"), "{why}");
     drop(fault);
-    sqlx::query("ALTER TABLE elsewhere RENAME TO events")
-        .execute(&mut db)
-        .await
-        .unwrap();
-    db.close().await.unwrap();
+    app.change("ALTER TABLE elsewhere RENAME TO events").await;
     let ready = app.send(app.request(reqwest::Method::GET, "/readyz")).await;
     assert_eq!(ready.expect(503).json()["store"], "failing");
     timeout(Duration::from_secs(10), app.stop())

@@ -57,15 +57,9 @@ async fn after_retention_the_scores_are_there_and_the_words_are_in_no_file() {
     let new = scored_call(&app, "rep_1").await;
     let (said_then, said_now) = (at_athos(&app, &old).await, at_athos(&app, &new).await);
     let spoken = words(&said_then, std::slice::from_ref(&said_now));
-    let request_id =
-        "SELECT json_extract(CAST(body AS TEXT), '$.requestId') FROM events WHERE id = 1";
-    let mut db = app.db().await;
-    let request_id: String = sqlx::query_scalar(request_id)
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    drop(db);
-    assert!(holds_any(&app, &spoken) && app.database_holds(&request_id));
+    let body: Value = serde_json::from_str(&app.events().await[0].body).unwrap();
+    let request_id = body["requestId"].as_str().unwrap();
+    assert!(holds_any(&app, &spoken) && app.database_holds(request_id));
     let before = app.call(&old).await;
 
     let purged = retain(&app).await;
@@ -73,10 +67,7 @@ async fn after_retention_the_scores_are_there_and_the_words_are_in_no_file() {
     assert_eq!(purged.records, 1, "the token's record");
     assert!(purged.log_emptied);
     assert!(!holds_any(&app, &spoken), "words are still on disk");
-    assert!(
-        !app.database_holds(&request_id),
-        "the body is still on disk"
-    );
+    assert!(!app.database_holds(request_id), "the body is still on disk");
 
     let call = app.call(&old).await;
     assert_eq!(call["transcript"], json!([]));
@@ -471,16 +462,12 @@ async fn an_erasure_that_broke_off_is_finished_by_the_next_run() {
     let id = scored_call(&app, "rep_1").await;
     let other = scored_call(&app, "rep_2").await;
     // As a process leaves it that dies right after it was written down.
-    let mut db = app.db().await;
-    sqlx::query(
+    app.change(format!(
         "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
-         VALUES (?, 'service', NULL, 'erased:0', '[\"rep_1\"]', '[\"rep_1\"]', '{\"calls\":7}')",
-    )
-    .bind(app.now().as_millis())
-    .execute(&mut db)
-    .await
-    .unwrap();
-    drop(db);
+         VALUES ({}, 'service', NULL, 'erased:0', '[\"rep_1\"]', '[\"rep_1\"]', '{{\"calls\":7}}')",
+        app.now().as_millis()
+    ))
+    .await;
     assert_eq!(retain(&app).await.erasures, 1);
     assert!(!app.database_holds("rep_1") && !app.database_holds(&id));
     app.call(&other).await;
@@ -493,7 +480,7 @@ async fn an_erasure_that_broke_off_is_finished_by_the_next_run() {
 async fn the_command_erases_beside_the_service_which_keeps_late_deliveries_out() {
     let app = TestApp::start().await;
     let id = scored_call(&app, "rep_1").await;
-    let url = format!("sqlite://{}", app.database().display());
+    let url = app.database_url();
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
         let args = [&["reps", "delete", "rep_1"], args].concat();

@@ -328,17 +328,13 @@ async fn an_unscored_call_says_why() {
 
 /// Many scored calls of one agency, straight into the database.
 async fn history(app: &TestApp, agency: &str, calls: i64) {
-    let mut db = app.db().await;
-    sqlx::query(
-        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT ?2) \
+    app.change(format!(
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT {calls}) \
          INSERT INTO calls (id, status, source, rep, agency, drill_key, overall_score, sort_at, rev) \
-         SELECT ?1 || x, 'scored', 'roleplay', 'rep_' || x % 500, ?1, 'drill_' || x % 7, x % 100, x, x FROM n",
-    )
-    .bind(agency)
-    .bind(calls)
-    .execute(&mut db)
-    .await
-    .unwrap();
+         SELECT '{agency}' || x, 'scored', 'roleplay', 'rep_' || x % 500, '{agency}', 'drill_' || x % 7, \
+                x % 100, x, x FROM n"
+    ))
+    .await;
 }
 
 #[tokio::test]

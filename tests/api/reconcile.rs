@@ -211,11 +211,8 @@ async fn a_run_that_died_or_failed_before_any_was_completed_is_made_up_for() {
     app.clock.advance(24 * 60 * MINUTE);
     assert_eq!(run(&app).await.window.from, began.minus(OVERLAP));
     // What died has no end.
-    let mut db = app.db().await;
-    sqlx::query("UPDATE reconcile_runs SET finished_at = NULL")
-        .execute(&mut db)
-        .await
-        .unwrap();
+    app.change("UPDATE reconcile_runs SET finished_at = NULL")
+        .await;
     assert_eq!(run(&app).await.window.from, began.minus(OVERLAP));
 }
 
@@ -319,11 +316,8 @@ async fn a_call_that_was_scored_again_comes_in_again_once() {
 async fn a_call_whose_event_is_dead_or_said_unscored_comes_in() {
     let app = TestApp::start().await;
     let id = app.ended_call("rep_1", "agency_1").await;
-    let mut db = app.db().await;
-    sqlx::query("UPDATE events SET state = 'dead', next_attempt_at = NULL, reason = 'spent'")
-        .execute(&mut db)
-        .await
-        .unwrap();
+    app.change("UPDATE events SET state = 'dead', next_attempt_at = NULL, reason = 'spent'")
+        .await;
     app.faults(json!({ "never-send": {} })).await;
     let other = app.ended_call("rep_2", "agency_1").await;
     app.faults(json!({})).await;
@@ -421,7 +415,7 @@ async fn command(app: &TestApp, arguments: &[&str]) -> (bool, String) {
         format!("--athos-api-key={}", app.secrets.api_keys[0]),
         format!("--athos-whsec={}", app.secrets.whsec),
         format!("--service-tokens={}", app.secrets.service),
-        format!("--database-url=sqlite://{}", app.database().display()),
+        format!("--database-url={}", app.database_url()),
     ];
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_athos-backend"));
     command

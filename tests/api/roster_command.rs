@@ -29,10 +29,7 @@ fn command_of(app: &TestApp, arguments: &[&str]) -> std::process::Command {
         ("ATHOS_API_KEY", app.secrets.api_keys[0].clone()),
         ("ATHOS_WHSEC", app.secrets.whsec.clone()),
         ("SERVICE_TOKENS", app.secrets.service.clone()),
-        (
-            "DATABASE_URL",
-            format!("sqlite://{}", app.database().display()),
-        ),
+        ("DATABASE_URL", app.database_url()),
         // Set to nothing counts as not set, also for a command within a command.
         ("AUTH_JWKS_URL", String::new()),
     ];

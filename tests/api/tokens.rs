@@ -5,19 +5,14 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::Row;
 
 use crate::harness::{Setup, TestApp};
 
 /// For whom tokens were asked, and by whom: the record of it.
 async fn recorded(app: &TestApp) -> BTreeSet<(String, Option<String>, String)> {
-    let mut db = app.db().await;
-    let rows = sqlx::query("SELECT rep, agency, caller FROM mints")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    rows.iter()
-        .map(|row| (row.get(0), row.get(1), row.get(2)))
+    let mints = app.mints().await.into_iter();
+    mints
+        .map(|mint| (mint.rep, mint.agency, mint.caller))
         .collect()
 }
 
@@ -201,25 +196,17 @@ async fn every_mint_is_recorded_with_its_outcome_and_never_the_token() {
     // The outcome is written after the answer has gone out; stopping waits for it.
     app.stop().await;
 
-    let mut db = app.db().await;
-    let rows = sqlx::query(
-        "SELECT rep, caller, outcome, expires_at, athos_request_id, answered_at - requested_at AS took \
-         FROM mints ORDER BY requested_at",
-    )
-    .fetch_all(&mut db)
-    .await
-    .unwrap();
-    let rows: Vec<(&str, &str, &str, bool, bool)> = rows
+    let mints = app.mints().await;
+    let rows: Vec<_> = mints
         .iter()
-        .map(|row| {
-            let (expires, request): (Option<i64>, Option<&str>) = (row.get(3), row.get(4));
-            assert_eq!(row.get::<i64, _>("took"), 0);
+        .map(|mint| {
+            assert_eq!(mint.answered_at, Some(mint.requested_at));
             (
-                row.get(0),
-                row.get(1),
-                row.get(2),
-                expires.is_some(),
-                request.is_some(),
+                &*mint.rep,
+                &*mint.caller,
+                mint.outcome.as_deref().unwrap(),
+                mint.expires_at.is_some(),
+                mint.athos_request_id.is_some(),
             )
         })
         .collect();

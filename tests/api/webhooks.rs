@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use athos_api::signature::sign;
 use athos_backend::http::MAX_WEBHOOK_BYTES;
-use athos_backend::model::Timestamp;
+use athos_backend::model::{EventState, Timestamp};
+use athos_backend::store::StoredEvent;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{Connection, Row};
+use sqlx::Connection;
 
 use crate::harness::{Event, Hook, Left, Setup, TestApp};
 use crate::log::Mark;
@@ -109,12 +110,11 @@ async fn five_minutes_either_way_are_fresh_and_several_secrets_are_in_force() {
         let hook = Hook::signed(body, &[&signature]).id(id);
         hook.send(&app).await.receipt("accepted");
     }
-    let mut db = app.db().await;
-    let secrets: Vec<String> = sqlx::query_scalar("SELECT secret FROM events ORDER BY id")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    assert_ne!(secrets[0], secrets[1], "the row says which secret matched");
+    let [old, new] = <[StoredEvent; 2]>::try_from(app.events().await).unwrap();
+    assert_ne!(
+        old.secret_fingerprint, new.secret_fingerprint,
+        "the row says which secret matched"
+    );
     app.leaves(Left {
         waiting: 2,
         dead: 0,
@@ -185,17 +185,19 @@ async fn what_is_signed_but_not_understood_is_kept_and_left_alone() {
         hook.send(&app).await.receipt("duplicate");
     }
     app.work().await;
-    let mut db = app.db().await;
-    let rows = sqlx::query("SELECT state, body, reason, attempts FROM events ORDER BY id")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    assert_eq!(rows.len(), bodies.len());
-    for (row, body) in rows.iter().zip(&bodies) {
-        assert_eq!(row.get::<&str, _>("state"), "ignored");
-        assert_eq!(row.get::<&[u8], _>("body"), body);
-        assert_ne!(row.get::<&str, _>("reason"), "");
-        assert_eq!(row.get::<i64, _>("attempts"), 0);
+    let events = app.events().await;
+    assert_eq!(events.len(), bodies.len());
+    for (event, body) in events.iter().zip(&bodies) {
+        assert_eq!(event.row.state, EventState::Ignored);
+        assert_eq!(event.body, String::from_utf8_lossy(body));
+        assert!(
+            event
+                .row
+                .reason
+                .as_deref()
+                .is_some_and(|why| !why.is_empty())
+        );
+        assert_eq!(event.row.attempts, 0);
     }
     assert_eq!(app.count("SELECT count(*) FROM calls").await, 0);
     assert_eq!(app.asked("call").await, 0);
@@ -237,11 +239,7 @@ async fn what_was_signed_once_comes_in_once_whatever_id_it_comes_under() {
     let id = app.ended_call("rep_1", "agency_1").await;
     app.work().await;
     let fetched = app.asked("call").await;
-    let body = "SELECT CAST(body AS TEXT) FROM events WHERE id = 1";
-    let body: String = sqlx::query_scalar(body)
-        .fetch_one(&mut app.db().await)
-        .await
-        .unwrap();
+    let body = app.events().await.remove(0).body;
     let captured = app.hook(body.clone());
     let foreseen = format!("reconcile:{id}:1");
     let ids = (0..40).map(|n| format!("wh_made_up_{n}"));
@@ -254,10 +252,7 @@ async fn what_was_signed_once_comes_in_once_whatever_id_it_comes_under() {
     let retried = app.hook(body).id("wh_made_up");
     retried.send(&app).await.receipt("duplicate");
     // Retention empties bodies; what was signed is known all the same.
-    sqlx::query("UPDATE events SET body = x''")
-        .execute(&mut app.db().await)
-        .await
-        .unwrap();
+    app.change("UPDATE events SET body = x''").await;
     retried.id("wh_after").send(&app).await.receipt("duplicate");
     app.work().await;
     assert_eq!(app.count(EVENTS).await, 1);

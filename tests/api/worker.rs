@@ -6,7 +6,6 @@ use std::time::Duration;
 use athos_backend::store::{Claimable, Settled, Settlement};
 use athos_backend::worker::{LEASE, StepSummary};
 use serde_json::{Value, json};
-use sqlx::Row;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -23,19 +22,13 @@ pub(crate) struct Standing {
 }
 
 pub(crate) async fn standing(app: &TestApp) -> Standing {
-    let mut db = app.db().await;
-    let row = sqlx::query(
-        "SELECT state, attempts, next_attempt_at, reason FROM events ORDER BY id LIMIT 1",
-    )
-    .fetch_one(&mut db)
-    .await
-    .unwrap();
-    let next: Option<i64> = row.get("next_attempt_at");
+    let row = app.events().await.remove(0).row;
+    let now = app.now().as_millis();
     Standing {
-        state: row.get("state"),
-        attempts: row.get("attempts"),
-        wait_ms: next.map(|at| at - app.now().as_millis()),
-        reason: row.get("reason"),
+        state: row.state.as_str().to_owned(),
+        attempts: i64::from(row.attempts),
+        wait_ms: row.next_attempt_at.map(|at| at.as_millis() - now),
+        reason: row.reason,
     }
 }
 
@@ -234,12 +227,7 @@ async fn the_recordings_link_is_never_on_disk_and_fields_we_do_not_know_are() {
     for trace in ["audioUrl", "recordings.example", "X-Amz"] {
         assert!(!app.database_holds(trace), "{trace}");
     }
-    let mut db = app.db().await;
-    let raw: String = sqlx::query_scalar("SELECT raw FROM call_details")
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    let raw: Value = serde_json::from_str(&raw).unwrap();
+    let raw = app.detail().await;
     assert_eq!(raw["future"], json!({ "kept": [1] }));
     assert_eq!(raw["waveform"], Value::Null);
     assert_eq!(raw["score"], detail["score"]);

@@ -4,10 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde_json::Value;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Row};
-
+use super::database::look_into;
 use super::{Answer, Left, Setup};
 use crate::log::Mark;
 
@@ -20,13 +17,6 @@ pub(crate) struct Evidence {
     secrets: BTreeSet<String>,
     /// What was asked, what came back, and the one session token that may be in it.
     said: Vec<(String, String, Option<String>)>,
-}
-
-/// What the database holds at the end.
-struct Kept {
-    left: Left,
-    /// Bodies of webhooks, and what people said in calls.
-    private: BTreeSet<String>,
 }
 
 impl Evidence {
@@ -85,7 +75,9 @@ impl Evidence {
         }
         let kept = look_into(database);
         let log = self.log.since();
-        for secret in self.secrets.iter().chain(&kept.private) {
+        let private = kept.private.iter();
+        let private = private.filter(|text| text.len() >= SHORTEST_SENTENCE);
+        for secret in self.secrets.iter().chain(private) {
             if let Some(at) = log.find(secret.as_str()) {
                 let line = log[at..].lines().next().unwrap_or_default();
                 let start = log[..at].rfind('\n').map_or(0, |before| before + 1);
@@ -100,58 +92,4 @@ impl Evidence {
         }
         problems
     }
-}
-
-/// Reads the database on a thread of its own: a destructor cannot wait for the test's runtime.
-fn look_into(database: PathBuf) -> Kept {
-    let look = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(read(database))
-    };
-    std::thread::spawn(look).join().unwrap()
-}
-
-async fn read(database: PathBuf) -> Kept {
-    let mut db = SqliteConnectOptions::new()
-        .filename(database)
-        .disable_statement_logging()
-        .connect()
-        .await
-        .unwrap();
-    let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM events WHERE state IN ('pending', 'processing')) AS waiting, \
-                (SELECT count(*) FROM events WHERE state = 'dead') AS dead",
-    )
-    .fetch_one(&mut db)
-    .await
-    .unwrap();
-    let left = Left {
-        waiting: row.get("waiting"),
-        dead: row.get("dead"),
-    };
-    let mut private = BTreeSet::new();
-    let bodies: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM events")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    private.extend(
-        bodies
-            .iter()
-            .filter_map(|body| String::from_utf8(body.clone()).ok()),
-    );
-    let details: Vec<String> = sqlx::query_scalar("SELECT raw FROM call_details")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    for detail in details {
-        let detail: Value = serde_json::from_str(&detail).unwrap();
-        let turns = detail["transcript"].as_array().cloned().unwrap_or_default();
-        let said = turns.iter().filter_map(|turn| turn["content"].as_str());
-        private.extend(said.map(str::to_owned));
-    }
-    private.retain(|text| text.len() >= SHORTEST_SENTENCE);
-    Kept { left, private }
 }
