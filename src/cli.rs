@@ -81,7 +81,7 @@ enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
-/// A count of what to print; the words of the standard library for what is none help nobody.
+/// A count of what to print. The standard library's error would not help.
 fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
     let count = text.trim().parse();
     count.map_err(|_| "not a whole number, of at least 1".to_owned())
@@ -118,8 +118,8 @@ impl Cli {
     /// Reads the process's command line, and ends the process when a flag is wrong.
     ///
     /// # Errors
-    /// When a variable that the command cannot do without is wrong. What else is wrong with variables and with `.env` is
-    /// kept for [`run`]: a command may be the one that tells of it.
+    /// When a variable that the command requires is wrong. Other problems of variables and of `.env` are kept for [`run`],
+    /// since `doctor` reports them.
     pub fn from_process(env_file: &EnvFile) -> Result<Self, Problems> {
         let mut unreadable = Unreadable::default();
         let all = |unreadable: Unreadable| {
@@ -159,7 +159,7 @@ impl Cli {
         let command = || {
             usage_of_help(Self::command()).mut_subcommands(|command| mut_all_args(command, skip))
         };
-        // Without the environment first: another command must not stumble over the settings of `serve`.
+        // Without the environment first: the settings of `serve` must not break another command.
         let matches = command().mut_args(skip_all).try_get_matches()?;
         if matches.subcommand().is_some() {
             return Ok(matches);
@@ -168,7 +168,7 @@ impl Cli {
     }
 }
 
-/// Errors show the same usage as the help: clap's own has every flag in it that a variable of the environment sets.
+/// Makes errors show the same usage as the help: clap's own would include every flag that the environment sets.
 fn usage_of_help(mut command: clap::Command) -> clap::Command {
     fn keep(mut command: clap::Command) -> clap::Command {
         let usage = command.render_usage().to_string();
@@ -186,14 +186,14 @@ fn mut_all_args(command: clap::Command, change: impl Fn(Arg) -> Arg + Copy) -> c
     command.mut_subcommands(|inner| mut_all_args(inner, change))
 }
 
-/// Says on standard error why the command failed: one paragraph, causes and all, and no backtrace. Returns the exit code:
-/// 2 for settings and flags that cannot work, 1 for everything else. That nobody reads the output is no failure to tell of.
+/// Prints the error with its causes to standard error, in one paragraph. Returns the exit code: 2 for settings and flags
+/// that cannot work, 1 for everything else. A closed standard output is not reported.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if output::is_closed(error) {
         return ExitCode::from(output::CLOSED_EXIT_CODE);
     }
-    // If nobody reads this either, the code still says it.
+    // Standard error may be closed too; the exit code remains.
     let _unread = writeln!(io::stderr(), "athos-backend: {error:#}");
     let misconfigured = error.is::<Misconfigured>()
         || error.is::<Problems>()

@@ -1,4 +1,4 @@
-//! The HTTP clients of this program, made in one way: bounded in time, never redirected, and honest about who asks.
+//! The HTTP clients of this program: with a deadline, no redirects, and a `User-Agent` with our name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub fn http_client(for_url: &Url, deadline: Duration) -> Result<reqwest::Client,
     athos_api::http_client(USER_AGENT, for_url, deadline)
 }
 
-/// The same for what listens on this machine, at whatever address: no proxy is asked.
+/// An [`http_client`] that never uses a proxy: for what listens on this machine, at whatever address.
 ///
 /// # Errors
 /// As [`http_client`].
@@ -31,7 +31,7 @@ pub fn direct_http_client(
     athos_api::direct_http_client(USER_AGENT, for_url, deadline)
 }
 
-/// A client of Athos's API at `base`; `observer` is told how the keys fare.
+/// A client of Athos's API at `base`; `observer` is told which keys are accepted and refused.
 ///
 /// # Errors
 /// When the system has no certificate authorities to trust, or a key has a character that no header can carry.

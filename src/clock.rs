@@ -1,4 +1,4 @@
-//! The time, as `athos-api` tells it, and ids that sort by it.
+//! The clock of `athos-api`, and ids that sort by time.
 
 pub use athos_api::clock::{Clock, ManualClock};
 

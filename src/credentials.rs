@@ -1,5 +1,5 @@
-//! The credentials we share with Athos, while the service runs: which are in force, how they fare, and when the store is
-//! told of it. It knows them by fingerprint; what they are is known to `WebhookSecrets` and to `athos_api::Client` only.
+//! The credentials that we share with Athos: which are current, and how they are used, which is stored. Known here by
+//! fingerprint; only `WebhookSecrets` and `athos_api::Client` hold the values.
 
 mod doctor_check;
 mod usage;
@@ -24,7 +24,7 @@ pub use webhook_secrets::WebhookSecrets;
 
 /// Webhook secrets and API keys.
 pub struct Credentials {
-    /// What webhooks are judged by.
+    /// The secrets that webhooks are verified with.
     pub secrets: WebhookSecrets,
     athos: Arc<athos::Client>,
     key_usage: Arc<KeyUsage>,
@@ -35,23 +35,23 @@ pub struct Credentials {
 
 #[derive(Default)]
 struct LastWritten {
-    /// What the store knows.
+    /// The usage that is stored.
     written: Vec<Credential>,
-    /// The secrets that somebody was told to remove.
+    /// The secrets whose removal was suggested in the log.
     told_idle: HashSet<String>,
 }
 
-/// Which credentials came and which went, by fingerprint.
+/// Credentials added and removed by a reload, by fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replaced {
-    /// Those that were not in force before.
+    /// Those that are new.
     pub added: Vec<String>,
-    /// Those that are not any more.
+    /// Those that are gone.
     pub removed: Vec<String>,
 }
 
 impl Credentials {
-    /// Puts `secrets` in force, beside the keys of `athos`, and looks up how all of them fared before.
+    /// Starts with `secrets` and the keys of `athos`, and reads the stored usage of all of them.
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -75,7 +75,7 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// The API keys in force, and what Athos says to each.
+    /// The current API keys, each with its state.
     pub fn keys(&self) -> Vec<(Credential, KeyState)> {
         let keys = self.athos.keys().into_iter();
         keys.filter_map(|(name, state)| Some((self.key_usage.of(&name)?, state)))
@@ -88,13 +88,13 @@ impl Credentials {
         self.key_usage.watch(&names);
     }
 
-    /// All that are in force.
+    /// All current credentials.
     pub fn list(&self) -> Vec<Credential> {
         let keys = self.keys().into_iter().map(|(key, _)| key);
         self.secrets.list().into_iter().chain(keys).collect()
     }
 
-    /// Puts others in force. What is under way goes on with those it began with.
+    /// Replaces secrets and keys. Requests under way keep those they began with.
     ///
     /// # Errors
     /// When a key has bytes that no header can carry; then nothing has changed.
@@ -116,7 +116,7 @@ impl Credentials {
         })
     }
 
-    /// Takes over what the store knows of them.
+    /// Reads their stored usage.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -127,7 +127,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// Tells the store how they fare, if there is news, and the log which of them nobody uses.
+    /// Stores their usage if it has changed, and logs which secrets are unused.
     ///
     /// # Errors
     /// When it cannot be written.

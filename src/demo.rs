@@ -121,7 +121,7 @@ pub async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyhow::Resu
     let webhook: Url = format!("{page}/athos/webhook").parse()?;
     simulator.set_webhook_url(webhook.clone());
 
-    // Written at once: who reads only the first line has all the rest in the pipe, and the demo goes on.
+    // Written at once: a reader of the first line only, such as `head`, does not end the demo.
     let mut facts = Vec::new();
     writeln!(facts, "page: {page}")?;
     writeln!(facts, "simulator: {}", simulator.origin())?;
@@ -149,7 +149,7 @@ pub async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyhow::Resu
     ended
 }
 
-/// A secret nobody has seen before.
+/// A random secret.
 fn random_secret(prefix: &str) -> SecretString {
     let random: [u8; 24] = rand::random();
     SecretString::from(format!(

@@ -5,13 +5,13 @@
 //!
 //! Data flows one way: HTTP → inbox → worker → store → readers. Read the modules in this order:
 //!
-//! 1. [`model`] has the words of the domain, [`clock`] the only way to tell the time.
-//! 2. [`athos_api`] is the vendor boundary: [`athos_api::signature`] judges webhooks, [`athos_api::Client`] holds the
+//! 1. [`model`] has the types of the domain, [`clock`] the only way to read the time.
+//! 2. [`athos_api`] is the vendor boundary: [`athos_api::signature`] verifies webhooks, [`athos_api::Client`] holds the
 //!    keys.
-//! 3. [`store`] is what is remembered, as a trait; behind it, SQLite with one writer that commits in groups.
+//! 3. [`store`] is the storage, as a trait; behind it, SQLite with one writer that commits in groups.
 //! 4. [`worker`] turns events into calls: [`worker::circuit_breaker`] says whether Athos may be asked, [`worker::retry`] when again.
 //! 5. [`mint`] asks for session tokens, in whichever generation of the contract Athos speaks.
-//! 6. [`http`] is the face: routes and layers on one screen, then one file for each resource.
+//! 6. [`http`] is the HTTP API: routes and layers on one screen, then one file for each resource.
 //! 7. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
 //! 8. [`athos_simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
 

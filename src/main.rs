@@ -1,4 +1,4 @@
-//! The process: reads `.env` and the command line, runs the command, and turns its ending into an exit code.
+//! The process: reads `.env` and the command line, runs the command, and turns its result into an exit code.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
-//! What the process asks of the operating system before it holds a secret: that its memory and its files are its own,
-//! and that it may have as many files open as connections need. What the system refuses is logged, and no reason not to
-//! start.
+//! What the process asks of the operating system before it holds a secret: private memory and files, and enough open
+//! files for its connections. A refusal is logged, and the process starts all the same.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -24,7 +23,8 @@ pub fn keep_memory_private() {
         "core dumps could not be turned off",
         setrlimit(Resource::Core, nothing),
     );
-    // Core dumps that go to a program know no limit of size. This also hides /proc/PID/environ and /proc/PID/mem.
+    // The size limit does not apply to core dumps that are piped to a program. This also hides /proc/PID/environ and
+    // /proc/PID/mem.
     #[cfg(target_os = "linux")]
     report(
         "the process could not be made undumpable",
@@ -32,14 +32,14 @@ pub fn keep_memory_private() {
     );
 }
 
-/// Has whatever files the process makes be readable by its own user only: the database and its log hold transcripts, and
-/// SQLite asks for no less than everybody may have.
+/// Makes new files readable by the process's user only: the database and its log hold transcripts, and SQLite creates
+/// files with the widest mode that the umask allows.
 pub fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Opens a file to read and write it, and creates it if it is not there. One that is there must be this user's, under
-/// this name only: who put a link or a file of their own in its place would have what is written.
+/// Opens a file to read and write it, and creates it if it is missing. An existing one must belong to this user and be no
+/// link: otherwise somebody else could read what is written.
 ///
 /// # Errors
 /// When it cannot be opened, or is not this user's.
@@ -57,7 +57,7 @@ pub(crate) fn open_own_file(path: &Path) -> std::io::Result<File> {
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path);
     let file = opened.map_err(|error| {
-        // How the system says that it follows no link here: "too many levels of symbolic links".
+        // The system's error for a symbolic link here: "too many levels of symbolic links".
         let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
         if is_link { refused() } else { error }
     })?;

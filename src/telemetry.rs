@@ -1,5 +1,4 @@
-//! Logs and metrics. Logs go to standard error; neither ever holds a body, a token, a key or a transcript, because
-//! nothing that does is handed to them.
+//! Logs and metrics. Logs go to standard error. Neither is ever given a body, a token, a key or a transcript.
 
 mod filter;
 pub(crate) mod metric;
@@ -22,7 +21,7 @@ pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
     let lines = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // It would panic on a standard error that nobody reads any more.
+        // It would panic when standard error is closed.
         .log_internal_errors(false);
     // The subscriber of a test, or of an earlier call, stays.
     let _ = match format {

@@ -22,13 +22,13 @@ pub(super) struct Args {
     database: Database,
 }
 
-/// Makes it, and says on `out` what is in it.
+/// Makes the copy, and prints its content on `out`.
 pub(super) async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut told = io::stderr();
     let database = &args.database.database_url;
     let backup = back_up(database, &args.file, args.force, |step| {
-        // Progress is for people; that nobody sees it is no reason to stop.
+        // Progress is optional: a closed standard error does not stop the backup.
         let _ = match step {
             Step::Copying { bytes, of } => writeln!(
                 told,

@@ -121,7 +121,7 @@ fn event_number(text: &str) -> Result<i64, &'static str> {
     number.map_err(|_| "not an event's number; `events show` tells that of a webhook or a call")
 }
 
-/// What is asked for, once the flags have been found to make sense.
+/// The checked arguments.
 enum Asked {
     List(EventFilter, u32),
     Show(String),
@@ -168,7 +168,7 @@ impl Action {
     }
 }
 
-/// Does what is asked, and prints it on `out`.
+/// Runs the command, and prints its result on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
     let asked = args.what.read(clock.now())?;
     let store = store::open_existing(&args.database.database_url).await?;
@@ -349,7 +349,7 @@ fn print_event(out: &mut impl Write, event: &StoredEvent) -> io::Result<()> {
     writeln!(out, "body\n{}", shown(&event.body))
 }
 
-/// Text of others', on a terminal: without the characters that steer it.
+/// Text from outside, without control characters: it is printed on a terminal.
 fn shown(text: &str) -> String {
     text.chars()
         .map(|char| if char.is_control() { ' ' } else { char })
@@ -398,7 +398,8 @@ async fn replay_events(
     }
 }
 
-/// Replays step by step, so that a running service gets its turns; what was done, and why it broke off if it did.
+/// Replays in batches, so that a running service can write in between; returns what was done, and the error that ended it,
+/// if any.
 async fn replay_all(
     store: &dyn Operators,
     what: Replay,

@@ -1,17 +1,17 @@
-//! Standard output of the commands. Whoever reads it may have seen enough, as `head` has: then the command ends without a
-//! word, as other programs do that the signal of a closed pipe ends.
+//! Standard output of the commands. When its reader stops, as `head` does, the command ends silently, like programs that
+//! SIGPIPE ends.
 
 use std::io::{self, Stdout, Write};
 
-/// What a shell says of a program that was ended by SIGPIPE.
+/// The exit code of a program that SIGPIPE ended.
 pub(super) const CLOSED_EXIT_CODE: u8 = 128 + 13;
 
-/// Standard output, which knows when nobody reads it any more.
+/// Standard output that marks errors of a closed pipe.
 pub(super) struct Output(Stdout);
 
-/// Nobody reads what is written.
+/// Standard output was closed.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads the output")]
+#[error("standard output was closed")]
 struct Closed;
 
 impl Output {
@@ -30,7 +30,7 @@ impl Write for Output {
     }
 }
 
-/// A connection can break like a pipe; only that of the output is no error.
+/// Marks a broken pipe as that of the output: a broken connection has the same kind.
 fn mark(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Closed),
@@ -38,7 +38,7 @@ fn mark(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether this is what came of writing to nobody.
+/// Whether the cause is a closed standard output.
 pub(super) fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let cause = cause.downcast_ref::<io::Error>();

@@ -1,5 +1,5 @@
-//! `athos-backend reconcile`: one reconciliation now, for people who watch. It puts into the inbox what is missing; the
-//! service on the same database, running or when it starts, fetches it.
+//! `athos-backend reconcile`: one reconciliation now, with its progress printed. It puts missing calls into the inbox; the
+//! service on the same database fetches them, now or when it starts.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::worker::reconcile::{
 
 use super::Misconfigured;
 
-/// Mints are looked through at least this far back.
+/// Mints are checked at least this far back.
 const MINTS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Flags of `reconcile`.
@@ -46,7 +46,7 @@ pub(super) struct Args {
     pub(super) config: Config,
 }
 
-/// Runs it, and says what it does on `out`.
+/// Runs it, and prints its progress on `out`.
 pub(super) async fn run(
     args: &Args,
     clock: Clock,
@@ -70,7 +70,7 @@ pub(super) async fn run(
         let source = SourceConfig::from_config(config, source);
         let reconciler = Reconciler::new(&store, &athos, &breaker, &clock, source);
         let this = reconcile(args, &reconciler, &store, &clock, out).await;
-        // The trouble of one source is not the other's; the command ends with the last.
+        // One source may fail and the other succeed; the command ends with the last error.
         if let Err(error) = this
             && let Err(before) = std::mem::replace(&mut reconciled, Err(error))
         {
@@ -161,7 +161,7 @@ async fn reconcile(
     Ok(())
 }
 
-/// Tokens are for practice.
+/// Counts mints without a call. Only role-plays have mints.
 async fn count_unseen_mints(
     window: Window,
     store: &SharedStore,

@@ -13,7 +13,7 @@ use crate::store::{self, Actor, ErasedRows, Privacy};
 
 use super::{Database, Misconfigured};
 
-/// How often, and how long, to try to empty the log while others read.
+/// How often, and how long, to try to truncate the write-ahead log while others read.
 const MAX_TRIES: u32 = 10;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -54,7 +54,7 @@ fn rep(text: &str) -> Result<RepId, crate::model::BadId> {
     RepId::new(text)
 }
 
-/// Does what is asked, and prints it on `out`.
+/// Runs the command, and prints its result on `out`.
 pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> anyhow::Result<()> {
     let Action::Delete(delete) = &args.what;
     if !delete.dry_run && !delete.yes && !io::stdin().is_terminal() {
@@ -84,7 +84,7 @@ async fn delete_rep(
             anyhow::bail!("nothing was removed");
         }
     }
-    // Written down first: if this breaks off, the service or the next `reps delete` goes on.
+    // Recorded first: if this process ends, the service or the next `reps delete` continues.
     store.resume_erasures().await?;
     let rows = store
         .erase(&args.rep, Actor::Command, clock.now())

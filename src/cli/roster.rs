@@ -1,5 +1,5 @@
-//! `athos-backend roster`: the reps who are registered at Athos, from a terminal. What is learnt of their ids goes into
-//! the database of the service; who is registered is Athos's to say.
+//! `athos-backend roster`: the reps who are registered at Athos, from a terminal. Linked ids are stored in the service's
+//! database.
 
 mod compare;
 mod file;
@@ -111,7 +111,8 @@ impl Args {
     }
 }
 
-/// Does what is asked, and prints it on `out`. Fails with 1 when a row was not registered as it is, or nobody was found.
+/// Runs the command, and prints its result on `out`. The exit code is 1 when a row was not registered as it is, or nobody
+/// was found.
 pub(super) async fn run(
     args: &Args,
     clock: Clock,
@@ -146,7 +147,7 @@ async fn import(
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {named}"))?;
     let sheet = file::read(&bytes).map_err(|why| Misconfigured(format!("{named}: {why}")))?;
     if !sheet.ignored.is_empty() {
-        tracing::info!("columns left alone: {:?}", sheet.ignored);
+        tracing::info!("ignored columns: {:?}", sheet.ignored);
     }
     let mut report = ImportReport::begin(sheet.rows.len(), args.report.as_deref())?;
     let store = store::open(&args.config.database_url).await?;
@@ -186,8 +187,8 @@ async fn list(args: &ListArgs, athos: &Client, out: &mut impl Write) -> anyhow::
     Ok(true)
 }
 
-/// An id of ours may look like anything, so that all handles are tried that a text could be; whoever is found is shown.
-/// What Athos takes for no such handle is nobody's.
+/// Looks the text up as every handle that it could be: an id of ours may look like anything. A handle that Athos refuses as
+/// malformed counts as not found.
 async fn find(args: &FindArgs, athos: &Client, out: &mut impl Write) -> anyhow::Result<bool> {
     let text = args.handle.trim();
     if text.starts_with(AGENCY_PREFIX) {
@@ -219,7 +220,7 @@ async fn find(args: &FindArgs, athos: &Client, out: &mut impl Write) -> anyhow::
     Ok(!found.is_empty())
 }
 
-/// What a text could be of a rep's.
+/// The handles that a text could be.
 fn handles(text: &str) -> Vec<(Handle, String)> {
     if text.starts_with(AGENT_PREFIX) {
         return vec![(Handle::Athos, text.to_owned())];

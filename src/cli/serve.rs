@@ -1,5 +1,5 @@
-//! `athos-backend serve`: the service until it is asked to stop. On SIGHUP it reads `.env` again and takes over what can
-//! change while it runs; a file that does not work is refused, and the service goes on as it was.
+//! `athos-backend serve`: the service until it is asked to stop. On SIGHUP it reads `.env` again and applies what can
+//! change while it runs; a file that cannot be used is refused, and the service keeps its settings.
 
 use std::ffi::OsString;
 
@@ -11,9 +11,9 @@ use crate::config::{Config, EnvFile, Problems};
 use crate::http::{Deadlines, sdk_warning};
 use crate::lifecycle::{Options, Service, ShutdownSignal};
 
-/// Serves.
+/// Runs the service.
 pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> anyhow::Result<()> {
-    // Before anything else: a signal that nobody waits for ends the process.
+    // First: a signal without a listener ends the process.
     let mut hang_ups = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let warnings = config.check()?.into_iter().chain(sdk_warning(config));
     for warning in warnings.chain(env_file.unknown_names()) {

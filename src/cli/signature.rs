@@ -1,4 +1,4 @@
-//! `sign` and `verify`: a signature made, or judged in words, without any network.
+//! `sign` and `verify`: makes a signature, or explains one, without any network.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -92,7 +92,7 @@ pub(super) fn sign(
     })
 }
 
-/// What to judge.
+/// What to verify.
 #[derive(Args, Clone, Debug)]
 pub(super) struct VerifyArgs {
     /// The signature header as it arrived, with or without its name
@@ -103,7 +103,7 @@ pub(super) struct VerifyArgs {
     #[arg(value_name = "FILE", default_value = "-")]
     pub body: PathBuf,
 
-    // As they stand: a blank too many is one of the things that it finds.
+    // Not trimmed: a stray blank is one of the mistakes it finds.
     /// The secrets in force, comma-separated
     #[arg(
         long = "secret",
@@ -129,17 +129,17 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     }
 }
 
-/// What a header, a body and the secrets have to say to each other, and what may be wrong.
+/// The verdict on a signature, and hints at what may be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verified {
-    /// The verdict a receiver would come to.
+    /// The verdict of a receiver.
     pub verdict: Verdict,
     /// What would have to be different for the signature to match; empty when nothing was found.
     pub hints: Vec<String>,
 }
 
 impl Verified {
-    /// Whether a receiver would let it in.
+    /// Whether a receiver would accept it.
     #[must_use]
     pub(super) fn is_valid(&self) -> bool {
         matches!(self.verdict, Verdict::Valid { .. })
@@ -164,7 +164,7 @@ impl Verified {
     }
 }
 
-/// Judges a signature, and looks for the usual mistakes when it does not match.
+/// Verifies a signature, and looks for the usual mistakes when it does not match.
 ///
 /// # Errors
 /// When the body cannot be read.

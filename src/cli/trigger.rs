@@ -1,5 +1,5 @@
-//! `trigger`: signs a sample webhook and sends it to any URL, as the vendor would, or deliberately not as
-//! the vendor would. One shot and no memory; a vendor that remembers is `simulate`.
+//! `trigger`: signs a sample webhook and sends it to any URL, as the vendor would, or with a deliberate fault. It is stateless;
+//! the simulator is `simulate`.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -96,14 +96,14 @@ pub(super) struct TriggerArgs {
 }
 
 impl TriggerArgs {
-    /// Where it goes: what is named, or else the nearest service that the settings know.
+    /// The target: `--url`, or else the service of the settings.
     fn target(&self) -> anyhow::Result<Url> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
         let local = |addr| format!("http://{}{WEBHOOK_PATH}", reachable_addr(addr));
         let text = match (self.bind_addr, &self.public_url) {
-            // Which port the system chose for the service is not known here.
+            // With port 0 the real port is not known here.
             (Some(addr), _) if addr.port() != 0 => local(addr),
             (_, Some(url)) => format!("{}{WEBHOOK_PATH}", url.as_str().trim_end_matches('/')),
             _ => local(DEFAULT_ADDR),
@@ -129,7 +129,7 @@ pub(super) struct Triggered {
     pub refusal_is_right: bool,
 }
 
-/// What a receiver said.
+/// The answer of the receiver.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     /// The HTTP status.

@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::Config;
 use crate::model::Source;
 
-/// Everything that keeps the service from starting, one a line.
+/// All problems that keep the service from starting, one a line.
 #[derive(Debug, thiserror::Error)]
 pub struct Problems(Vec<String>);
 
@@ -19,7 +19,7 @@ impl Problems {
         Self(problems)
     }
 
-    /// One after the other.
+    /// Each problem.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
@@ -92,7 +92,7 @@ impl Config {
         }
     }
 
-    /// What `.env.example` says to replace is known to everyone.
+    /// Refuses the public placeholders of `.env.example`.
     fn check_placeholders(&self, problems: &mut Vec<String>) {
         let secrets = [
             ("ATHOS_API_KEY", self.athos_api_key.as_slice()),
@@ -276,7 +276,7 @@ impl Config {
         }
     }
 
-    /// What works, but is probably not what was meant.
+    /// Settings that work, but are probably mistakes.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
@@ -358,8 +358,8 @@ fn is_cookie_name(name: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !is_separator(c))
 }
 
-/// Why browsers would never send this text as an origin, if so. What holds a `*` is refused for pages in frames too, where
-/// browsers understand it: a forgotten subdomain would do.
+/// Why browsers would never send this text as an origin, if so. A pattern with `*` is refused for frames too, where
+/// browsers understand it: any subdomain could then embed the page.
 fn inexact(origin: &str) -> Option<String> {
     const EXACT: &str = "write scheme, host and port only, for example https://app.example.com";
     if origin.contains('*') {

@@ -1,6 +1,5 @@
-//! The file `.env`: put into the environment when the process starts, and read again, by the same rules, when it is told
-//! to. What is set in the environment wins, set to nothing counts as not set. It never shows a value, since most of them
-//! are secrets.
+//! The file `.env`: loaded into the environment at the start, and read again on a reload by the same rules. The
+//! environment wins; an empty variable counts as not set. Values are never shown, since most are secrets.
 
 mod syntax;
 
@@ -17,13 +16,13 @@ use super::{Problems, names};
 /// Where settings may be, beside flags and the environment.
 const FILE: &str = ".env";
 
-/// What `.env` said, and which variables it has no say in.
+/// The content of `.env`, and the variables that the environment overrides.
 #[derive(Clone, Debug)]
 pub struct EnvFile {
     path: PathBuf,
     exists: bool,
     entries: Vec<Entry>,
-    /// What keeps it from being read, line by line.
+    /// Why it cannot be read, line by line.
     faults: Vec<String>,
     /// Set in the environment the process was started with: they win, and cannot change while it runs.
     elsewhere: BTreeSet<String>,
@@ -38,7 +37,7 @@ impl EnvFile {
         let elsewhere = set.filter_map(|(name, _)| name.into_string().ok());
         let mut file = Self::find(elsewhere.collect());
         if let Err(error) = dotenvy::from_read_override(&*file.in_force()) {
-            // It was written to be read; its words would quote the line.
+            // The library's own message would quote the line.
             drop(error);
             let path = file.path.display();
             file.faults
@@ -73,7 +72,7 @@ impl EnvFile {
             Ok(bytes) => file.parse(&bytes),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound if !file.path.is_symlink() => file.exists = false,
-                // Python's virtual environments are called so, too.
+                // A virtual environment of Python may have this name too.
                 io::ErrorKind::IsADirectory if file.path.join("pyvenv.cfg").exists() => file.exists = false,
                 io::ErrorKind::IsADirectory => file.faults.push(format!(
                     "{} is a folder, not a file (Docker makes one where the file to mount is missing)",
@@ -120,7 +119,7 @@ impl EnvFile {
         self.entries = entries;
     }
 
-    /// What it has a say in, as the library reads it that can write the environment.
+    /// The lines that take effect, in the form that the dotenv library reads.
     fn in_force(&self) -> Vec<u8> {
         let mut text = String::new();
         for Entry { name, value, .. } in &self.entries {
@@ -150,7 +149,7 @@ impl EnvFile {
         self.exists.then_some(&*self.path)
     }
 
-    /// What keeps it from being read, each with its line.
+    /// Why it cannot be read, each reason with its line.
     #[must_use]
     pub fn faults(&self) -> &[String] {
         &self.faults
@@ -178,7 +177,7 @@ impl EnvFile {
         overruled.map(|entry| (&*entry.name, entry.line))
     }
 
-    /// Names that are no setting's: in the file, and in the environment those that look like ours.
+    /// Unknown names: all of the file's, and those of the environment that look like ours.
     #[must_use]
     pub fn unknown_names(&self) -> Vec<String> {
         let mut told = Vec::new();
@@ -202,7 +201,7 @@ impl EnvFile {
         self.elsewhere.contains(name)
     }
 
-    /// What the file says of a variable that it has a say in. Set to nothing counts as not set.
+    /// The file's value of a variable that the environment does not override. An empty value counts as not set.
     pub(super) fn value(&self, name: &str) -> Option<&SecretString> {
         let entry = self.entries.iter().find(|entry| entry.name == name)?;
         let is_empty = entry.value.expose_secret().is_empty();
@@ -242,7 +241,7 @@ fn as_dotenvy_reads(name: &str, value: &str) -> String {
     format!("{name}=\"{escaped}\"\n")
 }
 
-/// What a file without faults says.
+/// The variables of a file without faults.
 #[cfg(test)]
 pub(super) fn read_text(text: &str) -> BTreeMap<String, String> {
     let (entries, faults) = syntax::parse(text.as_bytes());

@@ -1,9 +1,9 @@
-//! The names of settings: which there are, and which of them somebody who wrote another may have meant.
+//! The names of settings, and suggestions for misspelt ones.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-/// What libraries and the system read, in files that set it for a process.
+/// Variables of libraries and the system that may be in the file.
 const OTHERS: [&str; 17] = [
     "RUST_LOG",
     "RUST_BACKTRACE",
@@ -24,11 +24,11 @@ const OTHERS: [&str; 17] = [
     "TZ",
 ];
 
-/// Beginnings that nobody else's variables should have.
+/// Prefixes that only our variables should have.
 const PREFIXES: [&str; 2] = ["ATHOS_", "AUTH_"];
-/// A short name that is near one of ours is likely to be another program's.
+/// Shortest name that gets a suggestion, in characters: a shorter one is likely of another program.
 const LONG_NAME_CHARS: usize = 8;
-/// Letters that a slip adds, leaves out, changes or swaps.
+/// Most edits between a misspelt name and the suggestion.
 const SLIP: usize = 2;
 
 static SETTINGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -38,7 +38,7 @@ static SETTINGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Whether it means something to this service or to what it is made of.
+/// Whether this service or its libraries read the variable.
 pub(crate) fn is_known(name: &str) -> bool {
     SETTINGS.contains(name)
         || OTHERS.contains(&name)
@@ -46,7 +46,7 @@ pub(crate) fn is_known(name: &str) -> bool {
         || (name.ends_with("_proxy") && OTHERS.contains(&&*name.to_uppercase()))
 }
 
-/// Whether a variable of the environment, where everybody's are, was meant for this service and is not known to it.
+/// Whether a variable of the environment looks like a setting of this service.
 pub(super) fn looks_like_ours(name: &str) -> bool {
     let is_ours = || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let is_near =
@@ -62,7 +62,7 @@ fn is_of_kubernetes(name: &str) -> bool {
         || name.contains("_PORT_")
 }
 
-/// What to say of a name that is not known.
+/// The warning about an unknown name.
 pub(super) fn unknown(name: &str, place: &str) -> String {
     let meant = match suggestion(name) {
         Some(meant) => format!("did you mean {meant}?"),
@@ -72,7 +72,7 @@ pub(super) fn unknown(name: &str, place: &str) -> String {
     format!("{shown} ({place}) is not a setting and changes nothing: {meant}")
 }
 
-/// The setting that was meant, if one is near.
+/// The setting with the most similar name, if one is close.
 fn suggestion(name: &str) -> Option<&'static str> {
     let upper = name.to_ascii_uppercase();
     let is_end = |known: &&String| known.ends_with(&format!("_{upper}"));
@@ -90,7 +90,7 @@ fn nearest(name: &str) -> Option<(&'static str, usize)> {
         .min_by_key(|(_, slips)| *slips)
 }
 
-/// The name, when it looks like one: a secret that was broken over two lines may end with `=`.
+/// The name, or a placeholder when it may be part of a secret that was broken over two lines.
 pub(super) fn printable(name: &str) -> String {
     let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let looks_like_one = name.contains('_') && name.len() <= 64 && name.chars().all(is_upper);

@@ -1,5 +1,5 @@
-//! How settings are read: flags win over the environment, and that over `.env`; at the start and on a reload alike. A
-//! variable that cannot be understood is told by its name and place, never by its value, and all of them at once.
+//! Reads settings: flags win over the environment, and that over `.env`, at the start and on a reload. All variables that
+//! cannot be read are reported at once, by name and place, never by value.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::{Config, EnvFile, Misconfigured, Problems};
 
-/// The variables that cannot be understood, with the reason.
+/// The variables that cannot be read, with the reason.
 #[derive(Default)]
 pub(crate) struct Unreadable(BTreeMap<String, String>);
 
@@ -30,10 +30,10 @@ impl Unreadable {
         }
     }
 
-    /// Notes the variables that an error is about; false when it is about none, or none that was not known to be bad.
+    /// Records the variables that an error is about; false when there is no new one.
     pub(crate) fn note(&mut self, command: &Command, error: &clap::Error, file: &EnvFile) -> bool {
         let before = self.0.len();
-        // Only then do arguments know how errors call them.
+        // Arguments have the names that errors use only after this.
         let mut command = command.clone();
         command.build();
         let named = match error.get(ContextKind::InvalidArg) {
@@ -80,7 +80,7 @@ fn every_argument(command: &Command) -> Vec<&Arg> {
     command.get_arguments().chain(within).collect()
 }
 
-/// What is wrong with a value, in words that do not show it: ours, or the list of what is allowed.
+/// What is wrong with a value, without showing it: our own message, or the list of allowed values.
 fn why(error: &clap::Error) -> String {
     if let Some(ContextValue::Strings(allowed)) = error.get(ContextKind::ValidValue)
         && !allowed.is_empty()
@@ -135,7 +135,7 @@ fn flags_only() -> Command {
     Config::augment_args(Command::new("athos-backend").no_binary_name(true))
 }
 
-/// What the file said at the start is in the environment too; that is over, so its values come as flags.
+/// The environment still has the values that the file had at the start, so the new ones are passed as flags.
 fn matches_again(
     flags: &[OsString],
     alone: &ArgMatches,

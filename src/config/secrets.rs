@@ -1,14 +1,14 @@
-//! What the shape of a secret gives away about how it was copied. It never quotes one.
+//! Warnings about secrets that were probably copied badly. They never quote one.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Config, Warning};
 
-/// Shorter than anything Athos hands out, in characters.
+/// Shortest plausible secret of Athos's, in bytes.
 const SHORT: usize = 16;
 
 impl Config {
-    /// What is odd about secrets by their looks.
+    /// Warnings about secrets of an unusual shape.
     pub(super) fn secret_warnings(&self) -> Vec<Warning> {
         let all: [(&str, Option<&str>, &[SecretString]); 5] = [
             ("ATHOS_API_KEY", Some("ath_live_"), &self.athos_api_key),

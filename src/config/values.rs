@@ -1,5 +1,5 @@
-//! How the text of a flag, a variable or a line of `.env` becomes a value. Blanks around a value, and around each entry of
-//! a list, do not count; an empty entry is an error. What is wrong is told without the text, which may be a secret.
+//! Parses the text of a flag, a variable or a line of `.env`. Blanks around a value and around each entry of a list are
+//! ignored; an empty entry is an error. Errors do not show the text, which may be a secret.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -29,7 +29,7 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
     })
 }
 
-/// The words that people and tools use for the two, in any case.
+/// The usual words for true and false, in any case.
 pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
     match &*text.trim().to_ascii_lowercase() {
         "true" | "yes" | "on" | "1" | "t" | "y" => Ok(true),
@@ -48,7 +48,7 @@ pub(crate) fn source(text: &str) -> Result<Source, UnknownVariant> {
     text.trim().parse()
 }
 
-/// The same in a setting, whose text is not shown.
+/// The same for a setting: the error does not show the text.
 pub(super) fn set_source(text: &str) -> Result<Source, String> {
     source(text).map_err(|why| format!("not one of {}", why.words.join(", ")))
 }

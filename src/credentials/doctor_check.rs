@@ -1,10 +1,10 @@
-//! The event of `doctor --webhook`: signed, but by this service, so nothing in it is news of Athos.
+//! The event of `doctor --webhook`: signed by this service, so it says nothing about Athos.
 
 use serde::Deserialize;
 
 const NAME: &str = "doctor.check";
 
-/// Longest body of one, in bytes.
+/// Longest body of such an event, in bytes.
 const MAX_BYTES: usize = 512;
 
 /// Whether this is the delivery of `doctor --webhook`. Call it on verified bytes only.

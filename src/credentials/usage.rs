@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::model::{Credential, CredentialKind, Timestamp};
 use crate::telemetry::metric;
 
-/// Notes the uses and the refusals of one credential.
+/// Records the uses and refusals of one credential.
 pub(super) struct Record {
     life: Mutex<Credential>,
     labels: [(&'static str, String); 2],
@@ -20,7 +20,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(kind: CredentialKind, fingerprint: String, now: Timestamp) -> Self {
-        // Fingerprints are as many as the credentials of an operator, and bound these metrics.
+        // There are as many fingerprints as configured credentials: few enough for a label.
         let labels = [
             ("kind", kind.as_str().to_owned()),
             ("fingerprint", fingerprint.clone()),
@@ -45,7 +45,7 @@ impl Record {
         life.last_code = Some(code.to_owned());
     }
 
-    /// Takes over what is known from before, if this credential is among those.
+    /// Merges the earlier usage of this credential, if it is in `before`.
     pub(super) fn remember(&self, before: &[Credential]) {
         let mut life = self.life();
         let same =
@@ -71,7 +71,7 @@ pub struct KeyUsage {
 }
 
 impl KeyUsage {
-    /// Knows no key yet.
+    /// Starts without keys.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl KeyUsage {
         }
     }
 
-    /// Notes the use of these keys from now on, and no longer that of others.
+    /// Records the use of these keys from now on, and of no others.
     pub(super) fn watch(&self, fingerprints: &[String]) {
         let mut records = self.records();
         records.retain(|(known, _)| fingerprints.contains(known));
@@ -92,7 +92,7 @@ impl KeyUsage {
         }
     }
 
-    /// Takes over what is known of them from before.
+    /// Merges their earlier usage.
     pub(super) fn remember(&self, before: &[Credential]) {
         for (_, record) in &*self.records() {
             record.remember(before);

@@ -1,4 +1,4 @@
-//! The webhook secrets in force: judges deliveries by them, and takes note of which one Athos signs with.
+//! The current webhook secrets: verifies deliveries with them, and records which one Athos signs with.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::model::{Credential, CredentialKind, Timestamp};
 use crate::reloadable::Reloadable;
 use athos_api::signature::{Verdict, Verifier, fingerprint};
 
-/// The secrets, which can be replaced while deliveries are being judged.
+/// The secrets, which can be replaced at any time.
 pub struct WebhookSecrets {
     secrets: Reloadable<Secrets>,
     clock: Clock,
@@ -29,7 +29,7 @@ impl fmt::Debug for WebhookSecrets {
 }
 
 impl WebhookSecrets {
-    /// Puts `secrets` in force.
+    /// Starts with `secrets`.
     #[must_use]
     pub fn new(secrets: &[SecretString], clock: Clock) -> Self {
         Self {
@@ -38,8 +38,8 @@ impl WebhookSecrets {
         }
     }
 
-    /// Judges one delivery over its raw bytes, as [`Verifier::verify`] does. That `doctor` signed with a secret says nothing
-    /// about which one Athos uses.
+    /// Verifies one delivery over its raw bytes, as [`Verifier::verify`] does. A delivery of `doctor` is not recorded: it
+    /// does not show which secret Athos uses.
     #[must_use]
     pub fn verify(&self, header: Option<&str>, body: &[u8], now: Timestamp) -> Verdict {
         let secrets = self.secrets.get();
@@ -53,7 +53,7 @@ impl WebhookSecrets {
         verdict
     }
 
-    /// Puts `secrets` in force instead. A delivery that is being judged is judged by those before.
+    /// Replaces the secrets. A delivery that is being verified keeps the earlier ones.
     pub fn replace(&self, secrets: &[SecretString]) {
         let new = Secrets::new(secrets, self.clock.now());
         let known = self.list();
@@ -63,14 +63,14 @@ impl WebhookSecrets {
         self.secrets.replace(new);
     }
 
-    /// Takes over what is known of them from before.
+    /// Merges their earlier usage.
     pub fn remember(&self, before: &[Credential]) {
         for (_, record) in &self.secrets.get().records {
             record.remember(before);
         }
     }
 
-    /// The secrets in force, in the order of the configuration.
+    /// The usage of the current secrets, in the order of the configuration.
     #[must_use]
     pub fn list(&self) -> Vec<Credential> {
         let secrets = self.secrets.get();

@@ -1,4 +1,4 @@
-//! `RUST_LOG`: which log lines are written. What it says in vain, or silences by a slip, is told.
+//! `RUST_LOG`: which log lines are written. Warns of parts that match nothing or silence everything else by mistake.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -13,12 +13,12 @@ const US: &str = env!("CARGO_CRATE_NAME");
 #[derive(Debug)]
 pub(crate) struct Filter {
     pub(super) filter: EnvFilter,
-    /// What is probably not as it was meant.
+    /// What is probably a mistake.
     pub(crate) warning: Option<&'static str>,
 }
 
 impl Filter {
-    /// As the environment says; set to nothing counts as not set.
+    /// The filter of the environment; an empty variable counts as not set.
     pub(crate) fn from_environment() -> Result<Self, Misconfigured> {
         match std::env::var(EnvFilter::DEFAULT_ENV) {
             Ok(text) => Self::read(&text),
@@ -53,8 +53,8 @@ impl Filter {
     }
 }
 
-/// A word alone is a level, or a module of which everything is written and nothing of any other, as a misspelt level
-/// would be: of others than ours that takes a level.
+/// Whether a directive without a level is probably a misspelt level: it would log one module and silence all others. Other
+/// modules than ours need a level.
 fn is_directive(text: &str) -> bool {
     let is_clear = is_level(text) || text.starts_with(US) || text.contains(['=', '[']);
     let target = text.split(['=', '[']).next().unwrap_or_default();

@@ -7,7 +7,7 @@ macro_rules! metrics {
     ($($kind:ident $name:ident = $text:literal, $unit:expr, $description:literal;)*) => {
         $(pub(crate) const $name: &str = $text;)*
 
-        /// Tells the recorder what each metric is.
+        /// Describes each metric to the recorder.
         pub(super) fn describe() {
             $(metrics!(@describe $kind $name, $unit, $description);)*
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{Identity, Timestamp};
 
-/// What a webhook says.
+/// What a webhook says of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallEvent {
     /// Athos's id of the call.
@@ -22,7 +22,7 @@ pub struct CallEvent {
 }
 
 impl CallEvent {
-    /// Whether there is something to fetch from Athos; else the event is all there will ever be.
+    /// Whether Athos has a detail to fetch.
     #[must_use]
     pub fn needs_fetch(&self) -> bool {
         self.outcome == EventOutcome::Scored
@@ -34,7 +34,7 @@ impl CallEvent {
 pub enum EventOutcome {
     /// Score and transcript can be fetched.
     Scored,
-    /// There is nothing to fetch; this event is all there will ever be.
+    /// Athos has no detail of this call.
     Unscored {
         /// Machine code; an append-only list.
         reason: Option<String>,
@@ -43,7 +43,7 @@ pub enum EventOutcome {
     },
 }
 
-/// What a list says of a call, and a detail as well.
+/// The part of a call that lists and details share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallHeader {
     /// Athos's id of the call.
@@ -77,13 +77,13 @@ pub struct CallDetail {
     pub has_recording: bool,
     /// Athos's JSON, without the recording's link.
     pub raw: String,
-    /// Whether the words that were spoken have been left out of it.
+    /// Whether the transcript was redacted.
     pub purged: bool,
 }
 
 impl fmt::Debug for CallDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A transcript is somebody's words; it does not belong in a log.
+        // A transcript does not belong in a log.
         f.debug_struct("CallDetail")
             .field("id", &self.header.id)
             .finish_non_exhaustive()
@@ -104,7 +104,7 @@ pub struct CallContent {
 pub struct Turn {
     /// Who spoke.
     pub role: Speaker,
-    /// What was said. Hostile text: whoever shows it shows it as text.
+    /// What was said. Untrusted: show it as plain text.
     pub content: String,
     /// Seconds from the start of the call.
     pub start_time: Option<f64>,
@@ -124,7 +124,7 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    /// The word for both generations.
+    /// The same word for both generations.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

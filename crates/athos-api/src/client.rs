@@ -1,5 +1,5 @@
-//! The typed client of Athos's API: mint, list, detail. It sends a request with one key of its ring after another
-//! until one is not refused; it does not retry in time (that is the worker's schedule).
+//! The typed client of Athos's API: mint, list, detail. It tries the keys of its ring in turn until one is accepted. It
+//! never retries later; the caller schedules that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,20 +23,20 @@ use crate::{
     CallDetail, CallHeader, InvalidKey, KeyState, Observer, Source, Timestamp, outside_text,
 };
 
-/// Athos's answer must be here within this time, from the first byte sent (DESIGN: no answer in 10 s is a 504).
+/// How long Athos may take for a whole answer.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Largest body read from Athos, in bytes: a two-hour transcript with room to spare.
 pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
-/// Most bytes that are read of a refusal: Athos's envelope, with room to spare.
+/// Largest body read of an error, in bytes: Athos's envelope, with room to spare.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
-/// Longest `Retry-After` that is believed.
+/// Longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most rows Athos gives in one page.
 pub(super) const PAGE_LIMIT: u32 = 100;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The one way to make an HTTP client here: bounded in time, never redirected, and honest about who asks.
-/// Clients of plain-HTTP hosts (the simulator) skip loading the system's certificates; those of this machine ask no proxy.
+/// Makes an HTTP client with a deadline, no redirects, and a `User-Agent` that names this crate. A client for plain HTTP
+/// (the simulator) loads no certificates; a client for this machine uses no proxy.
 ///
 /// # Errors
 /// When TLS is needed and the system has no certificate authorities to trust.
@@ -48,7 +48,7 @@ pub fn http_client(
     build(user_agent, for_url, deadline, !is_loopback(for_url))
 }
 
-/// The same for what listens on this machine, at whatever address: no proxy is asked.
+/// An [`http_client`] that never uses a proxy: for what listens on this machine, at whatever address.
 ///
 /// # Errors
 /// As `http_client`.
@@ -153,7 +153,7 @@ impl Client {
         &self.drift
     }
 
-    /// Puts other keys in force; requests under way go on with those they began with. Refusals are forgotten.
+    /// Replaces the keys and forgets refusals. Requests under way keep the keys they began with.
     ///
     /// # Errors
     /// When a key has bytes that no header can carry; then nothing has changed.
@@ -161,7 +161,7 @@ impl Client {
         self.keys.replace(keys)
     }
 
-    /// The keys in force by fingerprint, in the order of the configuration, and what Athos says to each.
+    /// The current keys by fingerprint, in the order of the configuration, each with its state.
     pub fn keys(&self) -> Vec<(String, KeyState)> {
         self.keys.list()
     }
@@ -192,8 +192,8 @@ impl Client {
         }
     }
 
-    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use). One that a
-    /// browser must not be sent to counts as none.
+    /// Asks for a fresh link to a call's recording (contract, `audioUrl`: short-lived, for immediate use). A link that is
+    /// not safe to redirect a browser to counts as none.
     ///
     /// # Errors
     /// Any [`Error`]; an unknown call is a [`Error::Refused`] of class `NotFound`.
@@ -208,13 +208,13 @@ impl Client {
             tracing::warn!(
                 call = call_id,
                 athos_request_id = answer.request_id,
-                "Athos's link to a recording is not https; nobody is sent there"
+                "link to a recording ignored: it is not https"
             );
         }
         Ok(link.filter(|_| may_follow))
     }
 
-    /// Links are followed over TLS only; and to a vendor that is itself reached in plain, as the simulator is.
+    /// Whether a link is safe: over TLS, or over plain HTTP when Athos itself is reached so, as the simulator is.
     fn may_follow(&self, link: &str) -> bool {
         Url::parse(link).is_ok_and(|link| match link.scheme() {
             "https" => true,
@@ -246,7 +246,7 @@ impl Client {
             tracing::warn!(
                 rows = unreadable,
                 athos_request_id = answer.request_id,
-                "Athos lists calls without a usable id; they are left out"
+                "rows of Athos's list skipped: they have no usable call id"
             );
         }
         Ok(CallListPage {
@@ -311,7 +311,8 @@ fn transport(error: reqwest::Error) -> Error {
     }
 }
 
-/// How long an answer asks to wait: in seconds, with or without a fraction, or until a date, by the clock that wrote it.
+/// How long `Retry-After` asks to wait: seconds, with or without a fraction, or a date, measured against the answer's own
+/// `Date`.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |text: &str| {
@@ -356,7 +357,7 @@ impl Answer {
             body: Vec::new(),
         };
         if !status.is_success() {
-            // What it refuses is told by its status; a body that is cut, broken or too long costs only its words.
+            // The status says what was refused; a body that is cut, broken or too long costs only the message.
             while let Ok(Some(chunk)) = response.chunk().await {
                 let room = MAX_REFUSAL_BYTES - answer.body.len();
                 answer
@@ -408,7 +409,7 @@ impl Answer {
                 .unwrap_or("no reason given")
                 .to_owned()
         });
-        // Whatever a vendor or a proxy on the way may echo, a key of ours goes no further; not a part of one either, so it is
+        // A vendor or proxy may echo our key. It must not go further, not even a part of it: it is
         // cut out before the text is cut.
         for key in keys {
             message = key.redact(&message);

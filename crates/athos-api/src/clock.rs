@@ -1,5 +1,5 @@
-//! The only module that reads the wall clock. Everything else is given a [`Clock`] or a `now`,
-//! so that a test can stand still, leap, or step back.
+//! The only module that reads the wall clock. Everything else is given a [`Clock`] or a `now`, so that tests control
+//! the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -51,7 +51,7 @@ fn system_millis() -> i64 {
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// A clock that stands at `start`.
+    /// A clock that is stopped at `start`.
     #[must_use]
     pub fn starting_at(start: Timestamp) -> Self {
         Self(Arc::new(AtomicI64::new(start.as_millis())))

@@ -13,10 +13,10 @@ pub enum Generation {
 }
 
 impl Generation {
-    /// What is spoken before anything has been learnt.
+    /// The generation that is assumed before an answer has shown another.
     pub const DEFAULT: Self = Self::External;
 
-    /// The one to try when this one is not understood.
+    /// The other generation: the one to try when this one is not understood.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -34,11 +34,11 @@ string_enum!(Generation, "generation", {
 /// What the answer to a mint proves about the generation it was asked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// Athos speaks it; the text says by what.
+    /// Athos speaks it; the text says which answer shows it.
     Confirmed(&'static str),
     /// Athos did not understand a request that was well formed.
     NotUnderstood,
-    /// Nothing either way: a refused key, a quota, an outage.
+    /// Proves nothing: a refused key, a quota, an outage.
     Nothing,
 }
 
@@ -48,7 +48,7 @@ pub fn classify_response<T>(asked: Generation, answer: &Result<T, Error>) -> Evi
     match answer {
         Ok(_) => Evidence::Confirmed("a token that was minted"),
         Err(Error::Refused(refusal)) => match (refusal.status, &*refusal.code) {
-            // Only who has looked for the rep can say so, and only `roster` looks.
+            // Only generation `roster` looks the rep up.
             (404, "AGENT_NOT_FOUND") if asked == Generation::Roster => {
                 Evidence::Confirmed("the refusal AGENT_NOT_FOUND")
             }

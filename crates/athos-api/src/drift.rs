@@ -1,5 +1,5 @@
-//! Remembers what Athos sends that no document mentions, until somebody writes it down. What is known stands in
-//! `types/known.rs`; nothing here does IO, and a body with nothing new costs a comparison of its names.
+//! Counts names in Athos's payloads that the contract does not mention, until the caller stores the counts. The known
+//! names are in `types/known.rs`; nothing here does IO.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::string_enum;
 
-/// What kind of name is new.
+/// The kind of an unknown name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DriftKind {
     /// Of a field.
@@ -30,14 +30,14 @@ string_enum!(DriftKind, "kind of name", {
     Role: "role",
 });
 
-/// Something new, by name.
+/// A name that the contract does not mention.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Drift {
     /// What kind of name it is.
     pub kind: DriftKind,
-    /// Where it stood: `webhook`, `call`, `score`, …
+    /// The kind of object it is in: `webhook`, `call`, `score`, …
     pub place: String,
-    /// The name, when it is a plain one; it goes to the log.
+    /// The name, or a placeholder when it is not safe to log.
     pub name: String,
 }
 
@@ -48,29 +48,29 @@ impl fmt::Display for Drift {
     }
 }
 
-/// Most names taken from one body, and most that are held at a time: whoever sends more has said enough.
+/// Most names taken from one body, and most that are held at a time.
 pub(super) const MAX_NAMES_PER_BODY: usize = 20;
 const MAX_PENDING_NAMES: usize = 200;
 
-/// How many bodies had each new name, since they were last taken.
+/// How many bodies had each unknown name since the counts were last taken.
 #[derive(Debug, Default)]
 pub struct DriftWatch(Mutex<BTreeMap<Drift, u64>>);
 
 impl DriftWatch {
-    /// One body's new names.
+    /// Adds the unknown names of one body.
     pub(super) fn note(&self, found: BTreeSet<Drift>) {
         if !found.is_empty() {
             self.add(found.into_iter().map(|drift| (drift, 1)));
         }
     }
 
-    /// Hands out what is held, and forgets it.
+    /// Takes the counts, and starts again from zero.
     #[must_use]
     pub fn take(&self) -> Vec<(Drift, u64)> {
         std::mem::take(&mut *self.held()).into_iter().collect()
     }
 
-    /// Takes back what could not be written.
+    /// Puts back counts that could not be stored.
     pub fn give_back(&self, taken: Vec<(Drift, u64)>) {
         self.add(taken);
     }

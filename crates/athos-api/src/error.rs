@@ -1,4 +1,4 @@
-//! What can go wrong with Athos, and what each failure means for us: try again, wait for a key, or give up.
+//! Failures of requests to Athos, and what each means: try again, wait for a working key, or give up.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub enum Error {
     /// No connection could be made.
     #[error("Athos cannot be reached: {0}")]
     Unreachable(String),
-    /// The connection broke before the whole answer was here.
+    /// The connection broke before the whole answer had arrived.
     #[error("the connection to Athos broke: {0}")]
     Interrupted(String),
     /// Athos answered, and refused.
@@ -25,7 +25,7 @@ pub enum Error {
     /// Athos answered 2xx with a body that is not what the contract says.
     #[error("Athos answered something unreadable: {why}{}", quoted(.request_id.as_deref()))]
     Unreadable {
-        /// What was wrong with it.
+        /// Why it could not be read.
         why: String,
         /// Athos's request id, to quote.
         request_id: Option<String>,
@@ -56,7 +56,7 @@ pub struct Refusal {
     pub request_id: Option<String>,
     /// How long Athos asks us to wait.
     pub retry_after: Option<Duration>,
-    /// The agent that stands in the way, when a registration is refused for one.
+    /// The agent that already has one of the handles, when a registration is refused for that.
     pub existing_agent: Option<Box<ExistingAgent>>,
 }
 
@@ -67,7 +67,7 @@ fn quoted(request_id: Option<&str>) -> String {
     request_id.map_or_else(String::new, |id| format!(" (Athos request {id})"))
 }
 
-/// What a failure means for whoever asked.
+/// What a failure means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// May pass by itself; try again, not before `after` when Athos named a time.
@@ -77,16 +77,16 @@ pub enum Class {
     },
     /// Our key, tenant or address is refused: nothing will succeed until an operator acts.
     KeyFault,
-    /// No such thing, perhaps only not yet.
+    /// Not found, or not yet.
     NotFound,
     /// Trying again cannot help.
     Permanent,
 }
 
-/// Whom a failure is to be held against.
+/// What a failure is evidence against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The call that was asked for: whoever answers like this is well.
+    /// The call that was asked for; Athos works.
     Call,
     /// The call, or Athos as a whole.
     Unclear,
@@ -111,7 +111,7 @@ impl Error {
         }
     }
 
-    /// Whom it is to be held against.
+    /// What it is evidence against.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match (self, self.class()) {
@@ -127,7 +127,7 @@ impl Error {
         }
     }
 
-    /// Whether our key is refused in words that need not mean the key: a code that is not one of the known ones.
+    /// Whether a 401 or 403 has an unknown code, and so may not be about the key.
     #[must_use]
     pub fn may_concern_one_call(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.class() == Class::KeyFault && !refusal.names_key() && refusal.code != QUOTA)
@@ -153,7 +153,7 @@ impl Error {
         }
     }
 
-    /// Whether Athos says that it cannot make sense of what was asked.
+    /// Whether Athos says that the request is malformed.
     #[must_use]
     pub fn is_invalid_request(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.code == "INVALID_REQUEST")

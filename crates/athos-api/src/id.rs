@@ -12,9 +12,9 @@ pub const AGENT_PREFIX: &str = "athos_agent_";
 /// How Athos's ids of agencies begin.
 pub const AGENCY_PREFIX: &str = "athos_agency_";
 
-/// One of a company's own ids, for a rep or an agency. It is taken exactly or refused, never changed: whoever changes ids
-/// makes one of two. So it has 1 to 200 characters, no white space at its ends (Athos trims ids), none that cannot be seen,
-/// and is not what could be an id of Athos's: whoever could call themselves that would be somebody else.
+/// A company's own id of a rep or an agency. It is taken exactly or refused, never changed: changed ids could collide. It
+/// has 1 to 200 characters, no white space at its ends (Athos trims ids), no invisible characters, and does not begin like
+/// an id of Athos's, which would name another rep.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct PlatformId(String);
@@ -28,22 +28,22 @@ pub enum BadId {
     /// More than [`MAX_ID_CHARS`] characters.
     #[error("must be at most {MAX_ID_CHARS} characters long")]
     TooLong,
-    /// A space before or behind it, of whatever kind.
+    /// White space at its start or end.
     #[error("must not begin or end with white space")]
     Padded,
-    /// A line break, a tab, a NUL and their like.
+    /// A control character, such as a line break, a tab or a NUL.
     #[error("must not contain control characters")]
     Control,
-    /// A character without a shape, such as a zero-width space or a mark of the direction of text.
+    /// An invisible character, such as a zero-width space or a mark of text direction.
     #[error("must not contain invisible characters")]
     Invisible,
-    /// An id that Athos gives, where ours belongs.
+    /// It begins like an id of Athos's.
     #[error("must not begin with athos_agent_ or athos_agency_: such ids are Athos's own")]
     Athos,
 }
 
 impl PlatformId {
-    /// Takes `id` as it is.
+    /// Checks `id`, and takes it unchanged.
     ///
     /// # Errors
     /// One [`BadId`] per cause.
@@ -55,7 +55,7 @@ impl PlatformId {
         Ok(id)
     }
 
-    /// Takes an id that may be on record from before invisible characters were refused.
+    /// Like [`Self::new`], but allows invisible characters, which older records may have.
     fn on_record(id: &str) -> Result<Self, BadId> {
         if id.chars().any(char::is_control) {
             return Err(BadId::Control);
@@ -89,7 +89,7 @@ impl fmt::Display for PlatformId {
 }
 
 /// Characters that are shown as nothing, or that change how others are shown: Unicode's `Default_Ignorable_Code_Point`,
-/// and what separates lines and paragraphs. Two ids that differ in them look the same, and systems drop them at will.
+/// and line and paragraph separators. Ids that differ only in them look the same, and some systems drop them.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     matches!(
@@ -106,7 +106,7 @@ pub fn is_invisible(c: char) -> bool {
 pub struct AgentId(String);
 
 impl AgentId {
-    /// Takes what begins like one and could be sent as one.
+    /// Takes a text that begins like an id of Athos's and can be sent as one.
     #[must_use]
     pub fn new(id: &str) -> Option<Self> {
         let is_sound = id.starts_with(AGENT_PREFIX)
@@ -122,18 +122,18 @@ impl AgentId {
     }
 }
 
-/// A rep by whatever id is known of them.
+/// A rep, by one id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RepId {
-    /// By ours.
+    /// By the company's id.
     Ours(PlatformId),
-    /// By Athos's, where nobody has told ours.
+    /// By Athos's id, when the company's is not known.
     Athos(AgentId),
 }
 
 impl RepId {
-    /// Takes an id of either kind, to erase whose it is: how it begins tells them apart. Invisible characters may be in it:
-    /// that ids must not have them any more is no reason to keep somebody's data.
+    /// Takes an id of either kind, for an erasure; the prefix tells them apart. Invisible characters are allowed: data
+    /// stored under such an id must be erasable.
     ///
     /// # Errors
     /// One [`BadId`] per cause.
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn ids_are_taken_exactly_or_refused() {
-        // Case, inner spaces, and how letters are composed tell people apart.
+        // Case, inner spaces and Unicode composition are significant.
         for id in [
             "rep 1",
             "Rep 1",

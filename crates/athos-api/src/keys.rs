@@ -1,5 +1,5 @@
-//! The key ring: the API keys in force, the order in which requests try them, and what Athos last said to each. It sends
-//! nothing, and tells keys apart by fingerprint.
+//! The key ring: the current API keys, the order in which requests try them, and the state of each. It sends nothing, and
+//! names keys by fingerprint.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,21 +11,21 @@ use super::error::{Class, Error, QUOTA, Refusal};
 use super::observer::Observer;
 use crate::signature::fingerprint;
 
-/// The API keys in force, in the order of the configuration. They can be replaced while requests are under way.
+/// The current API keys, in the order of the configuration. They can be replaced while requests are under way.
 pub(super) struct KeyRing {
     keys: RwLock<Vec<Arc<ApiKey>>>,
     observer: Arc<dyn Observer>,
 }
 
-/// What Athos says to an API key, since the keys were last replaced.
+/// The state of an API key since the keys were last replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyState {
-    /// Nothing yet: another one is used first.
+    /// Not tried yet: another one is used first.
     #[default]
     Untried,
-    /// It is accepted.
+    /// Athos accepts it.
     Ok,
-    /// It is refused; the others are tried first.
+    /// Athos refuses it; the others are tried first.
     Refused,
 }
 
@@ -34,7 +34,7 @@ pub enum KeyState {
 #[error("an API key has a character that no HTTP header can carry")]
 pub struct InvalidKey;
 
-/// One key, and what has become of it.
+/// A key and its state.
 pub(super) struct ApiKey {
     secret: SecretString,
     authorization: HeaderValue,
@@ -51,7 +51,7 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// A ring of `secrets`, none of which has been tried.
+    /// A ring of untried keys.
     ///
     /// # Errors
     /// When a key has bytes that no header can carry.
@@ -67,8 +67,7 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Puts `secrets` in force instead, and forgets refusals: those keys are worth a try again. A request under way goes on
-    /// with the keys it began with.
+    /// Replaces the keys, and forgets refusals. Requests under way keep the keys they began with.
     ///
     /// # Errors
     /// When a key has bytes that no header can carry; the ring is as it was.
@@ -98,15 +97,15 @@ impl KeyRing {
             .clone()
     }
 
-    /// The keys in the order to try them: as configured, those that Athos refuses last. A key that was revoked is left
-    /// alone while another one works, and is tried again when none does.
+    /// The keys in the order to try them: as configured, refused ones last. So a revoked key is tried only when no other
+    /// works.
     pub(super) fn in_order(&self) -> Vec<Arc<ApiKey>> {
         let mut keys = self.current();
         keys.sort_by_key(|key| *key.state() == KeyState::Refused);
         keys
     }
 
-    /// The keys in force by fingerprint, in the order of the configuration, and what Athos says to each.
+    /// The current keys by fingerprint, in the order of the configuration, each with its state.
     pub(super) fn list(&self) -> Vec<(String, KeyState)> {
         let keys = self.current();
         keys.iter()
@@ -114,7 +113,7 @@ impl KeyRing {
             .collect()
     }
 
-    /// Takes note of an answer that shows the key to be good.
+    /// Records that Athos accepted the key.
     pub(super) fn accepted(&self, key: &ApiKey) {
         self.observer.key_accepted(&key.fingerprint);
         if std::mem::replace(&mut *key.state(), KeyState::Ok) == KeyState::Refused {
@@ -122,15 +121,15 @@ impl KeyRing {
         }
     }
 
-    /// Takes note of a refusal, and says whether another key may fare better.
+    /// Records a refusal, and says whether to try another key.
     pub(super) fn refused(&self, key: &ApiKey, refusal: &Refusal) -> bool {
         match Error::Refused(refusal.clone()).class() {
-            // It says nothing about the key.
+            // The refusal is not about the key.
             Class::Transient { .. } => {}
             Class::KeyFault if refusal.code != QUOTA => {
                 self.observer.key_refused(&key.fingerprint, &refusal.code);
                 let before = std::mem::replace(&mut *key.state(), KeyState::Refused);
-                // Once, not with every request.
+                // Log the change only, not every request.
                 if before != KeyState::Refused {
                     tracing::warn!(
                         key = key.fingerprint,
@@ -164,7 +163,7 @@ impl ApiKey {
         self.authorization.clone()
     }
 
-    /// `text` without this key, whoever put it there.
+    /// Cuts this key out of `text`.
     pub(super) fn redact(&self, text: &str) -> String {
         text.replace(self.secret.expose_secret(), "[redacted]")
     }

@@ -22,19 +22,19 @@ const MAC_BYTES: usize = 32;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// What a signature header, a body and the secrets have to say to each other.
+/// The result of checking a signature header against a body and the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Signed by us and Athos's shared secret, now.
+    /// Signed with a shared secret, and fresh.
     Valid {
         /// When the vendor signed, in unix seconds.
         signed_at_secs: i64,
         /// Which of the configured secrets matched, by [`fingerprint`].
         secret: String,
     },
-    /// There is no signature header.
+    /// The signature header is missing.
     Missing,
-    /// There is one, but it is not `t=…,v1=…`.
+    /// The header is not `t=…,v1=…`.
     Malformed(Malformed),
     /// Well-formed, but `t` is more than [`TOLERANCE_SECS`] away from now.
     Stale {
@@ -91,7 +91,7 @@ pub enum Malformed {
     /// No `t`.
     #[error("t is missing")]
     NoTimestamp,
-    /// More than one `t`: which one was signed would be the sender's choice.
+    /// More than one `t`: the sender could choose which one is checked.
     #[error("t is given more than once")]
     TwoTimestamps,
     /// `t` is not 1 to 12 decimal digits.
@@ -103,7 +103,7 @@ pub enum Malformed {
     /// A `v1` is not 64 hexadecimal digits.
     #[error("v1 is not 64 hexadecimal digits")]
     BadSignature,
-    /// More `v1` than any rotation needs.
+    /// Too many `v1`.
     #[error("there are more than {MAX_SIGNATURES} v1 signatures")]
     TooManySignatures,
 }
@@ -119,7 +119,7 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads `t=…,v1=…`: strict about what it knows, indifferent to schemes it does not.
+    /// Reads `t=…,v1=…` strictly; ignores keys of other schemes.
     ///
     /// # Errors
     /// One [`Malformed`] per cause.
@@ -166,7 +166,7 @@ fn parse_mac(hex: &str) -> Result<[u8; MAC_BYTES], Malformed> {
     }
 }
 
-/// Checks signatures against every secret that is in force; several are, while one is rotated.
+/// Checks signatures against every configured secret; there are several during a rotation.
 pub struct Verifier {
     keys: Vec<Key>,
 }
@@ -199,7 +199,7 @@ impl Verifier {
         Self { keys }
     }
 
-    /// Judges one delivery over its raw bytes. Compares in constant time.
+    /// Verifies one delivery over its raw bytes. Compares in constant time.
     #[must_use]
     pub fn verify(&self, header: Option<&str>, body: &[u8], now: Timestamp) -> Verdict {
         let Some(header) = header else {
@@ -238,7 +238,7 @@ pub fn sign(secret: &SecretString, signed_at_secs: i64, body: &[u8]) -> String {
     format!("t={signed_at_secs},v1={v1}")
 }
 
-/// Eight hexadecimal digits that tell one secret from another without telling the secret.
+/// Eight hexadecimal digits of a SHA-256: names a secret without revealing it.
 #[must_use]
 pub fn fingerprint(secret: &SecretString) -> String {
     let digest = Sha256::digest(secret.expose_secret().as_bytes());

@@ -1,9 +1,8 @@
-//! Where calls come from, as far as Athos's lists must be asked for it by name. A call's own source is kept as Athos
-//! wrote it, known here or not.
+//! The sources that Athos lists calls of. A stored call keeps the source that Athos wrote, known here or not.
 
 use crate::string_enum;
 
-/// A source whose list can be read.
+/// A source whose calls Athos lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Practice with a persona; listed by the end of calls.
@@ -18,7 +17,7 @@ string_enum!(Source, "source", {
 });
 
 impl Source {
-    /// Whether a call that says this of itself is of this source.
+    /// Whether this is the source in a call's payload.
     #[must_use]
     pub fn is(self, source: &str) -> bool {
         self.as_str() == source

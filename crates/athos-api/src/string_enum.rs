@@ -1,7 +1,7 @@
-//! Enums whose variants have one word each, the same in the database, on the wire and on the command line. A word that is
-//! none of them is answered with those that are.
+//! Enums with one word for each variant, the same in the database, on the wire and on the command line. The error for an
+//! unknown word lists the known ones.
 
-/// No value has this word.
+/// The word is not one of the enum's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is no {kind}; use one of {}", shown(.word), .words.join(", "))]
 pub struct UnknownVariant {
@@ -13,7 +13,7 @@ pub struct UnknownVariant {
     pub words: Vec<&'static str>,
 }
 
-/// As it is quoted in a message: a blank one is seen, and a long or strange one does no harm.
+/// The word, quoted, escaped and shortened for messages.
 fn shown(word: &str) -> String {
     const MOST_CHARS: usize = 40;
     if word.trim().is_empty() {

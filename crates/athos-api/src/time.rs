@@ -29,19 +29,19 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// This moment and then some.
+    /// This moment plus a duration.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// This moment less some.
+    /// This moment minus a duration.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis(by)))
     }
 
-    /// How long ago `earlier` was; zero when it lies ahead.
+    /// The time since `earlier`; zero when that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -56,7 +56,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
-            // Beyond the year 9999 there is no ISO 8601 to write.
+            // ISO 8601 ends with the year 9999.
             Err(_) => write!(f, "{}ms", self.0),
         }
     }

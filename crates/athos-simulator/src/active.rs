@@ -1,5 +1,5 @@
-//! The faults in force: how often each has struck, and whether it strikes now. Handlers and deliveries
-//! ask here; what they then do is theirs.
+//! The active faults: how often each has been applied, and whether it applies now. Handlers and deliveries ask here and
+//! act on the answer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::directory::Rep;
 use super::error::ApiError;
 use super::faults::{DownHow, Endpoint, Faults, NAMES, On};
 
-/// The faults in force, and how often each has struck.
+/// The active faults, and how often each has been applied.
 #[derive(Debug, Default)]
 pub(super) struct Active {
     pub(super) faults: Faults,
@@ -27,7 +27,7 @@ impl Active {
         }
     }
 
-    /// Counts one strike, unless the fault is worn out.
+    /// Counts one application, unless the fault is used up.
     fn strikes(&mut self, name: &'static str, times: Option<u32>) -> bool {
         let struck = self.struck.entry(name).or_default();
         if times.is_some_and(|times| *struck >= times) {
@@ -124,7 +124,7 @@ impl Active {
         })
     }
 
-    /// Whether this webhook is kept from its receiver.
+    /// Whether this webhook is not sent.
     pub(super) fn suppresses(&mut self) -> bool {
         let fault = self.faults.never_send.clone();
         fault.is_some_and(|fault| self.strikes("never-send", fault.times))

@@ -72,7 +72,7 @@ async fn mint_token(State(vendor): State<SharedVendor>, headers: HeaderMap, body
             "iat": now.as_secs(),
             "exp": expires_at.as_secs(),
         });
-        // The seed is no secret and need not be one: a token is good because it is remembered here.
+        // The seed is not a secret: a token is valid because it is stored here, not by its signature.
         let key = EncodingKey::from_secret(&memory.seed.bytes("token-key", 0));
         let token = jsonwebtoken::encode(&Header::default(), &claims, &key)
             .map_err(|_| ApiError::internal())?;
@@ -88,7 +88,7 @@ async fn redeem_token(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    // Only these leave the token as it was; whatever fails from then on has spent it.
+    // Failures up to here leave the token usable; later ones spend it.
     let token = bearer(&headers).ok_or_else(ApiError::invalid_token)?;
     vendor.memory().check_token(token, vendor.now())?;
     let wanted = Redeem::parse(&json_object(body)?)?;
@@ -149,7 +149,7 @@ impl Redeem {
         let difficulty = difficulty.ok_or_else(|| {
             ApiError::invalid_request("difficulty must be Beginner, Advanced or Elite.")
         })?;
-        // Filters are best effort: what cannot be understood is not there.
+        // Filters are best effort: one that cannot be read is ignored.
         let filter = |key: &str| {
             let wish = body.get("filters")?.get(key)?.as_str()?.trim();
             (!wish.is_empty()).then(|| wish.to_owned())
@@ -186,7 +186,7 @@ async fn list_calls(
     Ok(Json(Value::Object(page)))
 }
 
-/// What a list is asked for.
+/// The parsed query of a list.
 struct ListQuery {
     wanted: Wanted,
     filter: Filter,
@@ -194,7 +194,7 @@ struct ListQuery {
 }
 
 impl ListQuery {
-    /// Whatever is malformed is refused before anything that is unknown.
+    /// Malformed parameters are refused before unknown ids.
     fn parse(query: &str, memory: &Memory) -> Result<Self, ApiError> {
         let generation = memory.generation();
         let (mut source, mut cursor, mut from, mut to) = (None, None, None, None);
@@ -263,7 +263,7 @@ async fn show_call(
     Ok(Json(Value::Object(detail)))
 }
 
-/// Under which host the simulator was reached, for links to itself.
+/// The host that the request named, for links to the simulator itself.
 fn host(headers: &HeaderMap) -> &str {
     let host = headers.get(header::HOST);
     host.and_then(|host| host.to_str().ok())

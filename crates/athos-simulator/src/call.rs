@@ -10,13 +10,13 @@ use super::directory::Rep;
 use super::scenario::{Difficulty, Persona, Score};
 use athos_api::Timestamp;
 
-/// A call: a role-play from its redeem on, a real call from its end on.
+/// A call: a role-play exists from its redeem, a real call from its end.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) number: u64,
     pub(super) id: String,
     pub(super) rep: Rep,
-    /// What is practised; nothing is, when the call is real.
+    /// The drill; none for a real call.
     pub(super) drill: Option<Drill>,
     pub(super) product: &'static Product,
     pub(super) persona: Persona,
@@ -70,7 +70,7 @@ pub(super) enum Scoring {
 }
 
 impl Scoring {
-    /// The one way in which scoring fails today.
+    /// The only reason for which scoring fails.
     pub(super) fn incomplete() -> Self {
         Self::Failed {
             reason: "SCORING_INCOMPLETE".into(),
@@ -106,7 +106,7 @@ impl Call {
         self.drill.as_ref().map(|drill| &*drill.key)
     }
 
-    /// When it stands in its list, once it has ended.
+    /// Its time in the list of its source, once it has ended.
     pub(super) fn listed_at(&self) -> Option<Timestamp> {
         match self.source() {
             Source::Roleplay => self.ended_at(),
@@ -139,7 +139,7 @@ impl Call {
         }
     }
 
-    /// The assessment that is shown. Practice has a scorecard in some drills only, and if there was time for it.
+    /// The assessment that is shown. A role-play has a scorecard in some drills only, and if it was long enough.
     pub(super) fn shown_compliance(&self) -> Option<&Compliance> {
         let has_scorecard = match self.drill_key() {
             Some(drill) => {

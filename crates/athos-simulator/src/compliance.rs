@@ -1,5 +1,5 @@
-//! How compliant a call was: a percentage, with a scorecard in either of the shapes the vendor has given it or without, or
-//! nothing, since not every call is assessed. Which calls may have a scorecard is in `call.rs`.
+//! Compliance of a call: a percentage, with a scorecard in either of the vendor's shapes or without one, or nothing: not
+//! every call is assessed. Which calls may have a scorecard is in `call.rs`.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
@@ -14,8 +14,8 @@ pub(super) struct Compliance {
     pub(super) scorecard: Option<Value>,
 }
 
-/// Draws an assessment: mostly by the rubric in force, sometimes by the sections of older calls, sometimes a percentage
-/// alone, sometimes none.
+/// Draws an assessment: mostly by the current rubric, sometimes in the older shape, sometimes a percentage alone, sometimes
+/// none.
 pub(super) fn draw(rng: &mut StdRng) -> Option<Compliance> {
     match rng.random_range(0..5) {
         0 | 1 => Some(by_rubric(rng)),

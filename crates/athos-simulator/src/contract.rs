@@ -1,5 +1,5 @@
-//! What the generations of the vendor's contract differ in, as questions; the files below it answer
-//! them. Shapes that follow from the answers are made here. What all generations share is not here but in `api.rs`.
+//! What differs between the generations of the vendor's contract: a trait, with an implementation for each generation in
+//! the files below. Payloads that follow from it are made here. What all generations share is in `api.rs`.
 
 mod both;
 mod external;
@@ -36,10 +36,10 @@ pub(super) trait Generation: Sync {
     /// Reads the body of a mint. Members it does not know are left alone; `null` counts as omitted.
     fn parse_mint(&self, body: &Map<String, Value>) -> Result<MintTarget, ApiError>;
 
-    /// Takes one query parameter of the list, if it is an id of this generation's.
+    /// Adds a query parameter of the list to the filter, if it is an id of this generation.
     fn narrow(&self, filter: &mut Filter, key: &str, value: &str) -> Result<(), ApiError>;
 
-    /// What a list shows when it does not say which kind of call; nothing when it must say.
+    /// The source of a list whose query names none; `None` when the query must name one.
     fn default_source(&self) -> Option<Source>;
 
     /// The ids on a row of the list and on a detail.
@@ -53,14 +53,14 @@ pub(super) trait Generation: Sync {
     /// Who spoke, as a transcript calls them.
     fn role(&self, speaker: Speaker) -> &'static str;
 
-    /// Whether there is all that came with the roster: its endpoints, real calls, compliance, recordings.
+    /// Whether it has what came with the roster: its endpoints, real calls, compliance, recordings.
     fn has_roster(&self) -> bool;
 }
 
 /// Whom a token is minted for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MintTarget {
-    /// Somebody whom the customer knows, which is enough.
+    /// Any user whom the customer names.
     Anybody {
         user: String,
         agency: Option<String>,
@@ -92,7 +92,7 @@ impl dyn Generation {
         source == Source::Roleplay || self.has_roster()
     }
 
-    /// Who answers, as a redeem says it.
+    /// The persona in the answer to a redeem.
     pub(super) fn persona(&self, call: &Call) -> Value {
         let mut persona = json!({ "name": call.persona.name });
         if self.has_roster() {
@@ -178,7 +178,7 @@ impl dyn Generation {
     }
 }
 
-/// What a webhook tells.
+/// The content of a webhook.
 pub(super) struct WebhookFacts<'a> {
     pub(super) call_id: &'a str,
     pub(super) source: Source,

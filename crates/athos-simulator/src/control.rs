@@ -1,5 +1,5 @@
-//! The control plane: what tests, the page and people with curl do to the vendor that no vendor allows.
-//! End calls, see deliveries and wait for them, switch generations, put faults, count requests.
+//! The control plane, for tests, the page and curl: end calls, list deliveries and wait for them, switch generations, set
+//! faults, count requests.
 
 mod bulk;
 
@@ -177,30 +177,30 @@ async fn put_faults(State(vendor): State<SharedVendor>, body: Body) -> Answer {
     Ok(Json(report))
 }
 
-/// Which generation is in force.
+/// The current generation.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct InForce {
+struct CurrentContract {
     contract: Contract,
 }
 
-async fn show_contract(State(vendor): State<SharedVendor>) -> Json<InForce> {
+async fn show_contract(State(vendor): State<SharedVendor>) -> Json<CurrentContract> {
     let contract = vendor.memory().contract;
-    Json(InForce { contract })
+    Json(CurrentContract { contract })
 }
 
-/// The vendor's upgrade, or its reverse, in place: nothing is forgotten, all is shown in the other shape.
+/// Switches the generation in place: what is stored stays, and is shown in the other shape.
 async fn put_contract(
     State(vendor): State<SharedVendor>,
     body: Body,
-) -> Result<Json<InForce>, ApiError> {
-    let InForce { contract } = parameters(json_object(body)?)?;
+) -> Result<Json<CurrentContract>, ApiError> {
+    let CurrentContract { contract } = parameters(json_object(body)?)?;
     vendor.change(|memory| memory.contract = contract);
     tracing::info!(?contract, "simulator speaks another generation");
-    Ok(Json(InForce { contract }))
+    Ok(Json(CurrentContract { contract }))
 }
 
-/// Makes an agent vanish, named by the customer's id or the vendor's. Calls stay, under the ids they have.
+/// Removes an agent, named by the customer's id or the vendor's. Its calls stay, under the ids they have.
 async fn remove_agent(State(vendor): State<SharedVendor>, Path(id): Path<String>) -> Answer {
     let handles = [Handle::Platform(id.clone()), Handle::Agent(id)];
     let removed = vendor.change(|memory| {

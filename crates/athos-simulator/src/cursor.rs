@@ -1,4 +1,4 @@
-//! Cursors: a place in a list, sealed so that one not made here, or made for another list, is told from one that was.
+//! Cursors: a place in a list, sealed so that a forged cursor, or one of another list, is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -36,7 +36,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// In a list that is ordered by nothing but numbers.
+    /// In a list that is ordered by number only.
     pub(super) fn nth(number: u64) -> Self {
         Self { at_ms: 0, number }
     }
@@ -86,7 +86,7 @@ impl Place {
     }
 }
 
-/// Not a secret: a cursor tells nothing. It only has to differ from what others make.
+/// Not a secret: it only tells cursors made here from others.
 fn seal(seed: Seed, list: List, place: &[u8]) -> [u8; SEAL_BYTES] {
     let mut hash = Sha256::new();
     hash.update(seed.bytes("cursor", 0));

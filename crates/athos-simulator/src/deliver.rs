@@ -1,5 +1,5 @@
 //! From an ended call to its webhook: scoring after a while, a signed POST, one retry, and a record of
-//! every attempt. What goes wrong on purpose is asked of `faults.rs`.
+//! every attempt. `active.rs` says which faults apply.
 
 use std::time::Duration;
 

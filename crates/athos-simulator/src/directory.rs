@@ -14,7 +14,7 @@ use athos_api::Timestamp;
 pub(super) const AGENT_PREFIX: &str = "athos_agent_";
 pub(super) const AGENCY_PREFIX: &str = "athos_agency_";
 
-/// Whose a call is: an agent and the agency the call counts for.
+/// The owner of a call: an agent, and the agency the call counts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rep {
     pub(super) agent_id: String,
@@ -144,7 +144,7 @@ impl Filter {
 pub(super) struct Directory {
     agencies: Vec<Agency>,
     agency_by_id: HashMap<String, usize>,
-    /// The agency without an id of the customer's is the one of those who named none.
+    /// The agency without a customer's id is that of reps whose requests named none.
     agency_by_platform_id: HashMap<Option<String>, usize>,
     /// In the order of registration.
     agents: BTreeMap<u64, Agent>,
@@ -228,7 +228,7 @@ impl Directory {
         agent
     }
 
-    /// Forgets an agent, as the vendor does not document that it would.
+    /// Removes an agent. The vendor documents no such thing.
     pub(super) fn remove_agent(&mut self, handle: &Handle) -> Option<Agent> {
         let number = self.agent_by_handle.get(handle).copied()?;
         self.agent_by_handle.retain(|_, of| *of != number);
@@ -243,7 +243,7 @@ impl Directory {
             .map(|(number, agent)| (*number, agent))
     }
 
-    /// Refuses a filter by ids of the vendor's that it never gave.
+    /// Refuses a filter by a vendor's id that does not exist.
     pub(super) fn check(&self, filter: &Filter) -> Result<(), ApiError> {
         let agent = filter.agent_id.as_ref();
         if agent.is_some_and(|id| self.agent(&Handle::Agent(id.clone())).is_none()) {
@@ -262,7 +262,7 @@ impl Directory {
         Some(rep(agent, self.agency(&agent.agency_id)?))
     }
 
-    /// The rep of a customer who registers nobody: whoever is not there yet is registered as the vendor would.
+    /// The rep of a customer who registers nobody; registers the rep and the agency if they are new.
     pub(super) fn adopt(
         &mut self,
         user: &str,

@@ -1,5 +1,5 @@
 //! The vendor's errors: one constructor per code. The body is written by the layer that knows the
-//! request's id (see `seam.rs`), so that no handler can forget it.
+//! request's id (see `middleware.rs`), so that no handler can forget it.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -109,7 +109,7 @@ impl ApiError {
         }
     }
 
-    /// What a storage service says to a link that is no good; not the external API's, so the code is made up.
+    /// A storage service's answer to a bad link; not part of the external API, so the code is made up.
     pub(super) fn link_refused() -> Self {
         let message =
             "The link is not signed, has expired, or is used with another method than GET.";
@@ -166,7 +166,7 @@ impl ApiError {
         )
     }
 
-    /// Not an answer at all: the connection is closed. The status is only for the counters.
+    /// Closes the connection without an answer. The status is for the counters only.
     pub(super) fn hangup() -> Self {
         Self {
             hangs_up: true,
@@ -174,7 +174,7 @@ impl ApiError {
         }
     }
 
-    /// The control plane's own: what was waited for did not come about in time.
+    /// The control plane's own: the wait timed out.
     pub(super) fn wait_timeout(message: String) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "WAIT_TIMEOUT", message)
     }

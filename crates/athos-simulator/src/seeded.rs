@@ -1,5 +1,5 @@
-//! Chance that repeats: the n-th thing of a kind is the same for the same seed, whatever else was asked
-//! for in between. So ids and scores do not depend on how requests of different kinds interleave.
+//! Reproducible randomness: the n-th thing of a kind is the same for the same seed, however requests of different kinds
+//! interleave.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

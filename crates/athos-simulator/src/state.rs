@@ -1,5 +1,4 @@
-//! The vendor's memory: tokens, calls, deliveries, counters. It answers what happened; it does no IO and
-//! is told what time it is.
+//! The vendor's state: tokens, calls, deliveries, counters. No IO; the caller passes the time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -29,7 +28,7 @@ pub(super) const TOKEN_LIFE_MS: u64 = 5 * 60 * 1000;
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) seed: Seed,
-    /// The generation in force. All that is remembered is the same for each of them.
+    /// The current generation. The stored state is the same for all generations.
     pub(super) contract: Contract,
     pub(super) directory: Directory,
     pub(super) faults: Active,
@@ -44,7 +43,7 @@ pub(super) struct Memory {
     pub(super) deliveries: Vec<Delivery>,
     /// Webhooks that the fault `reorder` holds back.
     pub(super) held: Vec<Webhook>,
-    /// Webhooks made and not settled yet: held, on the way, or waiting for their retry.
+    /// Webhooks that are held, being sent, or waiting for their retry.
     pub(super) unsettled: usize,
     /// Calls that have ended and are not scored yet.
     pub(super) scoring: usize,
@@ -242,7 +241,7 @@ impl Memory {
         Ok((ended, true))
     }
 
-    /// Ends a real call after so long, and says what will come of scoring it.
+    /// Ends a real call after a duration, and decides how its scoring will end.
     pub(super) fn hear_call(
         &mut self,
         id: &str,

@@ -1,5 +1,5 @@
-//! The simulated vendor as its handlers and deliveries share it: memory behind a lock, a clock, and a
-//! bell that rings whenever something has happened, so that nobody has to poll.
+//! The simulated vendor as handlers and deliveries share it: state behind a lock, a clock, and a watch channel that
+//! signals every change, so that waiting needs no polling.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -65,19 +65,19 @@ impl Vendor {
         self.clock.now()
     }
 
-    /// The memory, to read. A handler that panicked has not left it half-written in a way that matters here.
+    /// The memory, to read. That a handler panicked while holding the lock does not matter here.
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the memory and rings the bell.
+    /// Changes the memory and signals it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         let changed = change(&mut self.memory());
         self.bell.send_replace(());
         changed
     }
 
-    /// Hears the bell from now on. Subscribe first, look at the memory second: then nothing is missed.
+    /// Subscribes to changes. Subscribe before reading the memory, or a change may be missed.
     pub(super) fn bell(&self) -> watch::Receiver<()> {
         self.bell.subscribe()
     }
@@ -100,7 +100,7 @@ impl Vendor {
         }
     }
 
-    /// What a request with an API key must get past, in the order in which it fails.
+    /// The checks of a request with an API key, in their order.
     pub(super) async fn admit(
         &self,
         endpoint: Endpoint,
@@ -111,7 +111,7 @@ impl Vendor {
         self.memory().faults.refuses_account().map_or(Ok(()), Err)
     }
 
-    /// Lets the faults in force have their way with a request.
+    /// Applies the active faults to a request.
     pub(super) async fn suffer_faults(&self, endpoint: Endpoint) -> Result<(), ApiError> {
         let (delay, failure) = self.change(|memory| memory.faults.on_request(endpoint));
         if !delay.is_zero() && !self.pause(delay).await {

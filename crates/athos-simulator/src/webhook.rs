@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use athos_api::Timestamp;
 
-/// A webhook: one id and one body, however often it is sent.
+/// A webhook: one id and one body for all its attempts.
 #[derive(Clone, Debug)]
 pub(super) struct Webhook {
     pub(super) id: String,

@@ -1,4 +1,4 @@
-//! The database and its disk: can it be written, is it sound, what waits in it, what came last, which secrets are used.
+//! Checks of the database and its disk: writable, intact, the queue, the last reconciliations, the use of secrets.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -16,13 +16,13 @@ use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine
 use athos_api::signature::fingerprint;
 
 const CHECK: &str = "database";
-/// A log that is never copied into the database: somebody holds a reader open, or the disk is too slow.
-const LONG_LOG: u64 = 256 * 1024 * 1024;
-const LITTLE_SPACE: u64 = 1024 * 1024 * 1024;
-const NO_SPACE: u64 = 64 * 1024 * 1024;
+/// A write-ahead log of this size, in bytes, is not being checkpointed: a reader stays open, or the disk is too slow.
+const LONG_LOG_BYTES: u64 = 256 * 1024 * 1024;
+const LITTLE_SPACE_BYTES: u64 = 1024 * 1024 * 1024;
+const NO_SPACE_BYTES: u64 = 64 * 1024 * 1024;
 /// An event that waits longer than this has seen several attempts fail.
 const LONG_WAIT: Duration = Duration::from_secs(15 * 60);
-/// Rounds that did not come, before it is odd.
+/// Missed reconciliation rounds before a warning.
 const LATE_ROUNDS: u32 = 3;
 
 pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
@@ -47,7 +47,7 @@ pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
     findings
 }
 
-/// The folder of the file, or the nearest above it that exists: where the missing ones will be made.
+/// The folder of the file, or the nearest existing one above it.
 fn nearest_folder(file: &Path) -> &Path {
     let mut folders = file.ancestors().skip(1);
     let found = folders.find(|folder| folder.is_dir());
@@ -84,7 +84,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Finding {
     )
 }
 
-/// Nothing else tells whether a folder can be written, whatever its mode says.
+/// Tries to write: the mode of a folder does not show whether it can be written.
 fn try_folder(folder: &Path) -> std::io::Result<()> {
     let trial = folder.join(format!(".athos-doctor-{}", std::process::id()));
     OpenOptions::new()
@@ -104,8 +104,8 @@ fn space(folder: &Path) -> Finding {
     let seen = format!("{} free at {}", Bytes(free), folder.display());
     let fix = "make room: on a full disk nothing is acknowledged, and Athos tries each webhook only twice";
     match free {
-        0..NO_SPACE => Finding::fail(CHECK, seen).fix(fix),
-        NO_SPACE..LITTLE_SPACE => Finding::warn(CHECK, seen).fix(fix),
+        0..NO_SPACE_BYTES => Finding::fail(CHECK, seen).fix(fix),
+        NO_SPACE_BYTES..LITTLE_SPACE_BYTES => Finding::warn(CHECK, seen).fix(fix),
         _ => Finding::ok(CHECK, seen),
     }
 }
@@ -129,7 +129,7 @@ fn tell(
             CHECK,
             format!("{sizes}; too large to look at all of it now (sqlite3 FILE 'PRAGMA integrity_check' does)"),
         ),
-        Integrity::Sound if examined.log_bytes > LONG_LOG => Finding::warn(CHECK, format!("sound; {sizes}"))
+        Integrity::Sound if examined.log_bytes > LONG_LOG_BYTES => Finding::warn(CHECK, format!("sound; {sizes}"))
             .fix("the log is long: look for a program that keeps the database open for reading"),
         Integrity::Sound => Finding::ok(CHECK, format!("sound; {sizes}")),
     });
@@ -262,7 +262,7 @@ fn contract(config: &Config, contents: &Contents) -> Finding {
     Finding::ok("contract", in_force.to_string())
 }
 
-/// What Athos sends that nobody knew of when this was built; it is kept and left alone.
+/// Names in Athos's payloads that this version does not know.
 fn drift(contents: &Contents, now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "drift";
     const SHOWN: usize = 5;

@@ -1,4 +1,4 @@
-//! What an examination finds: a verdict, what was seen, and what to do; written for people, or as JSON.
+//! The findings of the checks: a status, what was seen, and what to do; printed as text or JSON.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,15 +9,15 @@ use serde_json::json;
 
 use crate::model::counted;
 
-/// How bad it is. The order is that of badness.
+/// The status of a check, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CheckStatus {
-    /// All is well.
+    /// It works.
     Ok,
-    /// It was not looked at.
+    /// It was not checked.
     Skipped,
-    /// It works, and may soon not, or not as meant.
+    /// It works, but may not for long, or not as intended.
     Warn,
     /// It does not work.
     Fail,
@@ -34,7 +34,7 @@ impl CheckStatus {
     }
 }
 
-/// One line.
+/// One finding.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
     check: String,
@@ -78,14 +78,14 @@ impl Finding {
     }
 }
 
-/// Others' words may be in it: they stay on their line, and work no terminal.
+/// The text on one line, without control characters: it may contain text from outside.
 fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 600;
     let words = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     words.take(MAX_CHARS).collect()
 }
 
-/// The text with nothing before the host of any URL in it: that may be a password.
+/// The text without the user information of URLs: it may be a password.
 fn without_userinfo(text: &str) -> String {
     let mut parts = text.split("://");
     let mut shown = parts.next().unwrap_or_default().to_owned();
@@ -98,7 +98,7 @@ fn without_userinfo(text: &str) -> String {
     shown
 }
 
-/// Everything that was found, in the order it is told.
+/// All findings, in the order of the report.
 pub(super) struct CheckReport(pub(super) Vec<Finding>);
 
 impl CheckReport {
@@ -138,7 +138,7 @@ impl CheckReport {
     }
 }
 
-/// A length of time, as people say it.
+/// A duration in a readable unit.
 pub(super) struct Span(pub(super) Duration);
 
 impl fmt::Display for Span {
@@ -152,7 +152,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A number of bytes, as people say it.
+/// A number of bytes in a readable unit.
 pub(super) struct Bytes(pub(super) u64);
 
 impl fmt::Display for Bytes {

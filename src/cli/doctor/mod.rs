@@ -1,5 +1,5 @@
-//! `athos-backend doctor`: looks at a deployment from where it runs, before its first start too, and says of each thing
-//! whether it works and what to do if not. It changes nothing, waits for nobody longer than seconds, and shows no secret.
+//! `athos-backend doctor`: checks a deployment from where it runs, also before its first start, and says what works and what
+//! to do about the rest. It changes nothing, waits seconds at most, and shows no secret.
 
 mod database;
 mod finding;
@@ -19,7 +19,7 @@ use super::Misconfigured;
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
 
-/// How long any one thing may take.
+/// Longest time for one check.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Flags of `doctor`.
@@ -45,7 +45,7 @@ pub(super) struct Args {
     config: Config,
 }
 
-/// Examines, and prints what it found on `out`. The exit code is 1 when something does not work.
+/// Runs the checks, and prints the findings on `out`. The exit code is 1 when something does not work.
 pub(super) async fn run(
     args: &Args,
     clock: &Clock,
@@ -99,7 +99,7 @@ async fn examine(
     Ok(CheckReport(findings))
 }
 
-/// Where the event goes.
+/// The URL that the event is sent to.
 fn target(args: &Args) -> anyhow::Result<Url> {
     if let Some(url) = &args.url {
         return Ok(url.clone());

@@ -1,5 +1,5 @@
-//! What only others can tell: whether Athos is there and takes our keys, whether our clock is right, whether the callers'
-//! issuer publishes its keys, and whether the service answers where it should. Each is asked once and not for long.
+//! Checks over the network: whether Athos answers and accepts our keys, whether our clock is right, whether the issuer of
+//! callers' JWTs publishes its keys, and whether the service answers at its URLs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use athos_api::local::{is_loopback, reachable_addr};
 use athos_api::signature::{TOLERANCE_SECS, fingerprint};
 use athos_api::{self as athos, ListQuery};
 
-/// A clock this far from Athos's is on its way to refusing webhooks, in seconds.
+/// Difference from Athos's clock that is worth a warning, in seconds: webhooks are refused at 300.
 const SKEW_SECS: u64 = 30;
 
-/// Athos itself, our clock by its clock, and each key.
+/// Checks Athos itself, our clock against its own, and each key.
 pub(super) async fn look_at_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
     let keys = config
         .athos_api_key
@@ -46,7 +46,7 @@ pub(super) async fn look_at_athos(config: &Config, clock: &Clock) -> Vec<Finding
     findings
 }
 
-/// Asks without a key: any answer says that Athos is there, and what time it is.
+/// Sends a request without a key: any answer shows that Athos is reachable, and its time.
 async fn reach_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
     const CHECK: &str = "Athos";
     let base = &config.athos_base_url;
@@ -78,7 +78,7 @@ async fn reach_athos(config: &Config, clock: &Clock) -> Vec<Finding> {
         .headers()
         .get(DATE)
         .and_then(|date| date.to_str().ok());
-    // The date was written somewhere between the question and the answer.
+    // The date was written between request and answer.
     vec![reached, check_clock(date, reachable_addr.plus(took / 2))]
 }
 
@@ -191,7 +191,7 @@ pub(super) async fn look_at_service(config: &Config) -> Vec<Finding> {
     vec![here, public]
 }
 
-/// Without a database there has been no first start.
+/// Whether the service was started before: its database exists.
 fn has_been_started(config: &Config) -> bool {
     database_file(&config.database_url).is_ok_and(|file| file.exists())
 }
@@ -248,7 +248,7 @@ async fn look_from_outside(config: &Config, is_expected: bool) -> Finding {
 
 /// Why the service was not found at a URL.
 enum Missing {
-    /// Nobody answers, or a proxy that finds nobody behind it.
+    /// No answer, or a proxy without a service behind it.
     NoAnswer(String),
     SomethingElse(String),
 }
@@ -290,7 +290,7 @@ async fn ask(
     client.get(url.clone()).send().await.map_err(words)
 }
 
-/// The answer's body, or as much of it as is of interest.
+/// The first `limit` bytes of the answer's body.
 pub(super) async fn read(mut answer: reqwest::Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(words)? {
@@ -303,7 +303,7 @@ pub(super) async fn read(mut answer: reqwest::Response, limit: usize) -> Result<
     Ok(body)
 }
 
-/// What went wrong, with its causes: the last of them is the one that helps.
+/// The error with its causes; the last one is the useful one.
 pub(super) fn words(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
@@ -318,7 +318,7 @@ pub(super) fn words(error: reqwest::Error) -> String {
     told
 }
 
-/// `base` with these segments behind its path.
+/// `base` with these segments appended to its path.
 pub(super) fn below(base: &Url, path: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut segments) = url.path_segments_mut() {

@@ -1,4 +1,4 @@
-//! What the settings say by themselves: where they come from, and what is wrong or odd about them.
+//! Checks of the settings alone: where they come from, and what is wrong or suspicious.
 
 use super::finding::Finding;
 use crate::clock::Clock;
@@ -21,7 +21,7 @@ pub(super) fn check_all(
         None => "read from the environment; there is no .env here".to_owned(),
     };
     let checked = config.check();
-    // What cannot be read is missing further on: a second complaint about it would mislead.
+    // A variable that cannot be read is also missing: reporting that too would mislead.
     let problems: Vec<&str> = match &checked {
         Err(checked) if problems.is_empty() => checked.iter().collect(),
         _ => problems.iter().map(String::as_str).collect(),
@@ -56,7 +56,7 @@ pub(super) fn check_all(
     findings
 }
 
-/// How callers are known, as far as that is known without asking anybody. That nobody is has been told before.
+/// The configured ways to authenticate callers, without network requests. That there is none is reported above.
 fn callers(config: &Config, clock: &Clock) -> Option<Finding> {
     const CHECK: &str = "callers";
     if let Err(error) = Authenticator::new(config, clock) {

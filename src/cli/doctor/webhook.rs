@@ -1,5 +1,5 @@
-//! A delivery as Athos would make it, with a body that no proxy can touch unnoticed: the service verifies it over its
-//! bytes, keeps it, and leaves it alone. Where it fails, a smaller one tells the proxy from the secret.
+//! Sends a delivery as Athos would, with a body that a proxy cannot rewrite unnoticed; the service verifies, stores and
+//! ignores it. If it fails, a plain body tells a rewriting proxy from a wrong secret.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ const CHECK: &str = "webhook";
 /// Athos gives up after this long (docs/athos-contract.md, "Webhooks").
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Whoever reads this as JSON and writes it again changes it: the spaces, the order, the numbers, the escapes, the line
-/// break at the end. Whoever takes it for another encoding changes the letters.
+/// Parsing this as JSON and writing it again changes it: spaces, order, numbers, escapes, the final line break. Another
+/// encoding changes the letters.
 const BODY: &str = "{ \"zeta\" : 1.0,  \"event\":\"doctor.check\", \"text\": \"Gr\u{fc}\u{df}e \u{65e5}\u{672c}\u{8a9e} \\u00e9 \\/ \
                     <&> \u{1f642}\",\t\"alpha\":[ 1e2 , true ] }\n";
-/// Nothing in it can be written in another way.
+/// A body that stays the same when it is parsed and written again.
 const SMALL_BODY: &str = "{\"event\":\"doctor.check\"}";
 
-/// What somebody answered.
+/// The answer to a delivery.
 struct Answer {
     status: StatusCode,
     location: Option<String>,
     body: Value,
 }
 
-/// Sends one, and says what its fate means.
+/// Sends the delivery, and explains the answer.
 pub(super) async fn send(url: &Url, secrets: &[SecretString], clock: &Clock) -> Finding {
     let Some(secret) = secrets.first() else {
         return Finding::skipped(CHECK, "without ATHOS_WHSEC there is nothing to sign with");
@@ -108,7 +108,7 @@ pub(super) async fn send(url: &Url, secrets: &[SecretString], clock: &Clock) -> 
     }
 }
 
-/// A body that cannot be written in another way, under each secret: is it the body, or the secret?
+/// Sends the plain body with each secret, to tell an altered body from a wrong secret.
 async fn tell_mismatch(url: &Url, secrets: &[SecretString], clock: &Clock) -> Finding {
     let mut matching = None;
     for (at, secret) in secrets.iter().enumerate() {
@@ -133,7 +133,7 @@ async fn tell_mismatch(url: &Url, secrets: &[SecretString], clock: &Clock) -> Fi
     }
 }
 
-/// Sends a body; what was answered, or why nobody did.
+/// Sends a body; returns the answer, or why there is none.
 async fn deliver(
     url: &Url,
     secret: &SecretString,
@@ -142,7 +142,7 @@ async fn deliver(
 ) -> Result<Answer, String> {
     let client = http_client(url, DEADLINE).map_err(words)?;
     let id = new_id(clock);
-    // Bytes of its own: the service takes the same ones for the same delivery.
+    // A unique body: the service treats equal bytes as the same delivery.
     let body = body.replacen('{', &format!("{{\"id\":\"{id}\","), 1);
     let request = client
         .post(url.clone())

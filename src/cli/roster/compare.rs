@@ -1,5 +1,5 @@
-//! What a file says of a rep beside what Athos has on record. Athos changes nobody who is registered, so that a difference
-//! is for somebody to look at.
+//! Compares the reps of a file with those registered at Athos. Athos changes no registered rep, so a person must look at
+//! differences.
 
 use std::collections::HashMap;
 
@@ -58,10 +58,10 @@ impl Agencies {
     }
 }
 
-/// What came of comparing.
+/// The result of a comparison.
 #[derive(Default)]
 pub(super) struct Compared {
-    /// How the agent is not as the file has them.
+    /// The differences.
     pub(super) different: Vec<String>,
     /// What could not be compared.
     pub(super) unknown: Option<String>,

@@ -1,5 +1,4 @@
-//! A CSV file of reps: which column is what, and whether a row could be registered at all. It asks nobody, and is as
-//! strict as the contract, so that what cannot work is known before anything is sent.
+//! A CSV file of reps: finds its columns, and checks each row as strictly as the contract does, before anything is sent.
 
 mod cell;
 mod table;
@@ -20,12 +19,12 @@ use athos_api::types::{AgencyRef, NewAgent};
 const MAX_NAME_CHARS: usize = 100;
 /// Longest name of an agency, in characters.
 const MAX_AGENCY_CHARS: usize = 200;
-/// What spreadsheets keep of a number; the digits beyond are written as zeros.
+/// Digits of a number that spreadsheets keep; they write the later ones as zeros.
 const EXACT_DIGITS: usize = 15;
-/// So many zeros, of all rows together, are no chance.
-const ZEROS_THAT_TELL: usize = 6;
+/// So many zeros, over all rows together, cannot be chance.
+const MIN_CUT_ZEROS: usize = 6;
 
-/// A column there may be, and the heads it goes by. Case, spaces and punctuation of a head do not matter.
+/// A known column and its headings. Case, spaces and punctuation of a heading are ignored.
 struct Column {
     name: &'static str,
     kind: Kind,
@@ -84,20 +83,20 @@ fn column_of(head: &str) -> Option<usize> {
         .position(|column| column.heads.contains(&&*plain))
 }
 
-/// What was read.
+/// The parsed file.
 #[derive(Debug)]
 pub(super) struct RosterFile {
     pub(super) rows: Vec<Row>,
-    /// Heads that mean nothing here.
+    /// Unknown headings.
     pub(super) ignored: Vec<String>,
 }
 
-/// A line with something on it.
+/// A line that is not empty.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Its number in the file, from 1; the head has one, too.
+    /// Its number in the file; the heading is line 1.
     pub(super) line: u64,
-    /// The rep, or why it can be none.
+    /// The rep, or why it cannot be registered.
     pub(super) rep: Result<RequestedRep, String>,
 }
 
@@ -122,7 +121,7 @@ impl std::fmt::Debug for RequestedRep {
 /// Reads a whole file.
 ///
 /// # Errors
-/// When it is no such table, in words.
+/// When it is not such a table; the text says why.
 pub(super) fn read(bytes: &[u8]) -> Result<RosterFile, String> {
     let text = text::decode(bytes)?;
     let table = table::split(&text, |head| column_of(head).is_some())?;
@@ -289,7 +288,7 @@ fn refuse_cut_numbers(rows: &mut [Row]) {
     }
     let tails = || rows.iter().filter_map(tail);
     let zeros: usize = tails().map(str::len).sum();
-    if zeros < ZEROS_THAT_TELL || !tails().all(|tail| tail.bytes().all(|digit| digit == b'0')) {
+    if zeros < MIN_CUT_ZEROS || !tails().all(|tail| tail.bytes().all(|digit| digit == b'0')) {
         return;
     }
     for row in rows {

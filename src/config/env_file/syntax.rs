@@ -1,5 +1,5 @@
-//! The syntax of `.env`: `NAME=value` lines. A value is taken as it stands; whatever other readers of such files (shells,
-//! Compose) take in another way is a fault that says how to write it. A fault never shows a value or a part of one.
+//! The syntax of `.env`: `NAME=value` lines. Values are taken literally. What shells or Compose would read differently is a
+//! fault that says how to write it. A fault never shows a value or a part of one.
 
 use secrecy::SecretString;
 
@@ -11,7 +11,7 @@ pub(super) struct Entry {
     pub(super) value: SecretString,
 }
 
-/// A line that has no meaning, or more than one.
+/// A line that cannot be read, or that readers understand differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) line: usize,

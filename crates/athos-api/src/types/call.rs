@@ -7,7 +7,7 @@ use super::{Fields, NextCursor, known};
 use crate::drift::DriftWatch;
 use crate::{CallContent, CallDetail, CallHeader, Source, Speaker, Turn};
 
-/// A call that says to be longer does not say how long it is: a year.
+/// Longest duration that is plausible, in seconds: a year. A longer one reads as absent.
 const LONGEST_CALL_SEC: f64 = 365.0 * 24.0 * 3600.0;
 
 impl Fields {
@@ -29,8 +29,8 @@ impl Fields {
     }
 }
 
-/// Reads a call's detail. What is kept of it is Athos's own JSON, key for key, without the recording's link:
-/// that one is short-lived and a credential.
+/// Reads a call's detail. Its `raw` is Athos's own JSON, key for key, without the link to the recording, which is
+/// short-lived and a credential.
 pub fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<CallDetail, String> {
     let Fields(fields) = Fields::read(body)?.watched(&known::CALL, drift);
     let has_recording = fields.get("audioUrl").is_some_and(Value::is_string);
@@ -46,7 +46,7 @@ pub fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<CallDetail, String
         let percent = fields.0.get("score")?.get(name)?.as_f64()?;
         (0.0..=100.0).contains(&percent).then_some(percent)
     };
-    // 0 says that there is no headline score. Only a practice call's is passed on as Athos gives it.
+    // 0 means no headline score. Only that of a practice call is passed on as it is.
     let is_headline = |score: &f64| *score > 0.0 || !Source::RealCall.is(&header.source);
     Ok(CallDetail {
         overall_score: score("overallScore").filter(is_headline),
@@ -58,8 +58,8 @@ pub fn read_detail(body: &[u8], drift: &DriftWatch) -> Result<CallDetail, String
     })
 }
 
-/// Reads the recording's link from a fresh detail; `None` when the call has no recording. The link opens the recording
-/// for anybody who has it, so it is handled as a secret.
+/// Reads the link to the recording from a fresh detail; `None` when the call has no recording. Anyone with the link can
+/// listen, so it is handled as a secret.
 pub fn read_recording(body: &[u8]) -> Result<Option<SecretString>, String> {
     Ok(Fields::read(body)?.text("audioUrl").map(SecretString::from))
 }
@@ -75,8 +75,8 @@ fn strip_audio(value: &mut Value) {
     }
 }
 
-/// Reads what a reader is shown from a stored detail: the score as Athos gave it, the transcript with the roles
-/// of both generations called the same.
+/// Reads score and transcript from a stored detail: the score as Athos gave it, the roles with the same names for both
+/// generations.
 ///
 /// # Errors
 /// When the stored text is not the JSON object that was stored.
@@ -110,7 +110,7 @@ fn read_turn(turn: Value) -> Option<Turn> {
     })
 }
 
-/// Reads a page of calls, and counts its rows that name none: one of them must not keep the others away.
+/// Reads a page of calls, and counts the rows without a usable id; they do not cost the others.
 pub fn read_list(
     body: &[u8],
     drift: &DriftWatch,

@@ -1,10 +1,10 @@
-//! The webhook `call.scored`: read when it comes, and written for one that never came.
+//! The webhook `call.scored`: reads it, and writes one for a call whose webhook never came.
 
 use super::{Fields, known};
 use crate::drift::DriftWatch;
 use crate::{CallEvent, CallHeader, EventOutcome};
 
-/// Why a signed body is not an event we know.
+/// Why a signed body is not a known event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotUnderstood {
     /// Not a JSON object.
@@ -18,19 +18,19 @@ pub enum NotUnderstood {
     Missing(&'static str),
 }
 
-/// Reads the body of a webhook that has just come, and notes what is new in it. Call it on verified bytes only.
+/// Reads the body of a new delivery, and counts names that the contract does not mention. Call it on verified bytes only.
 ///
 /// # Errors
-/// When the body is not an event we know; it is kept all the same, as `ignored`.
+/// When the body is not a known event.
 pub fn read_delivery(body: &[u8], drift: &DriftWatch) -> Result<CallEvent, NotUnderstood> {
     let fields = Fields::read(body).map_err(NotUnderstood::NotJson)?;
     as_event(&fields.watched(&known::WEBHOOK, drift))
 }
 
-/// Reads the body of an event that is kept.
+/// Reads the body of a stored event.
 ///
 /// # Errors
-/// When the body is not an event we know.
+/// When the body is not a known event.
 pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
     as_event(&Fields::read(body).map_err(NotUnderstood::NotJson)?)
 }
@@ -67,7 +67,7 @@ fn as_event(fields: &Fields) -> Result<CallEvent, NotUnderstood> {
     })
 }
 
-/// What the webhook would have said of a scored call, for one that never came; [`read_event`] reads it like any other.
+/// Writes the webhook that a scored call should have had; [`read_event`] reads it like any other.
 #[must_use]
 pub fn write_event(call: &CallHeader) -> Vec<u8> {
     let identity = &call.identity;
@@ -85,13 +85,13 @@ pub fn write_event(call: &CallHeader) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// The name of an event, when it looks like one: it goes to the log.
+/// The name of an event, or a placeholder when it is not safe to log.
 fn event_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '.' || c == '_';
     if name.len() <= 40 && name.chars().all(plain) {
         name.to_owned()
     } else {
-        "of no plain name".to_owned()
+        "with an unprintable name".to_owned()
     }
 }
 

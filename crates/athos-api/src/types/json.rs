@@ -1,14 +1,14 @@
-//! Makes JSON from outside readable before anything is built from it: what a strict parser would refuse a whole body for
-//! is replaced where it stands, and a body of more values than any payload has is refused while it is only bytes.
+//! Repairs JSON from outside before it is parsed: what would make a strict parser refuse the whole body is replaced in
+//! place, and a body of too many values is refused before anything is allocated for them.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Most values, names of fields included, in one body. Some sixty bytes of memory each; a two-hour call has ten thousand.
+/// Most values, field names included, in one body. Each takes about 60 bytes of memory; a two-hour call has 10,000.
 pub const MAX_VALUES: usize = 100_000;
-/// How deep values may be nested; deeper ones are not read. The parser's own limit is 128.
+/// Deepest nesting that is read. The parser's own limit is 128.
 const MAX_DEPTH: usize = 64;
-/// Stands for a value that cannot be read.
+/// Replaces a value that cannot be read.
 const UNREADABLE: &[u8] = b"\"\\ufffd\"";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -16,7 +16,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooManyValues;
 
-/// Whether there are more values than anything is built from.
+/// Whether a body has more than [`MAX_VALUES`] values.
 pub fn has_too_many_values(body: &[u8]) -> bool {
     repair(body).is_err()
 }
@@ -96,7 +96,7 @@ impl<'b> Scan<'b> {
         self.copied = range.end;
     }
 
-    /// From its quote to the one that ends it.
+    /// Copies a text, up to its closing quote.
     fn text(&mut self) {
         self.at += 1;
         while let Some(&byte) = self.body.get(self.at) {
@@ -131,7 +131,7 @@ impl<'b> Scan<'b> {
                 }
             },
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            // What follows stays what it is: a letter, or the first byte of one.
+            // The byte after the backslash stays.
             _ => {
                 self.replace(self.at..self.at + 1, b"\\ufffd");
                 1
@@ -140,7 +140,7 @@ impl<'b> Scan<'b> {
         self.at += length;
     }
 
-    /// What `\uXXXX` at this place stands for.
+    /// The code unit of a `\uXXXX` at this place.
     fn code_unit(&self, at: usize) -> Option<u16> {
         let digits = self.body.get(at..at + 6)?.strip_prefix(b"\\u")?;
         let digits = std::str::from_utf8(digits).ok()?;
@@ -148,7 +148,7 @@ impl<'b> Scan<'b> {
         is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
     }
 
-    /// A number, a literal, or what is neither.
+    /// Copies a number or a literal, or replaces what is neither.
     fn word(&mut self) {
         let rest = &self.body[self.at..];
         let ends = |byte: &u8| b",:]}[{\" \t\n\r".contains(byte);

@@ -1,5 +1,5 @@
-//! Every name of both generations that the contract mentions, by the place where it stands, and the comparison with
-//! what came. Scorecards are left out: their keys are the rubric's, not the contract's.
+//! The names that the contract mentions, by the object they are in, for both generations; and the comparison of a payload
+//! with them. Scorecards are left out: their keys are the rubric's, not the contract's.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{DAMAGED, Fields};
 use crate::drift::{DriftWatch, MAX_NAMES_PER_BODY};
 use crate::{Drift, DriftKind, Timestamp};
 
-/// A kind of object, and what is known to be in it. Names stand in one text, with spaces between them.
+/// A kind of object and its known names. Names are separated by spaces.
 pub(super) struct Place {
     name: &'static str,
     /// Fields that hold anything.
@@ -105,13 +105,13 @@ pub(super) const AGENTS: Place = Place {
     ..place("list of agents", &["nextCursor"])
 };
 
-/// Whether a name stands in a text of them.
+/// Whether `name` is one of the space-separated `names`.
 fn has(names: &str, name: &str) -> bool {
     names.split(' ').any(|known| known == name)
 }
 
 impl Fields {
-    /// Notes the names in here that are not known at this place, and hands the fields on.
+    /// Counts the names that are not known at this place, and returns the fields.
     pub(super) fn watched(self, place: &Place, drift: &DriftWatch) -> Self {
         let mut found = BTreeSet::new();
         place.compare(&self.0, &mut found);
@@ -125,7 +125,7 @@ const NUMBERS: &str = "durationSec overallScore compliancePercent startTime endT
 const FLAGS: &str = "success";
 const ANYTHING: &str = "waveform complianceScorecard details";
 
-/// In what way the value of a known field is not of the kind that it should be; such a value reads as absent.
+/// The actual kind of a value of the wrong kind; such a value reads as absent.
 fn oddity(field: &str, value: &Value) -> Option<&'static str> {
     match value {
         Value::Null => None,
@@ -172,7 +172,7 @@ impl Place {
         }
     }
 
-    /// Notes a known field whose value cannot be used.
+    /// Records a known field with a value of the wrong kind.
     fn add_odd(&self, field: &str, oddity: Option<&str>, found: &mut BTreeSet<Drift>) {
         let name = oddity.map(|oddity| format!("{field}.{oddity}"));
         self.add(DriftKind::Field, name.as_deref(), found);
@@ -190,7 +190,7 @@ impl Place {
     }
 }
 
-/// The name when it looks like one. It goes to the log and to whoever asks: no text, and nothing that could be a secret.
+/// The name, or a placeholder when it may be text or a secret: names are logged and shown.
 fn plain(name: &str) -> &str {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let is_secret = ["ath_live_", "whsec_"]
@@ -278,7 +278,7 @@ mod tests {
                 "the event call.archived (webhook) x1"
             ]
         );
-        // A word that is no text is an odd value, not a new name.
+        // A word that is not text is a wrong value, not an unknown name.
         assert_eq!(
             new_names(&WEBHOOK, r#"{"event":7,"reason":null}"#),
             ["the field event.number (webhook) x1"]

@@ -1,4 +1,4 @@
-//! `POST /session`: what is asked, in either generation, and the token that comes back.
+//! `POST /session`: the request in either generation, and the token it answers.
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::{Fields, known};
 use crate::drift::DriftWatch;
 use crate::{PlatformId, Timestamp};
 
-/// Whom a token is asked for, in the words of a generation: the body of `POST /session`.
+/// The body of `POST /session`, in one generation.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct MintBody<'a>(Words<'a>);
@@ -53,7 +53,7 @@ impl<'a> MintBody<'a> {
     }
 }
 
-/// A session token, as Athos minted it. It is passed on, never kept.
+/// A session token. It is passed on, never stored.
 #[derive(Debug)]
 pub struct SessionToken {
     /// The JWT for the browser SDK.

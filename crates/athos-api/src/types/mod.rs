@@ -1,5 +1,5 @@
-//! Athos's payloads: the only folder that knows the vendor's field names, a file for each concept. Reads both generations
-//! of the contract and any field it does not know; turns them into the types of this crate.
+//! Athos's payloads, a file for each concept: the only folder that knows the vendor's field names. It reads both
+//! generations into the types of this crate, and ignores unknown fields.
 
 mod call;
 mod event;
@@ -30,20 +30,20 @@ pub use roster::{
 };
 pub use words::redact_transcript;
 
-/// Longest label that is believed to be one, in bytes: our ids are at most 200 characters.
+/// Longest id or label that is read, in bytes: our ids are at most 200 characters.
 const MAX_LABEL_BYTES: usize = 1024;
 
-/// Longest cursor that is sent back, in bytes: it travels in an address.
+/// Longest cursor that is sent back, in bytes: it becomes part of a URL.
 const MAX_CURSOR_BYTES: usize = 4096;
 
-/// What stands in a text for what could not be read.
+/// Replaces characters that could not be read.
 const DAMAGED: char = char::REPLACEMENT_CHARACTER;
 
-/// A JSON object of Athos's. A field that is not of the type we expect reads as absent: the contract may change, and
-/// one odd field must not cost us the rest.
+/// A JSON object of Athos's. A field of an unexpected type reads as absent, so that one changed field does not cost the
+/// rest.
 struct Fields(Map<String, Value>);
 
-/// Where a list's next page starts, if there is one; or why nobody can tell.
+/// The cursor of a list's next page, if there is one; or why it cannot be used.
 pub type NextCursor = Result<Option<String>, &'static str>;
 
 /// A list's rows, or what is wrong with them.
@@ -64,12 +64,12 @@ impl Fields {
         self.0.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// A text that is short, as ids and other labels are.
+    /// A short text, such as an id.
     fn label(&self, name: &str) -> Option<String> {
         self.text(name).filter(|text| text.len() <= MAX_LABEL_BYTES)
     }
 
-    /// Athos's id of a call, that can be asked for and kept. A path of `.` or `..` would ask for something else.
+    /// Athos's id of a call, if it can be a path segment and a key. `.` and `..` would change the path.
     fn call_id(&self, name: &str) -> Option<String> {
         self.text(name)
             .filter(|id| PlatformId::new(id).is_ok() && !id.contains(DAMAGED))
@@ -95,7 +95,7 @@ impl Fields {
         }
     }
 
-    /// The rows of a list, each for itself, and where the next page starts.
+    /// The rows of a list, each with its own result, and the cursor of the next page.
     fn into_page<T>(
         mut self,
         read: impl Fn(Self) -> Result<T, String>,
@@ -121,7 +121,7 @@ impl Fields {
 
     /// Both families of ids, whichever generation wrote them.
     fn identity(&self) -> Identity {
-        // Of two ids that are both damaged nobody could tell whether they are one.
+        // Two damaged ids may be the same text and different ids.
         let id = |name| self.label(name).filter(|id| !id.contains(DAMAGED));
         let either = |roster, external| id(roster).or_else(|| id(external));
         Identity {
@@ -138,7 +138,7 @@ impl Fields {
     }
 }
 
-/// What is wrong with some JSON, without a word of it: the parser's own message quotes values, and this goes to logs.
+/// What is wrong with a JSON text, without quoting it: the parser's own message has values in it, and this is logged.
 fn told(error: &serde_json::Error) -> String {
     let kind = match error.classify() {
         Category::Io => "it broke off",

@@ -1,4 +1,4 @@
-//! Each optional part of each payload, in each wrong shape: whatever it is, the necessary parts are read.
+//! Every optional field of every payload in every wrong shape: the necessary fields are read all the same.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::drift::DriftWatch;
 use crate::{EventOutcome, Speaker};
 
-/// What may stand where text, a number, a time, an object or a list belongs.
+/// Values of the wrong type, for any field.
 fn shapes() -> Vec<Vec<u8>> {
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     let long = format!("\"{}\"", "x".repeat(5000));
@@ -40,7 +40,7 @@ fn shapes() -> Vec<Vec<u8>> {
     shapes
 }
 
-/// An object of these fields, one of which is another.
+/// The object with one field replaced.
 fn object(fields: &[(&str, &str)], name: &str, odd: &[u8]) -> Vec<u8> {
     let mut body = b"{".to_vec();
     let mut is_there = false;

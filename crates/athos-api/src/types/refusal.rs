@@ -1,10 +1,10 @@
-//! The envelope that Athos's errors come in.
+//! The envelope of Athos's errors.
 
 use super::roster::ExistingAgent;
 use super::{Fields, known};
 use crate::drift::DriftWatch;
 
-/// What Athos says about itself when it refuses.
+/// The content of Athos's error envelope.
 #[derive(Debug, Default)]
 pub struct RefusalBody {
     /// Machine code.
@@ -13,14 +13,14 @@ pub struct RefusalBody {
     pub message: Option<String>,
     /// Athos's request id, to quote.
     pub request_id: Option<String>,
-    /// The agent that stands in the way, from the details of a 409.
+    /// The agent that already has one of the handles, from the details of a 409.
     pub existing_agent: Option<ExistingAgent>,
 }
 
-/// Longest code or request id that is believed to be one: they are passed on to callers, kept with attempts, and logged.
+/// Longest code or request id that is read, in bytes: they are passed on, stored with attempts, and logged.
 const MAX_CODE_CHARS: usize = 128;
 
-/// Whether a text is a word of Athos's, as codes and request ids are.
+/// Whether a text is a plain code or request id.
 fn is_word(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     (1..=MAX_CODE_CHARS).contains(&text.len()) && text.chars().all(is_plain)
@@ -30,13 +30,13 @@ fn word(error: &Fields, name: &str) -> Option<String> {
     error.text(name).filter(|text| is_word(text))
 }
 
-/// The value of a header, if it is such a word.
+/// The value of a header, if it is a plain code or id.
 #[must_use]
 pub fn plain_word(value: &str) -> Option<String> {
     is_word(value).then(|| value.to_owned())
 }
 
-/// Reads a refusal. Never fails: an answer that is not Athos's envelope (a proxy's page, say) reads as nothing said.
+/// Reads an error. Never fails: a body that is not Athos's envelope, such as a proxy's page, reads as empty.
 #[must_use]
 pub fn read_refusal(body: &[u8], drift: &DriftWatch) -> RefusalBody {
     let error = Fields::read(body)

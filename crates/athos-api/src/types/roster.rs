@@ -12,13 +12,13 @@ use crate::{PlatformId, Timestamp};
 /// An agency, as Athos has it on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agency {
-    /// Athos's id of it.
+    /// Athos's id.
     pub id: String,
     /// Its name.
     pub name: String,
     /// Our id of it, when Athos knows one.
     pub platform_id: Option<String>,
-    /// Since when.
+    /// When it was registered.
     pub created_at: Option<Timestamp>,
 }
 
@@ -39,7 +39,7 @@ pub struct Agent {
     pub platform_id: Option<String>,
     /// Athos's id of the rep's agency.
     pub agency_id: String,
-    /// Since when.
+    /// When the rep was registered.
     pub created_at: Option<Timestamp>,
 }
 
@@ -87,27 +87,27 @@ pub enum AgencyRef {
     Ours(PlatformId),
 }
 
-/// What became of a registration.
+/// The result of a registration.
 #[derive(Clone, Debug)]
 pub enum Registration {
-    /// The rep is on record now.
+    /// The rep is registered now.
     Created(Box<Agent>, Agency),
-    /// One with such a handle was there before; nothing was changed.
+    /// An agent with one of the handles exists already; nothing was changed.
     Exists(ExistingAgent),
 }
 
-/// The agent that stands in the way of a registration.
+/// The existing agent that prevents a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExistingAgent {
     /// Athos's id of it.
     pub agent_id: String,
     /// Athos's id of its agency.
     pub agency_id: Option<String>,
-    /// What the two have in common.
+    /// The handle that both have.
     pub matched_on: Handle,
 }
 
-/// What agents are told apart by. Each belongs to one agent at most.
+/// A handle of agents. Each value belongs to at most one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handle {
     /// Athos's id.
@@ -140,7 +140,7 @@ impl Handle {
     }
 }
 
-/// Which agents to list; all of them unless told otherwise.
+/// Which agents to list; all of them by default.
 #[derive(Clone, Debug, Default)]
 pub struct AgentQuery {
     /// The one with this handle.
@@ -195,7 +195,7 @@ impl Fields {
             last_name: self.text("lastName").unwrap_or_default(),
             email: self.text("email"),
             npn: self.text("npn"),
-            // Whatever it is, it is not nobody's: an agent without one may become anybody's.
+            // An unreadable id is still an id: an agent without one could be linked to any rep.
             platform_id: match self.0.get("platformAgentId") {
                 None | Some(Value::Null) => None,
                 Some(Value::String(id)) => Some(id.clone()),

@@ -1,11 +1,11 @@
-//! What is left of a call's detail when the words that were spoken must not be kept, or not any longer.
+//! Redaction of a call's detail: removes what was spoken.
 
 use serde_json::Value;
 
 use super::Fields;
 
-/// Keeps what is known of a stored detail, and how it was judged: every number and flag of the score, and its texts that
-/// are Athos's own. The words that were spoken go: transcript, quotes, and any text that may be one.
+/// Removes the transcript, quotes, and any other text that may be spoken words from a stored detail. The known fields,
+/// the numbers and flags of the score, and Athos's own texts stay.
 #[must_use]
 pub fn redact_transcript(raw: &str) -> String {
     const HEADER: [&str; 16] = [

@@ -1,5 +1,5 @@
-//! Both generations at once, as a vendor in the middle of the change might be: `roster` in every shape and with all its
-//! endpoints, that also understands what clients of `external` send and keeps the ids they read.
+//! Both generations at once, as a vendor might be during the change: everything of `roster`, and it also accepts the
+//! requests of `external` and keeps its ids in the answers.
 
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::scenario::Speaker;
 pub(super) struct Both;
 
 impl Generation for Both {
-    /// Either shape, but not two at once: they could mean two people.
+    /// Accepts either shape, but not both: they could name two people.
     fn parse_mint(&self, body: &Map<String, Value>) -> Result<MintTarget, ApiError> {
         let names = |key: &str| body.get(key).is_some_and(|id| !id.is_null());
         match (
@@ -35,7 +35,7 @@ impl Generation for Both {
         Roster.narrow(filter, key, value)
     }
 
-    /// Old clients do not say which, and know of no other.
+    /// Clients of `external` name no source.
     fn default_source(&self) -> Option<Source> {
         External.default_source()
     }

@@ -1,5 +1,5 @@
-//! Calls in bulk, from nothing: bursts of role-plays that end now, and real calls, which nobody begins at Athos. Whoever
-//! is named and not registered is registered on the way.
+//! Makes calls in bulk: bursts of role-plays that end now, and real calls. Reps who are named and not registered are
+//! registered first.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ use crate::vendor::SharedVendor;
 use athos_api::Timestamp;
 
 const MAX_CALLS: u64 = 100_000;
-/// A customer may well stay on the line for an afternoon.
+/// Longest real call, in seconds.
 const MAX_REAL_SECS: u64 = 8 * 60 * 60;
-/// Whom calls are of when nobody is named and nobody is registered.
+/// The reps of the calls when none is named and none is registered.
 const REPS: [&str; 5] = ["rep_1", "rep_2", "rep_3", "rep_4", "rep_5"];
 
 #[derive(Deserialize)]
@@ -172,7 +172,7 @@ fn real_reps(memory: &mut Memory, wanted: &RealCalls, now: Timestamp) -> Vec<Rep
     REPS.map(|rep| rep_named(memory, rep, agency, now)).to_vec()
 }
 
-/// The rep with either id, in the agency that is named, or else, where there is a roster, in their own.
+/// The rep with this id, ours or the vendor's, in the named agency, else (with a roster) in their own.
 fn rep_named(memory: &mut Memory, id: &str, agency: Option<&str>, now: Timestamp) -> Rep {
     let (seed, has_roster) = (memory.seed, memory.generation().has_roster());
     let directory = &mut memory.directory;

@@ -4,7 +4,7 @@
 use super::text::LOST;
 use crate::model::is_invisible;
 
-/// What a cell is for.
+/// The kind of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Yours or Athos's, of a rep or an agency.
@@ -16,7 +16,7 @@ pub(super) enum Kind {
     AgencyName,
 }
 
-/// What stands for nothing, in lower case: in exports of databases, of Python, of R, and by hand.
+/// Words for an empty cell, in lower case: of databases, Python, R, and by hand.
 const PLACEHOLDERS: [&str; 23] = [
     "null",
     "(null)",
@@ -47,9 +47,9 @@ const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
-/// Takes a cell as it is meant, or says what is wrong with it, to be read behind the name of its column.
+/// The value of a cell, or what is wrong with it, as a text that follows the name of its column.
 pub(super) fn read(kind: Kind, cell: &str) -> Result<String, String> {
-    // How text is kept from being taken for a number.
+    // A leading apostrophe marks text in spreadsheets.
     let wrapped = cell
         .strip_prefix("=\"")
         .and_then(|cell| cell.strip_suffix('"'));
