@@ -1,5 +1,5 @@
-//! How the service starts and how it stops: in which order things open, and in which they close so that nothing that
-//! was acknowledged, claimed or begun is left hanging.
+//! Start and stop of the service: the order in which things open, and in which they close so that nothing acknowledged,
+//! claimed or begun is lost.
 
 mod housekeeping;
 mod instance;
@@ -31,7 +31,7 @@ use instance::Instance;
 use servers::Servers;
 use supervisor::Supervisor;
 
-/// What a service is started with beside its configuration.
+/// What a service is started with besides its configuration.
 pub struct Options {
     /// The time.
     pub clock: Clock,
@@ -49,22 +49,22 @@ pub struct Service {
     pub addr: SocketAddr,
     /// Where its metrics are.
     pub admin_addr: SocketAddr,
-    /// What it remembers.
+    /// The store.
     pub store: SharedStore,
-    /// What processes events.
+    /// The worker.
     pub worker: Arc<Worker>,
-    /// What finds calls whose webhook never came: one for each source.
+    /// The reconcilers, one for each source.
     pub reconcilers: Vec<Arc<Reconciler>>,
-    /// What removes what is too old.
+    /// The retention task.
     pub retention: Arc<Retention>,
-    /// What it shares with Athos.
+    /// The credentials that are shared with Athos.
     pub credentials: Arc<Credentials>,
     authenticator: Arc<Reloadable<Authenticator>>,
     clock: Clock,
-    /// Held for as long as it serves.
+    /// The lock on the database, held while it serves.
     _instance: Arc<Instance>,
     shutdown: CancellationToken,
-    /// What goes on after its request.
+    /// Tasks that outlive their request.
     tasks: TaskTracker,
     servers: Servers,
     background: Supervisor,
@@ -93,7 +93,7 @@ impl Service {
         )?;
         let athos = Arc::new(athos);
         let authenticator = Arc::new(Reloadable::new(Authenticator::new(config, &clock)?));
-        // Bound before the database is touched: of two services by mistake, the second fails here.
+        // Bound before the database is opened: a second service by mistake fails here.
         let (bind_name, admin_name) = match demo {
             Some(_) => ("--bind ", "--admin-bind "),
             None => ("BIND_ADDR=", "ADMIN_ADDR="),
@@ -182,8 +182,8 @@ impl Service {
     /// Returns when the process is asked to stop by `signal`.
     ///
     /// # Errors
-    /// When a part that nothing works without has failed, by a fault of ours: the process should end, so that whoever
-    /// watches it starts it anew. What was acknowledged is on disk.
+    /// When an essential part has failed: the process should end, so that its supervisor restarts it. Acknowledged events are
+    /// on disk.
     pub async fn run(&self, signal: ShutdownSignal) -> anyhow::Result<()> {
         tokio::select! {
             () = signal.received() => Ok(()),
@@ -192,9 +192,9 @@ impl Service {
         }
     }
 
-    /// Puts the credentials of another configuration in force: Athos's keys and secrets, and the ways to know callers. What
-    /// is under way goes on with those it began with, but streams, whose callers are judged again. Every other setting
-    /// stays as it was at the start.
+    /// Applies the credentials of another configuration: Athos's keys and secrets, and the ways to authenticate callers.
+    /// Requests under way keep the earlier ones; the callers of streams are authenticated again. Every other setting stays
+    /// as it was at the start.
     ///
     /// # Errors
     /// When the configuration does not work; then nothing has changed.
@@ -232,8 +232,7 @@ impl Service {
     }
 }
 
-/// SIGTERM and Ctrl-C. They are heard from the moment this is made, so it is made before anybody is told that the process
-/// is ready.
+/// SIGTERM and Ctrl-C. They are caught from the moment this is created, which is before the process says that it is ready.
 pub struct ShutdownSignal {
     terminate: Signal,
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! What one caller may have of what all share: every limit by caller, made in one place and tidied in one.
+//! The limits of each caller, in one place.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct CallerLimits {
     pub(super) recordings: RecordingLimit,
     /// Reads of the store, by caller.
     pub(super) reads: Arc<ReadLimit>,
-    /// Places for live streams.
+    /// Live streams.
     pub(super) streams: Arc<StreamLimiter>,
     /// Refusals that are logged.
     pub(super) log: LogLimit,
@@ -30,7 +30,7 @@ impl CallerLimits {
             mints: MintLimit::per_minute(config.mint_limit_per_rep),
             recordings: RecordingLimit::of_recordings(),
             reads: Arc::default(),
-            // The other half of the connections is for requests, which end.
+            // The other half of the connections is for requests.
             streams: StreamLimiter::new((connections / 2).max(1)),
             log: LogLimit::default(),
         }

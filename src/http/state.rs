@@ -22,31 +22,31 @@ use athos_api as athos;
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
 
-/// What is behind an [`AppState`].
+/// The content of an [`AppState`].
 pub struct Shared {
-    /// What the service remembers.
+    /// The store.
     pub store: SharedStore,
-    /// The way to Athos.
+    /// The client of Athos's API.
     pub athos: Arc<athos::Client>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// What we share with Athos; judges webhooks.
+    /// The credentials that are shared with Athos; verifies webhooks.
     pub credentials: Arc<Credentials>,
-    /// Knows callers.
+    /// Authenticates callers.
     pub authenticator: Arc<Reloadable<Authenticator>>,
-    /// Asks for session tokens.
+    /// Mints session tokens.
     pub minter: Minter,
-    /// What one caller may have of what all share.
+    /// The limits of each caller.
     pub limits: Arc<CallerLimits>,
     /// How long clients may keep us waiting.
     pub deadlines: Deadlines,
     /// For its circuit breaker and its heartbeat.
     pub worker: Arc<Worker>,
-    /// To have the log emptied once nobody reads it.
+    /// Truncates the write-ahead log after an erasure.
     pub retention: Arc<Retention>,
-    /// Work that outlives its request, finished before the store closes.
+    /// Tasks that outlive their request, finished before the store closes.
     pub tasks: TaskTracker,
-    /// Ends the streams that would never end by themselves.
+    /// Ends the live streams.
     pub shutdown: CancellationToken,
 }
 

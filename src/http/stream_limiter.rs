@@ -1,5 +1,4 @@
-//! Places for live streams: so many in all, since requests need connections too, and so many for one person, who could
-//! else take everybody's.
+//! Limits live streams, in all, since requests need connections too, and for each person.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +10,7 @@ use crate::model::PlatformId;
 /// Most streams of one person: one for each tab, in more than one browser.
 const MAX_STREAMS_PER_USER: usize = 32;
 
-/// The places there are.
+/// Hands out permits for live streams.
 #[derive(Debug)]
 pub(super) struct StreamLimiter {
     all: Arc<Semaphore>,
@@ -19,7 +18,7 @@ pub(super) struct StreamLimiter {
 }
 
 impl StreamLimiter {
-    /// So many in all.
+    /// With this many permits in all.
     #[must_use]
     pub(super) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -28,7 +27,7 @@ impl StreamLimiter {
         })
     }
 
-    /// Takes one, if there is one; other backends, which are nobody, may have all of them.
+    /// Takes a permit, if one is free. Other backends have no limit of their own.
     pub(super) fn take(self: &Arc<Self>, person: Option<&PlatformId>) -> Option<StreamPermit> {
         let one_of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         if let Some(person) = person {
@@ -51,7 +50,7 @@ impl StreamLimiter {
     }
 }
 
-/// One place; dropped, it is free again.
+/// A permit; dropped, it is free again.
 #[derive(Debug)]
 pub(super) struct StreamPermit {
     places: Arc<StreamLimiter>,

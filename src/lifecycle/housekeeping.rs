@@ -1,5 +1,4 @@
-//! What is done every few seconds beside the work itself: gauges are set, idle memory is given back, and notes are
-//! written.
+//! Housekeeping every few seconds: sets gauges, frees idle memory, and stores usage counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use crate::store::SharedStore;
 use crate::telemetry::metric;
 use crate::worker::Worker;
 
-/// How often it is done.
+/// How often it runs.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What it is done to.
+/// The parts that it looks after.
 pub(super) struct Housekeeping {
     pub(super) metrics: PrometheusHandle,
     pub(super) limits: Arc<CallerLimits>,
@@ -30,7 +29,7 @@ pub(super) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Does it until shutdown.
+    /// Runs until shutdown.
     pub(super) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
@@ -38,7 +37,7 @@ impl Housekeeping {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            // Histograms hold every sample until somebody scrapes, or this runs.
+            // Histograms hold every sample until a scrape, or until this runs.
             self.metrics.run_upkeep();
             self.limits.tidy();
             self.authenticator.get().refresh_keys();

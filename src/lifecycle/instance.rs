@@ -1,5 +1,5 @@
-//! Whether another process serves the same database: a lock on a file beside it, which the system gives back when the
-//! process ends, however it ends. Two are no danger to what is stored, and seldom meant.
+//! Detects another process on the same database, by a lock on a file beside it, which the system releases when the process
+//! ends. Two processes do not endanger the data, but are rarely intended.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use tokio_util::sync::CancellationToken;
 
-/// How often a process that was not alone looks whether it is by now.
+/// How often a process that was not alone checks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// This process, as one that serves a database.
+/// This process as a user of the database.
 #[derive(Debug)]
 pub(super) struct Instance {
-    /// None where there is no such file to be had: that is no reason not to serve.
+    /// None when the file cannot be created; the service starts all the same.
     lock: Option<File>,
     database: PathBuf,
 }
@@ -37,13 +37,13 @@ impl Instance {
         }
     }
 
-    /// Whether no other process serves the database. From the first yes on, others are not alone.
+    /// Whether no other process uses the database. Once true, this process holds the lock.
     pub(super) fn is_alone(&self) -> bool {
         let tried = self.lock.as_ref().map(File::try_lock);
         !matches!(tried, Some(Err(TryLockError::WouldBlock)))
     }
 
-    /// Tells the log when it is not alone, and takes over the lock when it is: a third process will want to know.
+    /// Logs when another process uses the database, and takes the lock when that one ends.
     pub(super) fn claim(self: Arc<Self>, shutdown: CancellationToken) {
         if self.is_alone() {
             return;
@@ -60,7 +60,7 @@ impl Instance {
                     () = tokio::time::sleep(LOOK_AGAIN) => {}
                 }
             }
-            tracing::info!("no other process serves this database any more");
+            tracing::info!("the other process on this database has ended");
         });
     }
 }

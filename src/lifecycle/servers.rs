@@ -1,4 +1,4 @@
-//! The listeners: where callers come in and where metrics are, each with its server, and how they end.
+//! The listeners for callers and for metrics, each with its server, and their shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use crate::http::{self, Deadlines, Limits};
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Connections to the metrics: a few scrapers'.
+/// Most connections to the metrics.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// The servers that run.
+/// The running servers.
 pub(super) struct Servers {
     deadlines: Deadlines,
     shutdown: CancellationToken,
@@ -28,7 +28,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// None yet; all of them end at `shutdown`.
+    /// No server yet; all of them end at `shutdown`.
     pub(super) fn new(deadlines: Deadlines, shutdown: &CancellationToken) -> Self {
         Self {
             deadlines,
@@ -72,7 +72,7 @@ impl Servers {
         self.failed.cancelled().await;
     }
 
-    /// Waits for open requests, but not for ever. Call it after `shutdown`.
+    /// Waits for open requests, up to a deadline. Call it after `shutdown`.
     pub(super) async fn end(mut self) {
         let drained = tokio::time::timeout(DRAIN, async {
             for server in &mut self.running {

@@ -1,21 +1,21 @@
-//! The tasks that run beside requests: each is kept up until shutdown, and starts again when it panics.
+//! The background tasks: each runs until shutdown, and is restarted when it panics.
 
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Before a task that panicked starts again: it may panic at once.
+/// Delay before a task that panicked is restarted: it may panic at once.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// The tasks that are kept up.
+/// The supervised tasks.
 pub(super) struct Supervisor {
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Supervisor {
-    /// None yet; all of them end at `shutdown`.
+    /// No task yet; all of them end at `shutdown`.
     pub(super) fn new(shutdown: &CancellationToken) -> Self {
         Self {
             shutdown: shutdown.clone(),
@@ -23,7 +23,7 @@ impl Supervisor {
         }
     }
 
-    /// Has `run` run on `subject` until the token it is given is cancelled.
+    /// Starts `run` on `subject`; it must return when its token is cancelled.
     pub(super) fn keep_up<S, T>(
         &mut self,
         subject: &S,
@@ -48,7 +48,7 @@ impl Supervisor {
     }
 }
 
-/// Runs a task to its end, and anew when it panics: what it works on is in the store, as after a crash of the process.
+/// Runs a task to its end, and restarts it when it panics: its state is in the store, as after a crash of the process.
 async fn supervise<T>(shutdown: CancellationToken, pause: Duration, mut task: impl FnMut() -> T)
 where
     T: Future<Output = ()> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Enrolment: a rep whom Athos does not know is registered from what their own credentials say, and then minted for. It
-//! gives nobody an agent that may be somebody else's.
+//! Enrolment: registers a rep whom Athos does not know, from their own credentials, and then mints for them. It never links
+//! a rep to an agent that may be somebody else's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,7 +16,7 @@ use athos_api::types::{
 };
 use athos_api::{self as athos, AgentOwner, Refusal};
 
-/// Enrolments under way: one at a time for each rep, so that many first clicks enrol once.
+/// Enrolments under way: one at a time for each rep, so that several first clicks enrol once.
 #[derive(Default)]
 pub(super) struct Enrolments(Mutex<HashMap<PlatformId, Weak<tokio::sync::Mutex<()>>>>);
 
@@ -43,11 +43,11 @@ struct UnregisteredRep<'a> {
     email_is_proven: bool,
 }
 
-/// Why an agent that Athos found for a rep is not given to them.
+/// Why an existing agent is not linked to a rep.
 enum AgentMismatch {
-    /// It is another rep's.
+    /// It belongs to another rep.
     Other,
-    /// It has the rep's e-mail address, of which nobody says that it is the rep's.
+    /// It has the rep's e-mail address, which is not verified.
     Unproven,
 }
 
@@ -103,7 +103,7 @@ impl<'a> UnregisteredRep<'a> {
 }
 
 impl Minter {
-    /// Mints for a rep whom Athos has just said not to know: enrols them first, where that is wanted and possible.
+    /// Mints for a rep whom Athos does not know: enrols them first, if that is on and possible.
     pub(super) async fn enrol_and_mint(
         &self,
         rep: &Rep,
@@ -130,7 +130,7 @@ impl Minter {
         };
         let turn = enrolments.turn(id);
         let _turn = turn.lock().await;
-        // While this one waited, another click of the rep's may have done it.
+        // Another request of the rep may have enrolled them meanwhile.
         let known = self.known(Generation::Roster, rep).await?;
         if known.0.is_some()
             && let Some(body) = known.words(Generation::Roster, rep)
@@ -153,7 +153,7 @@ impl Minter {
             Err(why) => {
                 tracing::warn!(
                     outcome,
-                    "a rep cannot be enrolled: Athos has an agent with this e-mail address who may be somebody else"
+                    "failed to enrol a rep: Athos has an agent with this e-mail address who may be somebody else"
                 );
                 return not_on_roster(why.advice());
             }
@@ -161,7 +161,7 @@ impl Minter {
         tracing::info!(
             agent = pairing.athos_id,
             outcome,
-            "a rep was enrolled at Athos"
+            "enrolled a rep at Athos"
         );
         let body = if pairing.on_record {
             MintBody::platform(id)
@@ -171,7 +171,7 @@ impl Minter {
         Ok(self.athos.mint(&body).await?)
     }
 
-    /// Registers a rep, and returns Athos's id of them, unless the agent that is there is not theirs.
+    /// Registers a rep, and returns Athos's id of them, unless an existing agent may be somebody else's.
     async fn register(
         &self,
         newcomer: &UnregisteredRep<'_>,
@@ -188,7 +188,7 @@ impl Minter {
             agency: AgencyRef::Ours(newcomer.agency.clone()),
         };
         let registration = match self.athos.create_agent(&new).await {
-            // Without a name of its own it is called by its id, and only then: an agency that is there keeps its name.
+            // Without a name it is registered under its id, only if it is new: an existing agency keeps its name.
             Err(athos::Error::Refused(refusal))
                 if refusal.code == "AGENCY_NOT_FOUND" && newcomer.agency_name.is_none() =>
             {

@@ -1,5 +1,5 @@
-//! Session tokens: in which generation of the contract Athos is asked for one, and what is done when it does not
-//! understand, or does not know the rep. The one place that decides this. Who may ask, and how often, is not its business.
+//! Session tokens: decides in which generation of the contract to ask Athos, and what to do when Athos does not understand
+//! the request or does not know the rep. Who may ask, and how often, is decided in `http/`.
 
 mod enrol;
 mod profile;
@@ -24,37 +24,37 @@ pub struct Minter {
     athos: Arc<athos::Client>,
     store: SharedStore,
     clock: Clock,
-    /// The generation that the configuration insists on.
+    /// The generation that the configuration pins.
     pinned: Option<Generation>,
-    /// What was learnt last; of which the store has a copy.
+    /// The generation that was learned last; also stored.
     learnt: Mutex<Option<LearnedContract>>,
-    /// `None` where reps that Athos does not know stay unknown.
+    /// `None` when enrolment is off.
     enrolments: Option<Enrolments>,
 }
 
-/// For whom a token is.
+/// The rep that a token is for.
 #[derive(Clone, Debug)]
 pub struct Rep {
-    /// Who it is.
+    /// The rep.
     pub id: RepId,
     /// Their agency.
     pub agency: Option<PlatformId>,
-    /// What their own credentials say of them; `None` when somebody else asks.
+    /// The profile in their own credentials; `None` when a service asks.
     pub profile: Option<Profile>,
 }
 
 /// Why there is no token.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MintError {
-    /// Athos did not give one.
+    /// Athos refused or failed.
     #[error(transparent)]
     Athos(#[from] athos::Error),
-    /// Athos does not know the rep, and nothing is done about it here.
+    /// Athos does not know the rep, and they are not enrolled.
     #[error("{advice}")]
     NotOnRoster {
         /// What to do, for people.
         advice: String,
-        /// What Athos said.
+        /// Athos's error.
         refusal: Box<Refusal>,
     },
     /// The rep is named by an id that only generation `roster` knows.
@@ -62,13 +62,13 @@ pub enum MintError {
         "agentId is an id of Athos's roster, and tokens are minted in generation {0}: name the rep by externalUserId"
     )]
     NoSuchId(EffectiveContract),
-    /// What is known of the rep cannot be looked up.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Minter {
-    /// A minter that speaks the pinned generation, or else what was learnt before.
+    /// A minter in the pinned generation, or else in the stored one.
     ///
     /// # Errors
     /// When the store fails.
@@ -91,13 +91,13 @@ impl Minter {
         Ok(minter)
     }
 
-    /// The generation in force, and why.
+    /// The generation that is used, and why.
     pub fn in_force(&self) -> EffectiveContract {
         let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         EffectiveContract::of(self.pinned, learnt.as_ref())
     }
 
-    /// Mints a token, within the time that an answer may take in all.
+    /// Mints a token, within the deadline of a request.
     ///
     /// # Errors
     /// One [`MintError`] per cause.
@@ -107,8 +107,8 @@ impl Minter {
             .unwrap_or(Err(MintError::Athos(athos::Error::Timeout)))
     }
 
-    /// Asks in the generation in force, and in the other one when that was not understood: once, and never after a token
-    /// has been minted.
+    /// Asks in the effective generation, and once in the other one if Athos did not understand that; never after a token was
+    /// minted.
     async fn negotiate(&self, rep: &Rep) -> Result<SessionToken, MintError> {
         let in_force = self.in_force();
         let mut asked = in_force.generation;
@@ -125,7 +125,7 @@ impl Minter {
                 if let Some(body) = known.words(other, rep) {
                     let second = self.athos.mint(&body).await;
                     match classify_response(other, &second) {
-                        // Neither is understood, so it is not the generation.
+                        // Athos understands neither, so the generation is not the reason.
                         Evidence::NotUnderstood => {}
                         proof => {
                             if let Evidence::Confirmed(by) = proof {
@@ -149,7 +149,7 @@ impl Minter {
         }
     }
 
-    /// What has to be known of a rep to ask for them.
+    /// The ids of a rep that a mint needs.
     async fn known(&self, generation: Generation, rep: &Rep) -> StoreResult<KnownAgent> {
         match (generation, &rep.id) {
             (Generation::Roster, RepId::Ours(id)) => {
@@ -159,12 +159,12 @@ impl Minter {
         }
     }
 
-    /// Takes note that the generation that is in force anyway is spoken, if that was not known.
+    /// Records that Athos speaks the current generation, if that was only assumed.
     async fn confirm(&self, generation: Generation, by: &'static str) {
         self.learn(generation, by, Option::is_none).await;
     }
 
-    /// Takes note that `to` is spoken and `from` is not, unless another mint has found out more in the meantime.
+    /// Records that Athos speaks `to` and not `from`, unless another mint has recorded something since.
     async fn switch(&self, from: Generation, to: Generation, by: &'static str) {
         let is_news = |learnt: &Option<LearnedContract>| {
             EffectiveContract::of(None, learnt.as_ref()).generation == from
@@ -199,7 +199,7 @@ impl Minter {
             }
             *learnt = Some(new.clone());
         }
-        // The mint goes on: what is not written down is learnt again after the next start.
+        // The mint goes on: after the next start it is learned again.
         if let Err(error) = self.store.record_learned_contract(new).await {
             tracing::warn!(%error, "failed to record the learned contract generation");
         }
@@ -207,12 +207,12 @@ impl Minter {
     }
 }
 
-/// What is known of a rep.
+/// The known ids of a rep.
 struct KnownAgent(Option<LinkedIds>);
 
 impl KnownAgent {
-    /// How Athos is asked for this rep in a generation; `None` when that generation has no words for it. A rep whose id
-    /// of ours Athos does not have on record is asked for by Athos's.
+    /// The request for this rep in a generation; `None` when that generation cannot name the rep. A rep whose id of ours Athos
+    /// does not have on record is named by Athos's id.
     fn words<'a>(&'a self, generation: Generation, rep: &'a Rep) -> Option<MintBody<'a>> {
         match (generation, &rep.id, &self.0) {
             (Generation::External, RepId::Ours(id), _) => {

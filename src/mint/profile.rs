@@ -1,17 +1,17 @@
-//! What a rep's own credentials say of them, and how a name becomes a first and a last one.
+//! The profile of a rep in their own credentials, and how a full name is split.
 
-/// What a rep's own credentials say of them.
+/// The profile of a rep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// The whole name.
     pub name: Option<String>,
-    /// First name and last name, where they are told apart.
+    /// First name and last name, when the credentials have both.
     pub names: Option<(String, String)>,
     /// E-mail address.
     pub email: Option<String>,
-    /// Whether somebody has checked whose address it is; `None` when the issuer says nothing about it.
+    /// Whether the issuer has verified the address; `None` when it does not say.
     pub email_verified: Option<bool>,
-    /// What the rep's agency is called.
+    /// The name of the rep's agency.
     pub agency_name: Option<String>,
 }
 
@@ -47,13 +47,13 @@ impl Profile {
         (is_sound && self.email_verified != Some(false)).then_some(email)
     }
 
-    /// Whether the address proves who the rep is. Silence is no proof: many products let people change their address
-    /// without a check, and whoever could name any address could become any agent.
+    /// Whether the address proves who the rep is. A missing claim does not: many products let people change their address
+    /// unchecked, and a rep could then claim any agent.
     pub(super) fn has_verified_email(&self) -> bool {
         self.email_verified == Some(true)
     }
 
-    /// What to call the agency.
+    /// The name to register the agency with.
     pub(super) fn agency_name(&self) -> Option<String> {
         let name = tidy(self.agency_name.as_deref()?, MAX_AGENCY_CHARS);
         (!name.is_empty()).then_some(name)
@@ -173,7 +173,7 @@ mod tests {
             "d\n@e.com",
             " d@e.com",
             "d@e.com\u{a0}",
-            // To Athos, all of these are or may be kim@e.com.
+            // Athos may fold all of these into kim@e.com.
             "\u{212a}im@e.com",
             "kim@e.com\u{feff}",
             "k\u{200b}im@e.com",

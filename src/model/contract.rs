@@ -13,11 +13,11 @@ pub struct LearnedContract {
     pub generation: Generation,
     /// When.
     pub at: Timestamp,
-    /// From what answer.
+    /// The answer that showed it.
     pub from: String,
 }
 
-/// The generation in force, and why.
+/// The generation that is used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveContract {
     /// Which.
@@ -27,7 +27,7 @@ pub struct EffectiveContract {
 }
 
 impl EffectiveContract {
-    /// What is in force: what is pinned, else what was learnt last, else the default.
+    /// The pinned generation, else the one that was learned last, else the default.
     #[must_use]
     pub fn of(pinned: Option<Generation>, learnt: Option<&LearnedContract>) -> Self {
         match (pinned, learnt) {
@@ -50,7 +50,7 @@ impl EffectiveContract {
     }
 }
 
-/// Why a generation is in force.
+/// Why a generation is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The configuration says so.
@@ -59,10 +59,10 @@ pub enum Why {
     Learnt {
         /// When.
         at: Timestamp,
-        /// From what answer.
+        /// The answer that showed it.
         from: String,
     },
-    /// Nothing has been learnt yet.
+    /// Nothing has been learned yet.
     Default,
 }
 

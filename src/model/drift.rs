@@ -1,13 +1,13 @@
-//! What Athos sends that no document mentions, as it is remembered.
+//! A stored name that the contract does not mention.
 
 use athos_api::Drift;
 
 use super::Timestamp;
 
-/// Something new, and how often it came.
+/// An unknown name, and how often it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenDrift {
-    /// What it is.
+    /// The name.
     pub drift: Drift,
     /// How many bodies had it.
     pub count: u64,

@@ -1,6 +1,6 @@
-//! How counts of things are told to people.
+//! Counts with their nouns, for messages.
 
-/// `1 event`, `2 events`: so many of a thing.
+/// `1 event`, `2 events`.
 #[must_use]
 pub(crate) fn counted(count: impl TryInto<u64>, thing: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);

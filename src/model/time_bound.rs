@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Timestamp;
 
-/// Where a range of time begins or ends, as people write it.
+/// The start or end of a range of time, as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeBound {
     /// At a moment.
@@ -26,7 +26,7 @@ impl TimeBound {
     pub fn first(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(time) | Self::On(time) => time,
-            // Before 1970 nothing happened.
+            // Times before 1970 count as 1970.
             Self::Ago(ago) => now.minus(ago).max(Timestamp::from_millis(0)),
         }
     }
@@ -41,7 +41,7 @@ impl TimeBound {
     }
 }
 
-/// The text is no bound of a range of time.
+/// The text is not a bound of a range of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a time: write a moment with its zone (2026-06-05T18:09:14Z), a day in UTC (2026-06-05), or how long ago (90s, 2h, 7d)"
@@ -72,7 +72,7 @@ fn day(text: &str) -> Option<Timestamp> {
 fn ago(text: &str) -> Option<Duration> {
     let span: jiff::Span = text.parse().ok()?;
     let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-    // `-2h` and `2h ago` say the same as `2h`; `+2h` would be ahead.
+    // `-2h` and `2h ago` mean `2h`; `+2h` would be in the future.
     let is_ahead = text.starts_with('+');
     length
         .ok()

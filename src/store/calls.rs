@@ -1,4 +1,4 @@
-//! What readers ask of calls and are told, in words: lists, one call with everything, progress, and the stream of changes.
+//! Calls as readers see them: lists, one call with its detail, progress, and the stream of changes.
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -36,7 +36,7 @@ pub trait Calls: Send + Sync {
     /// The latest change of any call; 0 before the first.
     async fn latest_rev(&self) -> StoreResult<i64>;
 
-    /// Ticks whenever some call has changed.
+    /// Signals every change of a call.
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
@@ -79,7 +79,7 @@ pub struct CallPage {
     pub next: Option<PageKey>,
 }
 
-/// A call with everything that is kept of it.
+/// A call with everything that is stored of it.
 #[derive(Clone, Debug)]
 pub struct StoredCall {
     /// The projection.
@@ -90,9 +90,9 @@ pub struct StoredCall {
     pub reason_message: Option<String>,
     /// Whether there is a recording to ask for.
     pub has_recording: bool,
-    /// When the words that were spoken were removed, or left out in the first place.
+    /// When the transcript was removed, or left out at first.
     pub purged_at: Option<Timestamp>,
-    /// Athos's JSON, once it is here.
+    /// Athos's JSON, once it was fetched.
     pub raw: Option<String>,
 }
 
@@ -116,7 +116,7 @@ pub struct ProgressFilter {
 /// How one rep does at one drill; or on real calls, which have none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// Whose it is.
+    /// The rep.
     pub rep: Option<String>,
     /// Which exercise.
     pub drill_key: Option<String>,
@@ -128,7 +128,7 @@ pub struct Progress {
     pub best: Option<f64>,
     /// Calls whose compliance was assessed.
     pub compliance_count: i64,
-    /// The mean of what it came to; absent without any.
+    /// The mean compliance; absent without any.
     pub compliance_mean: Option<f64>,
     /// The latest with a headline score, oldest first.
     pub points: Vec<ScorePoint>,
@@ -165,7 +165,7 @@ pub struct CallChange {
 pub struct Changes {
     /// The changes, oldest first.
     pub changes: Vec<CallChange>,
-    /// There are none for this reader up to here but these; go on from here.
+    /// The rev up to which these are all changes for this reader; continue from here.
     pub up_to: i64,
     /// The latest change of any call: beyond `up_to`, there may be more.
     pub latest: i64,

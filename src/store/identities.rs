@@ -1,11 +1,11 @@
-//! What the store knows of ids, in words: which of Athos's and which of ours name the same rep or the same agency.
+//! Linked ids: which of Athos's and which of ours name the same rep or agency.
 
 use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::model::{PlatformId, Timestamp};
 
-/// Which ids of Athos's and of ours belong together.
+/// The role of the store that links ids.
 #[async_trait]
 pub trait Identities: Send + Sync {
     /// Learns ids from Athos's roster, and gives ours to the calls and mints that had only Athos's. What Athos has on
@@ -16,19 +16,19 @@ pub trait Identities: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Vec<LinkedIds>>;
 
-    /// What Athos calls a rep of ours, if that has been learnt.
+    /// Athos's id of a rep of ours, if it is known.
     async fn find_agent(&self, rep: &PlatformId) -> StoreResult<Option<LinkedIds>>;
 
-    /// Which agencies of ours are which of Athos's, as far as that has been learnt.
+    /// The known linked ids of agencies.
     async fn known_agencies(&self) -> StoreResult<Vec<LinkedIds>>;
 }
 
-/// Of what an id is.
+/// What an id names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityKind {
-    /// Of a rep.
+    /// A rep.
     Rep,
-    /// Of an agency.
+    /// An agency.
     Agency,
 }
 
@@ -46,7 +46,7 @@ impl IdentityKind {
 /// Two ids of the same rep or agency, as Athos's roster has them or as it found them to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedIds {
-    /// Of what.
+    /// What they name.
     pub kind: IdentityKind,
     /// Athos's id.
     pub athos_id: String,

@@ -1,4 +1,4 @@
-//! What the inbox takes and hands out, in words: deliveries, leases on events, and how an attempt at one ended.
+//! The inbox: deliveries, leases on events, and settlements.
 
 use std::time::Duration;
 
@@ -48,13 +48,13 @@ pub trait Inbox: Send + Sync {
     /// Woken when an event has been accepted. Register before querying.
     fn arrivals(&self) -> &Notify;
 
-    /// How much work lies in the inbox.
+    /// The size of the queue.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;
 }
 
-/// What an id begins with that is made of the content of a delivery.
+/// Prefix of an id that is made of the content of a delivery.
 const OF_CONTENT: &str = "sha256:";
-/// What the id of an event begins with that reconciliation found.
+/// Prefix of the id of an event that reconciliation made.
 const OF_RECONCILIATION: &str = "reconcile:";
 
 /// A signed delivery, on its way into the inbox.
@@ -70,7 +70,7 @@ pub struct NewEvent {
     pub secret: String,
     /// The bytes as they came.
     pub body: Vec<u8>,
-    /// What they say; or why they are not understood, and will not be processed.
+    /// The parsed event; or why it is not understood, and will not be processed.
     pub parsed: Result<CallEvent, String>,
 }
 
@@ -88,7 +88,7 @@ impl NewEvent {
         format!("{OF_RECONCILIATION}{call}:{score}")
     }
 
-    /// Whether an id is of a kind that is made here. Nobody else may give one: it would be taken when it is needed.
+    /// Whether an id has a prefix that is reserved for ids made here.
     #[must_use]
     pub fn is_own_id(id: &str) -> bool {
         id.starts_with(OF_CONTENT) || id.starts_with(OF_RECONCILIATION)
@@ -102,11 +102,11 @@ pub enum Accepted {
     New,
     /// The first with this content. Its webhook id belongs to an event with another; it is kept under one of its own.
     NewUnderUsedId,
-    /// The same came before.
+    /// A duplicate.
     Duplicate,
-    /// The same content came before, under another webhook id.
+    /// A duplicate of the content under another webhook id.
     Replayed,
-    /// It is about what was erased: nothing of it is kept.
+    /// It is about erased data: nothing of it is stored.
     Erased,
 }
 
@@ -148,7 +148,7 @@ pub struct ClaimedEvent {
 pub enum Claimable {
     /// All of them.
     All,
-    /// Those that need nothing from Athos.
+    /// Those that need no fetch from Athos.
     WithoutFetch,
     /// Those that tell most about whether Athos can be asked: the latest of those never tried, or else the one that has
     /// been due for longest.
@@ -160,9 +160,9 @@ pub enum Claimable {
 /// How an attempt at an event ended.
 #[derive(Clone, Debug)]
 pub enum Settlement {
-    /// The call's detail is here.
+    /// The call's detail was fetched.
     Scored(Box<CallDetail>),
-    /// There is nothing to fetch: what the event says is all there is.
+    /// Athos has no detail; the event says it all.
     Unscored(Box<CallEvent>),
     /// Try again.
     Retry {
@@ -175,14 +175,14 @@ pub enum Settlement {
         /// What Athos did, for the record.
         failure: Option<Failure>,
     },
-    /// Give up, until somebody replays it.
+    /// Dead, until it is replayed.
     Dead {
         /// Why, in words.
         reason: String,
         /// What Athos did, for the record.
         failure: Option<Failure>,
     },
-    /// It turned out to be nothing we know.
+    /// Not a known event.
     Ignored {
         /// Why, in words.
         reason: String,
@@ -203,21 +203,21 @@ pub struct Failure {
 /// Whether a settlement took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It did.
+    /// It took effect.
     Yes,
-    /// The lease had expired and somebody else has the event; nothing was changed.
+    /// The lease had expired; nothing was changed.
     LeaseLost,
-    /// What was fetched is of a rep whose data was erased: nothing of it is kept, and the event is gone.
+    /// The call is of an erased rep: nothing of it is stored, and the event is removed.
     Erased,
 }
 
-/// How much work lies in the inbox.
+/// The size of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
     /// Events pending or leased.
     pub waiting: u64,
-    /// When the oldest of them came in.
+    /// When the oldest of them was received.
     pub oldest_received_at: Option<Timestamp>,
-    /// Events given up.
+    /// Dead events.
     pub dead: u64,
 }

@@ -1,11 +1,11 @@
-//! Notes that the service keeps about Athos and its credentials, and the state of the database itself.
+//! What the service stores about Athos and its credentials, and the state of the database.
 
 use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::model::{Credential, Drift, SeenDrift, Timestamp};
 
-/// Notes of the service about Athos and its credentials, and the state of the database.
+/// Drift counts, credential usage, and the state of the database.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
     /// Adds to the counts of what Athos sends that no document mentions; those that are new. There is an end to how many
@@ -19,10 +19,10 @@ pub trait Maintenance: Send + Sync {
     /// What Athos sends that no document mentions, the latest to appear first.
     async fn list_drift(&self) -> StoreResult<Vec<SeenDrift>>;
 
-    /// Records how secrets and keys fare; what is on record and later stays.
+    /// Stores the usage of secrets and keys; a later time on record stays.
     async fn record_credential_usage(&self, credentials: Vec<Credential>) -> StoreResult<()>;
 
-    /// Every secret and key that was ever noted.
+    /// Every secret and key that was ever stored.
     async fn credentials(&self) -> StoreResult<Vec<Credential>>;
 
     /// Whether it can be read and its last write succeeded.

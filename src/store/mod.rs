@@ -1,5 +1,5 @@
-//! What the service remembers, as traits in the domain's verbs, one for each role: the inbox of events, the calls, the
-//! mints, and so on. How it is kept is the business of an engine (`sqlite/`); no SQL leaves it.
+//! The storage, as traits in the domain's verbs, one for each role: the inbox, the calls, the mints, and so on. An engine
+//! (`sqlite/`) implements them; no SQL leaves it.
 
 mod calls;
 mod error;
@@ -45,7 +45,7 @@ pub use reconcile::{
 /// refusal before that makes it come again.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Everything the service remembers. All methods are safe to call from any task; a write is on disk when it returns.
+/// Everything the service stores. All methods are safe to call from any task; a write is on disk when it returns.
 pub trait Store:
     Inbox + Calls + Mints + Identities + Reconciliation + Privacy + Operators + Maintenance
 {
@@ -59,5 +59,5 @@ impl<T> Store for T where
 /// A store, shared.
 pub type SharedStore = Arc<dyn Store>;
 
-/// What the store answers.
+/// The result of a store operation.
 pub type StoreResult<T> = Result<T, StoreError>;

@@ -8,7 +8,7 @@ use super::sqlite::{self, SqliteStore};
 use super::{QueueDepth, Run, SharedStore};
 use crate::model::{Credential, LearnedContract, SeenDrift, Timestamp};
 
-/// Why a URL names no database that can be used, and what to write instead.
+/// Why a URL cannot be used, and what to write instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidUrl(pub(super) String);
@@ -44,8 +44,7 @@ pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
     }
 }
 
-/// The same for a database that is there: who asks about its content in the wrong place must not be told that there is
-/// nothing.
+/// Opens an existing database: a command with a wrong URL must fail, not report an empty database.
 ///
 /// # Errors
 /// As [`open`], and when there is no such database.
@@ -109,18 +108,18 @@ pub struct Examined {
 /// Whether the pages hold together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Integrity {
-    /// They do.
+    /// They are intact.
     Sound,
-    /// There are too many to look at all of them now.
+    /// Not all were checked in time.
     Unfinished,
-    /// They do not; the first thing that is wrong.
+    /// Damaged; the first fault.
     Broken(String),
 }
 
 /// How the database's schema compares with what this version expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// It is this version's.
+    /// It is current.
     Current,
     /// `serve` brings it up to date when it starts.
     Older,
@@ -131,7 +130,7 @@ pub enum Schema {
 /// What a database holds, in numbers.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// What waits and what was given up.
+    /// The queue.
     pub depth: QueueDepth,
     /// When the last webhook came in, other than `doctor`'s own.
     pub last_webhook_at: Option<Timestamp>,
@@ -156,7 +155,7 @@ pub struct Backup {
     pub latest_event: Option<Timestamp>,
 }
 
-/// What a backup is busy with.
+/// The progress of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// So many bytes have been written.

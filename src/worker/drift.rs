@@ -1,11 +1,12 @@
-//! Writes down what Athos sends that no document mentions: by and by, so that no webhook and no fetch waits for it.
+//! Stores the counts of names that the contract does not mention: from time to time, so that no webhook and no fetch waits
+//! for the write.
 
 use crate::model::Timestamp;
 use crate::store::Store;
 use crate::telemetry::metric;
 use athos_api as athos;
 
-/// Writes what was noted since the last time, and logs each name when it is the first of its kind ever.
+/// Stores the counts since the last time, and logs each name that is stored for the first time.
 pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {
     let counted = athos.drift().take();
     if counted.is_empty() {

@@ -1,5 +1,5 @@
-//! The worker: claims due events, has them attempted, and settles them. It never holds a lock while it
-//! waits for Athos: a claim is a lease, and the work of a worker that dies is due again when the lease ends.
+//! The worker: claims due events, attempts them, and settles them. It holds no lock while it waits for Athos: a claim is a
+//! lease, and after a crash its events are due again when the lease expires.
 
 pub mod circuit_breaker;
 pub mod drift;
@@ -26,7 +26,7 @@ use retention::RetentionPolicy;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
 pub const LEASE: Duration = Duration::from_secs(60);
-/// How often the worker looks although nothing woke it: another process may have written.
+/// How often the worker polls without a wake-up: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
 /// How long attempts in flight may take to finish at shutdown; Athos answers within 10 s or not at all.
 const DRAIN: Duration = Duration::from_secs(12);
@@ -40,11 +40,11 @@ pub struct StepSummary {
     pub unscored: usize,
     /// Events to be tried again.
     pub retried: usize,
-    /// Events given up.
+    /// Events that became dead.
     pub dead: usize,
-    /// Events that turned out to be nothing we know.
+    /// Events that turned out not to be known ones.
     pub ignored: usize,
-    /// Attempts whose lease had gone to somebody else.
+    /// Attempts whose lease had expired.
     pub lease_lost: usize,
     /// Attempts at calls of reps whose data was erased.
     pub erased: usize,
@@ -101,13 +101,13 @@ pub struct Worker {
     retention_policy: RetentionPolicy,
     concurrency: usize,
     heartbeat: AtomicI64,
-    /// Whoever has recorded drift finds it in the store.
+    /// The client, with the drift it has counted.
     recording: Mutex<()>,
     /// What time it was; at the start later than any, for what an earlier process wrote may be of another clock, too.
     latest: AtomicI64,
 }
 
-/// What became of an attempt that ran as a task.
+/// The result of an attempt that ran as a task.
 type Attempted = StoreResult<AttemptOutcome>;
 
 impl Worker {
@@ -133,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Writes down what Athos sends that no document mentions.
+    /// Stores the drift counts.
     pub async fn record_drift(&self) {
         let _turn = self.recording.lock().await;
         drift::record(&self.athos, &*self.store, self.clock.now()).await;
@@ -144,15 +144,15 @@ impl Worker {
         &self.breaker
     }
 
-    /// When the worker last showed life.
+    /// The time of the worker's last heartbeat.
     pub fn last_beat(&self) -> Timestamp {
         Timestamp::from_millis(self.heartbeat.load(Ordering::Relaxed))
     }
 
-    /// Whether the worker has shown life recently enough.
+    /// Whether the worker's last heartbeat is recent.
     pub fn is_alive(&self) -> bool {
         let (now, beat) = (self.clock.now(), self.last_beat());
-        // One of long after now is of before the clock was set back.
+        // A heartbeat far in the future is from before the clock was set back.
         now.since(beat).max(beat.since(now)) < POLL * 6
     }
 
@@ -182,7 +182,7 @@ impl Worker {
         let mut attempts: JoinSet<Attempted> = JoinSet::new();
         while !shutdown.is_cancelled() {
             self.beat();
-            // Registered before looking: what arrives in between still wakes us.
+            // Registered before the query: an event that arrives in between still wakes the worker.
             let arrivals = Arc::clone(&self.store);
             let arrival = arrivals.arrivals().notified();
             let wait = match self.step(&mut attempts).await {
@@ -212,11 +212,11 @@ impl Worker {
         }
     }
 
-    /// Fills the free slots; says how long nothing will be due.
+    /// Fills the free slots; returns how long nothing will be due.
     async fn step(self: &Arc<Self>, attempts: &mut JoinSet<Attempted>) -> StoreResult<Duration> {
         let started = self.start_attempts(attempts).await?;
         if attempts.len() >= self.concurrency {
-            // The next attempt that ends makes room, and wakes us.
+            // The next attempt that ends frees a slot, and wakes the worker.
             return Ok(POLL);
         }
         if started == ClaimResult::All {
@@ -231,7 +231,7 @@ impl Worker {
         Ok(next.since(now).min(POLL))
     }
 
-    /// Claims for the free slots. What needs nothing from Athos passes an open breaker.
+    /// Claims events for the free slots. Events that need nothing from Athos pass an open breaker.
     async fn start_attempts(
         self: &Arc<Self>,
         attempts: &mut JoinSet<Attempted>,
@@ -294,7 +294,7 @@ impl Worker {
         Ok(self.claim(which, now, 1).await?.pop())
     }
 
-    /// When an event is due is a time in its row. After the clock was set back it would be due as much later.
+    /// Due times are stored. After the clock was set back, every event would wait that much longer.
     async fn detect_clock_rollback(&self, now: Timestamp) -> StoreResult<()> {
         let before = self.latest.swap(now.as_millis(), Ordering::Relaxed);
         if now.as_millis() >= before {
@@ -363,9 +363,9 @@ impl Worker {
 
 #[derive(PartialEq, Eq)]
 enum ClaimResult {
-    /// As many as were admitted: more may be due.
+    /// All free slots were filled: more may be due.
     All,
-    /// Fewer: nothing more is due, or no slot is free.
+    /// Nothing more is due, or no slot is free.
     Some,
     /// The circuit breaker is open.
     Held,

@@ -1,5 +1,4 @@
-//! One attempt at one event: read it, fetch what it is about, and say how the attempt ended. It writes nothing;
-//! the worker settles what comes back.
+//! One attempt at one event: reads it, fetches its call, and returns the settlement. It writes nothing; the worker settles.
 
 use crate::model::Timestamp;
 use crate::store::{ClaimedEvent, Failure, Settlement};
@@ -77,7 +76,7 @@ fn after_failure(
         failure: failure.clone(),
     };
     match verdict {
-        // It waits for the breaker alone, which may close at any time.
+        // Due at once: only the breaker holds it back, and that may close at any time.
         Verdict::Await => spared(now),
         Verdict::Spare => spared(retry::after_outage(error, attempt, now, jitter)),
         Verdict::Spend => match retry::after_failure(error, attempt, now, jitter) {

@@ -1,5 +1,5 @@
-//! Finds the calls whose webhook never came: reads an overlapping window of one of Athos's lists again and again, and
-//! brings in what is missing by the way a webhook comes in. It only lists; fetching is the worker's.
+//! Finds calls whose webhook never came: lists an overlapping window of one source again and again, and puts missing calls
+//! into the inbox, like webhooks. It only lists; the worker fetches.
 
 mod report;
 
@@ -21,18 +21,18 @@ use athos_api::{self as athos, CallListPage, ListQuery, types};
 
 pub use report::{PageProgress, RunOptions, RunOutcome, RunStats, SourceConfig, Window};
 
-/// How long after its scoring a call's webhook is on its way rather than lost. Runs that nobody asked for leave such
-/// calls to the next one, so that a repair means something.
+/// How long after its scoring a call's webhook may still be on its way. Scheduled runs leave such calls to the next run, so
+/// that a recovered call means a lost webhook.
 const WEBHOOK_GRACE: Duration = Duration::from_secs(30);
-/// How far Athos's clock may be ahead of ours before that means that ours is wrong: as far as a webhook's may.
+/// How far Athos's clock may be ahead before ours counts as wrong: the tolerance of a webhook's signature.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
-/// Most pages of one run, which is ten million calls: a list that never ends must not be read for ever.
+/// Most pages of one run: ten million calls. A list that never ends must not be read for ever.
 const MAX_PAGES_PER_RUN: u32 = 100_000;
-/// Soonest look after one that the circuit breaker turned away.
+/// Shortest delay after a run that the circuit breaker refused.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Compares what Athos lists of one source with what is here. Each source has its own: they are listed on axes of their
-/// own, and the trouble of one is not the other's.
+/// Compares Athos's list of one source with the store. Each source has its own reconciler: the lists have different axes,
+/// and one may fail while the other works.
 pub struct Reconciler {
     store: SharedStore,
     athos: Arc<athos::Client>,
@@ -41,11 +41,11 @@ pub struct Reconciler {
     reading: SourceConfig,
     /// One run at a time.
     turn: Mutex<()>,
-    /// Athos has refused the source, and the log has said so.
+    /// Whether Athos refused the source, and that was logged.
     refused: AtomicBool,
 }
 
-/// Why the list was not read to its end, in words.
+/// Why the list was not read to its end.
 enum BrokenOff {
     Failed(String),
     Refused(String),
@@ -69,12 +69,12 @@ impl Reconciler {
             turn: Mutex::new(()),
             refused: AtomicBool::new(false),
         };
-        // There from the start, so that whoever watches sees the first repair as a step.
+        // Registered at the start, so that the first recovered call shows as an increase.
         reconciler.count_repairs(0);
         reconciler
     }
 
-    /// Whose list it reads.
+    /// The source whose list it reads.
     pub fn source(&self) -> Source {
         self.reading.source
     }
@@ -87,7 +87,7 @@ impl Reconciler {
     pub async fn next_window(&self) -> StoreResult<Window> {
         let now = self.clock.now();
         let until = self.store.reconciled_until(self.source()).await?;
-        // A clock that has been set back does not narrow the window.
+        // A clock that was set back must not narrow the window.
         let until = until.map_or(now, |until| until.min(now));
         Ok(Window {
             from: until.minus(self.reading.overlap),
@@ -95,7 +95,7 @@ impl Reconciler {
         })
     }
 
-    /// One run that nobody asked for: continues where the last completed one ended.
+    /// A scheduled run: continues where the last completed one ended.
     ///
     /// # Errors
     /// When the store fails.
@@ -104,7 +104,7 @@ impl Reconciler {
         let now = self.clock.now();
         let is_under_way = |call: &CallHeader| {
             let scored_at = call.scored_at;
-            // By a clock far behind Athos's every call would be one of just now.
+            // With our clock far behind, every call would seem to be scored just now.
             scored_at.is_some_and(|at| {
                 now.since(at) < WEBHOOK_GRACE && at.since(now) <= MAX_CLOCK_DIFFERENCE
             })
@@ -113,7 +113,7 @@ impl Reconciler {
             .await
     }
 
-    /// One run as somebody asked for it; `watch` is told of every page.
+    /// A run on request; `watch` is called for every page.
     ///
     /// # Errors
     /// When the store fails.
@@ -217,11 +217,11 @@ impl Reconciler {
         let query = ListQuery {
             source: self.source(),
             from: tally.window.from,
-            // Up to now by Athos's clock, not by ours.
+            // Up to Athos's time, not ours.
             to: asked.window.map(|window| window.to),
         };
         let mut cursor: Option<String> = None;
-        // Only to notice a circle: a cursor can be long, and a list too.
+        // Hashes, to detect a cycle: cursors can be long, and so can the list.
         let hasher = RandomState::new();
         let mut cursors: HashSet<u64> = HashSet::new();
         let mut foreign_page = None;
@@ -260,7 +260,7 @@ impl Reconciler {
                 Err(why) => return failed(format!("Athos's list breaks off: {why}")),
             };
             let Some(next) = next else {
-                // The others were read all the same.
+                // The other rows were read.
                 return match foreign_page {
                     None => Ok(Ok(())),
                     Some(page) => failed(format!("none of its rows on page {page} names a call")),
@@ -292,7 +292,7 @@ impl Reconciler {
         }
     }
 
-    /// An account of the older generation has practice calls only, and refuses to be asked for any other.
+    /// Whether Athos has no such source for this account: generation `external` lists role-plays only.
     fn is_refusal(&self, error: &athos::Error) -> bool {
         self.source() != Source::Roleplay && error.is_invalid_request()
     }
@@ -323,7 +323,7 @@ impl Reconciler {
             .map(|call| as_event(call, now))
             .collect();
         let lacking = self.store.find_missing_calls(&listed).await?;
-        // Mostly nothing is lacking, and then nothing is written.
+        // Usually nothing is missing, and nothing is written.
         if dry_run || lacking.is_empty() {
             return Ok(lacking);
         }
@@ -339,7 +339,7 @@ impl Reconciler {
         Ok(repairs)
     }
 
-    /// Runs at once and then every `every`, until `shutdown`. A run that is cut short counts as none.
+    /// Runs at once and then every `every`, until `shutdown`. An interrupted run is repeated.
     pub async fn run(self: Arc<Self>, every: Duration, shutdown: CancellationToken) {
         let rounds = async {
             loop {
@@ -384,8 +384,8 @@ impl BrokenOff {
     }
 }
 
-/// The event that a webhook about this call would have been. Its key names the call and the score: a run that is
-/// repeated adds nothing, a new score comes in.
+/// The event that the call's webhook should have been. Its key is made of call and score, so that a repeated run adds
+/// nothing and a new score does.
 fn as_event(call: &CallHeader, now: Timestamp) -> ListedCall {
     let body = types::write_event(call);
     let score = call
@@ -398,7 +398,7 @@ fn as_event(call: &CallHeader, now: Timestamp) -> ListedCall {
             webhook_id: NewEvent::id_of_listed(&call.id, &score),
             received_at: now,
             signed_at_secs: now.as_secs(),
-            // Nobody signed it; it came over our own connection to Athos.
+            // Not signed: it came over our own connection to Athos.
             secret: String::new(),
             parsed: types::read_event(&body).map_err(|why| why.to_string()),
             body,

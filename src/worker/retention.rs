@@ -1,5 +1,5 @@
-//! How long the words of a call are kept: retention removes them on time, and an attempt leaves them out of what it
-//! fetches when they would be too old already. It also finishes erasures that broke off.
+//! Retention: removes old transcripts and bodies, and tells attempts to leave out transcripts that would be too old already.
+//! It also finishes interrupted erasures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use athos_api::types;
 
 /// How often it runs.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// How soon it looks again after a run that could not finish: somebody was reading, or the store failed.
+/// Delay after a run that could not finish: readers held the log, or the store failed.
 const CATCH_UP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is kept of the words that were spoken.
+/// How long transcripts are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionPolicy {
-    /// Whether they are kept at all.
+    /// Whether they are stored at all.
     pub transcripts: bool,
-    /// For how long after the call, if not for ever.
+    /// How long after the call; `None` is for ever.
     pub retention: Option<Duration>,
 }
 
@@ -39,12 +39,12 @@ impl RetentionPolicy {
         }
     }
 
-    /// What came in, and ended, before this is too old.
+    /// The time before which data is too old.
     fn cutoff(self, now: Timestamp) -> Option<Timestamp> {
         self.retention.map(|retention| now.minus(retention))
     }
 
-    /// What may be kept of a detail that was fetched now.
+    /// What may be stored of a detail that was fetched now.
     pub(super) fn of(self, mut detail: CallDetail, now: Timestamp) -> CallDetail {
         let call = &detail.header;
         let ended_at = call.ended_at.or(call.started_at).unwrap_or(now);
@@ -57,22 +57,22 @@ impl RetentionPolicy {
     }
 }
 
-/// What a run removed.
+/// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Calls whose words are gone.
+    /// Calls whose transcripts were removed.
     pub calls: u64,
-    /// Events whose bodies are gone.
+    /// Events whose bodies were removed.
     pub bodies: u64,
-    /// Records of session tokens and of reconciliations that are gone.
+    /// Records of mints and reconciliations that were removed.
     pub records: u64,
-    /// Erasures that had broken off, and are finished.
+    /// Interrupted erasures that were finished.
     pub erasures: usize,
-    /// Whether it is gone from the database's log as well.
+    /// Whether the write-ahead log was truncated as well.
     pub log_emptied: bool,
 }
 
-/// Removes what is too old.
+/// The retention task.
 pub struct Retention {
     store: SharedStore,
     clock: Clock,
@@ -81,7 +81,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Retention as `retention_policy` says.
+    /// Retention by this policy.
     #[must_use]
     pub fn new(store: &SharedStore, clock: &Clock, retention_policy: RetentionPolicy) -> Self {
         Self {
@@ -92,12 +92,12 @@ impl Retention {
         }
     }
 
-    /// Has the next run come at once.
+    /// Starts the next run at once.
     pub fn run_soon(&self) {
         self.soon.notify_one();
     }
 
-    /// One run: in small batches, so that webhooks are not held up. One that breaks off is made up for by the next.
+    /// One run, in small batches, so that webhooks do not wait. The next run continues an interrupted one.
     ///
     /// # Errors
     /// When the store fails.
@@ -125,7 +125,7 @@ impl Retention {
                 records,
                 erasures,
                 log_emptied,
-                "retention has run"
+                "retention run finished"
             );
         }
         Ok(purged)
@@ -169,7 +169,7 @@ impl Retention {
                         CATCH_UP_INTERVAL
                     }
                 };
-                // Elapsed or woken, it is time.
+                // Elapsed or woken: run.
                 let _ = tokio::time::timeout(wait, self.soon.notified()).await;
             }
         };

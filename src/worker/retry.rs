@@ -1,4 +1,4 @@
-//! When to try an event again, and when to give up. Pure: the caller brings the time and the jitter.
+//! When to try an event again, and when to give up. Pure: the caller passes the time and the jitter.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ const FIRST_DELAYS: [Duration; 5] = [
 const HOURLY: Duration = Duration::from_secs(60 * 60);
 /// Attempts in all: the first delays, then three days of hourly ones.
 const MAX_ATTEMPTS: u32 = 5 + 3 * 24;
-/// Attempts at a call that Athos says does not exist: some six minutes. A call is there when its webhook is sent, or
-/// moments later, or never.
+/// Attempts at a call that Athos does not find: about six minutes. A call exists when its webhook is sent, or moments later,
+/// or never.
 const MAX_ATTEMPTS_NOT_FOUND: u32 = 6;
-/// How far a delay strays from the schedule, up or down, so that a burst does not come back as a burst.
+/// Largest relative deviation of a delay, up or down, so that a burst is not retried as a burst.
 const JITTER: f64 = 0.2;
 
 /// What to do with an event whose attempt failed.
@@ -34,8 +34,8 @@ pub enum Next {
 
 /// Decides after the failure of attempt number `attempt` (from 1). `jitter` is between 0 and 1.
 ///
-/// A fault of our key is not an event's failure and never comes here; see [`super::circuit_breaker`]. A refusal that looks
-/// like one while other calls are fetched is.
+/// A refused key is not an event's failure and never comes here; see [`super::circuit_breaker`]. The exception is a refusal
+/// of one call while others are fetched.
 #[must_use]
 pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -> Next {
     let (limit, asked) = match error.class() {
@@ -54,14 +54,14 @@ pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -
     Next::Retry(now.plus(wait))
 }
 
-/// When an event is due again that spent nothing on attempt number `attempt` (from 1), since Athos as a whole failed.
+/// When an event is due again whose attempt number `attempt` (from 1) did not count, since Athos as a whole failed.
 #[must_use]
 pub fn after_outage(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -> Timestamp {
     let asked = error.retry_after().unwrap_or_default();
     now.plus(delay(attempt, jitter).max(asked))
 }
 
-/// The longest that the schedule makes an event wait that has spent none, one, two … attempts; the last is for any more.
+/// The longest delay of the schedule after 0, 1, 2 … spent attempts; the last one is for any more.
 #[must_use]
 pub fn max_delays() -> [Duration; FIRST_DELAYS.len() + 2] {
     std::array::from_fn(|spent| match u32::try_from(spent) {

@@ -1,4 +1,4 @@
-//! From a JWT's claims to a user: which claim holds what is configured; what may be in it is checked here.
+//! Reads a user from the claims of a JWT. The names of the claims are configured; their values are checked here.
 
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ impl ClaimNames {
         }
     }
 
-    /// The user that verified claims describe.
+    /// The user of verified claims.
     pub(super) fn user(
         &self,
         claims: &Map<String, Value>,
@@ -56,7 +56,7 @@ impl ClaimNames {
         })
     }
 
-    /// What else they say. Names in parts are where OpenID Connect has them.
+    /// The profile. Parts of names are in the claims of OpenID Connect.
     fn profile(&self, claims: &Map<String, Value>) -> Profile {
         Profile {
             name: text(claims, &self.name),
@@ -104,8 +104,8 @@ fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
     })
 }
 
-/// A claim as an id, exactly. Numbers count, as some issuers have numeric ids, but only whole ones that were read without
-/// a loss: what became a float may stand for several people.
+/// A claim as an id, unchanged. Whole numbers are accepted, since some issuers have numeric ids; a float is refused, as it
+/// may stand for several ids.
 fn id(claims: &Map<String, Value>, name: &str) -> Result<Option<String>, ApiError> {
     match find(claims, name) {
         None | Some(Value::Null) => Ok(None),

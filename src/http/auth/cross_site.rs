@@ -19,7 +19,7 @@ impl SameSite {
         }
     }
 
-    /// Whether the page that makes this request may. What is not a browser sends neither header, and has no ambient
+    /// Whether the page that makes this request may. A client that is not a browser sends neither header, and has no ambient
     /// credentials to steal.
     pub(super) fn allows(&self, headers: &HeaderMap) -> bool {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));

@@ -18,16 +18,16 @@ use crate::model::{Timestamp, outside_text};
 
 /// How long the issuer may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long a caller waits for that, whose key is not known.
+/// How long a caller with an unknown key waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Keys older than this are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(10 * 60);
-/// While they cannot be fetched, the old ones are good for so long: an issuer that is down shuts nobody out, and keys that
-/// were withdrawn are not believed for ever.
+/// How long old keys are used while new ones cannot be fetched: an issuer that is down shuts nobody out, and withdrawn keys
+/// expire.
 const LONGEST_USE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Between two fetches lies at least this much.
+/// Shortest time between two fetches.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
-/// The same, as long as no keys are known: until then, nobody can sign in.
+/// The same while no keys are known, when nobody can sign in.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 /// Largest document that is read, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
@@ -47,13 +47,13 @@ struct Known {
 
 #[derive(Default)]
 struct Fetching {
-    /// When the last one began.
+    /// When the last fetch began.
     last: Option<Timestamp>,
-    /// Closed when the one under way ends.
+    /// Closed when the fetch under way ends.
     under_way: Option<watch::Receiver<()>>,
 }
 
-/// What the known keys say of a token.
+/// The verdict of the known keys on a token.
 #[derive(PartialEq, Eq)]
 enum Finding {
     Signed,
@@ -110,7 +110,7 @@ impl JwksCache {
             Some(Finding::Unknown) | None => {}
         }
         if let Some(mut under_way) = self.refresh() {
-            // It closes; nothing is ever sent.
+            // Nothing is sent; the channel only closes.
             let _ = tokio::time::timeout(PATIENCE, under_way.changed()).await;
         }
         let known = self.known().ok_or(ApiError::NoVerifyingKeys)?;
@@ -125,15 +125,15 @@ impl JwksCache {
         }
     }
 
-    /// The keys, unless they are too old to be believed.
+    /// The keys, unless they are too old to use.
     fn known(&self) -> Option<Arc<Known>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.clone();
-        // A clock that was set back makes nothing unbelievable.
+        // After the clock was set back, keys stay usable.
         known.filter(|known| self.clock.now().since(known.at) < LONGEST_USE)
     }
 
-    /// A clock that was set back makes everything old: better one fetch too many.
+    /// Whether keys are old; also after the clock was set back.
     fn is_older(&self, at: Timestamp, age: Duration) -> bool {
         let now = self.clock.now();
         now < at || now.since(at) >= age
@@ -171,7 +171,7 @@ impl JwksCache {
         Some(under_way)
     }
 
-    /// What the issuer says counts, also when it is that there are no keys. What cannot be read says nothing.
+    /// Takes the keys of an answer, also an empty set. An unreadable answer changes nothing.
     async fn fetch_known(&self, at: Timestamp) {
         match self.fetch().await {
             Ok((keys, unusable)) => {

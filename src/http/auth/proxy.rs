@@ -1,5 +1,4 @@
-//! Callers that an authenticating proxy vouches for, in headers of its own. They count only with the secret that
-//! proves the proxy sent them.
+//! Callers whom an authenticating proxy names in headers. The headers count only with the proxy's secret.
 
 use axum::http::{HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,7 +11,7 @@ use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::mint::Profile;
 
-/// Where the proxy proves itself.
+/// The header with the proxy's secret.
 const PROXY_SECRET: HeaderName = HeaderName::from_static("x-auth-proxy-secret");
 
 pub(super) struct TrustedProxy {

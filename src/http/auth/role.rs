@@ -1,5 +1,5 @@
-//! Roles: what a person may see, and how their credentials say it. Least authority: what is not understood is a rep, and
-//! the log says so once, since a manager who sees too little wonders why.
+//! Roles: what a person may see, and how their credentials say it. An unknown role counts as rep, and is logged once, since a
+//! manager would see too little.
 
 use std::sync::Once;
 

@@ -4,10 +4,10 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// What is shorter is no token that anybody made; half of what `serve` warns below.
+/// Shortest text that may be meant as a token, in bytes; half of the length that `serve` warns below.
 const SHORTEST_BYTES: usize = 16;
 
-/// The tokens, as digests: what is compared has one length, and what could leak is not the token.
+/// The tokens, as digests: they have one length, and the tokens themselves cannot leak.
 pub(super) struct ServiceTokens(Vec<[u8; 32]>);
 
 impl ServiceTokens {

@@ -1,5 +1,5 @@
-//! JSON objects that say each thing once. Of two members with one name, readers take different ones (RFC 7515, section 4):
-//! what another has checked may not be what we read.
+//! JSON objects without duplicate names. Of two members with one name, parsers take different ones (RFC 7515, section 4), so
+//! we might read another value than was checked.
 
 use std::fmt;
 

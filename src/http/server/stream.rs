@@ -1,5 +1,5 @@
-//! A connection's bytes, and the bodies of its requests and answers, watched: they pass unchanged, and the
-//! connection's state follows them.
+//! Tracks a connection's bytes and the bodies of its requests and answers: they pass unchanged, and the connection's state
+//! follows them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! What a reconciliation is asked and what it says: windows, tallies, progress, endings.
+//! Input and output of a reconciliation: windows, options, statistics, progress, outcomes.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::store::RecoveredCall;
 /// Which of Athos's lists to read, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceConfig {
-    /// Whose list.
+    /// The source to list.
     pub source: Source,
-    /// How much of it is read again each time.
+    /// How much of the list is read again in each run.
     pub overlap: Duration,
 }
 
@@ -43,48 +43,48 @@ pub struct Window {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// It read the whole window.
+    /// The whole window was read.
     Completed(RunStats),
-    /// Athos failed on the way; what was found until then is in the inbox.
+    /// Athos failed before the end; calls found until then are in the inbox.
     Failed(RunStats, String),
-    /// Athos has no list of this source for us, in words; the next run asks again.
+    /// Athos refused the list of this source, for this reason; the next run asks again.
     Refused(String),
-    /// Athos was not asked: our account is refused or throttled, and it is not asked before this time.
+    /// Athos was not asked: our account is refused or throttled until this time.
     Held(Timestamp),
 }
 
-/// What a run found.
+/// The statistics of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunStats {
-    /// Where it looked.
+    /// The window.
     pub window: Window,
     /// Pages read.
     pub pages: u32,
-    /// Calls on them.
+    /// Calls on these pages.
     pub seen: u32,
-    /// Calls brought in; in a dry run, those that would have been.
+    /// Recovered calls; in a dry run, those that would have been.
     pub repaired: u32,
-    /// Rows that name no call; they are left out.
+    /// Rows without a usable call id; they are skipped.
     pub unreadable: u32,
-    /// Up to where the list is known now: its latest call, by Athos's clock and not by ours. With none, as before.
+    /// Up to where the list is known now: the time of its latest call, by Athos's clock. Without calls, as before.
     pub until: Timestamp,
 }
 
-/// What a page held, for those who watch.
+/// One page, for progress output.
 #[derive(Debug)]
 pub struct PageProgress<'a> {
     /// Its number, from 1.
     pub page: u32,
-    /// Calls on it.
+    /// Calls on the page.
     pub calls: usize,
-    /// Those brought in; in a dry run, those that would have been.
+    /// Recovered calls; in a dry run, those that would have been.
     pub repairs: &'a [RecoveredCall],
 }
 
-/// How to run when somebody asks.
+/// Options of a run on request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions {
-    /// Where to look; without it, from where the run before ended.
+    /// The window; by default from where the run before ended.
     pub window: Option<Window>,
     /// Write nothing.
     pub dry_run: bool,
