@@ -116,7 +116,7 @@ impl From<EffectiveContract> for ContractDetail {
     fn from(in_force: EffectiveContract) -> Self {
         let (why, learnt_at, learnt_from) = match in_force.why {
             Why::Pinned => ("pinned", None, None),
-            Why::Learnt { at, from } => ("learnt", Some(at), Some(from)),
+            Why::Learned { at, from } => ("learnt", Some(at), Some(from)),
             Why::Default => ("default", None, None),
         };
         Self {

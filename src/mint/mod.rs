@@ -27,7 +27,7 @@ pub struct Minter {
     /// The generation that the configuration pins.
     pinned: Option<Generation>,
     /// The generation that was learned last; also stored.
-    learnt: Mutex<Option<LearnedContract>>,
+    learned: Mutex<Option<LearnedContract>>,
     /// `None` when enrolment is off.
     enrolments: Option<Enrolments>,
 }
@@ -80,7 +80,7 @@ impl Minter {
         auto_enroll: bool,
     ) -> StoreResult<Self> {
         let minter = Self {
-            learnt: Mutex::new(store.learned_contract().await?),
+            learned: Mutex::new(store.learned_contract().await?),
             athos: Arc::clone(athos),
             store: Arc::clone(store),
             clock: clock.clone(),
@@ -93,8 +93,8 @@ impl Minter {
 
     /// The generation that is used, and why.
     pub fn in_force(&self) -> EffectiveContract {
-        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        EffectiveContract::of(self.pinned, learnt.as_ref())
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        EffectiveContract::of(self.pinned, learned.as_ref())
     }
 
     /// Mints a token, within the deadline of a request.
@@ -166,8 +166,8 @@ impl Minter {
 
     /// Records that Athos speaks `to` and not `from`, unless another mint has recorded something since.
     async fn switch(&self, from: Generation, to: Generation, by: &'static str) {
-        let is_news = |learnt: &Option<LearnedContract>| {
-            EffectiveContract::of(None, learnt.as_ref()).generation == from
+        let is_news = |learned: &Option<LearnedContract>| {
+            EffectiveContract::of(None, learned.as_ref()).generation == from
         };
         if self.learn(to, by, is_news).await {
             tracing::warn!(
@@ -193,11 +193,11 @@ impl Minter {
             from: by.to_owned(),
         };
         {
-            let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-            if !is_news(&learnt) {
+            let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            if !is_news(&learned) {
                 return false;
             }
-            *learnt = Some(new.clone());
+            *learned = Some(new.clone());
         }
         // The mint goes on: after the next start it is learned again.
         if let Err(error) = self.store.record_learned_contract(new).await {

@@ -29,17 +29,17 @@ pub struct EffectiveContract {
 impl EffectiveContract {
     /// The pinned generation, else the one that was learned last, else the default.
     #[must_use]
-    pub fn of(pinned: Option<Generation>, learnt: Option<&LearnedContract>) -> Self {
-        match (pinned, learnt) {
+    pub fn of(pinned: Option<Generation>, learned: Option<&LearnedContract>) -> Self {
+        match (pinned, learned) {
             (Some(generation), _) => Self {
                 generation,
                 why: Why::Pinned,
             },
-            (None, Some(learnt)) => Self {
-                generation: learnt.generation,
-                why: Why::Learnt {
-                    at: learnt.at,
-                    from: learnt.from.clone(),
+            (None, Some(learned)) => Self {
+                generation: learned.generation,
+                why: Why::Learned {
+                    at: learned.at,
+                    from: learned.from.clone(),
                 },
             },
             (None, None) => Self {
@@ -56,7 +56,7 @@ pub enum Why {
     /// The configuration says so.
     Pinned,
     /// Athos was found to speak it.
-    Learnt {
+    Learned {
         /// When.
         at: Timestamp,
         /// The answer that showed it.
@@ -76,7 +76,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pinned => f.write_str("pinned by ATHOS_CONTRACT"),
-            Self::Learnt { at, from } => write!(f, "learnt at {at} from {from}"),
+            Self::Learned { at, from } => write!(f, "learned at {at} from {from}"),
             Self::Default => f.write_str("the default: no mint has shown yet what Athos speaks"),
         }
     }
@@ -87,20 +87,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_goes_before_what_was_learnt_and_that_before_the_default() {
-        let learnt = LearnedContract {
+    fn a_pin_goes_before_what_was_learned_and_that_before_the_default() {
+        let learned = LearnedContract {
             generation: Generation::Roster,
             at: Timestamp::from_millis(0),
             from: "a token that was minted".to_owned(),
         };
-        let said = |pinned, learnt| EffectiveContract::of(pinned, learnt).to_string();
+        let said = |pinned, learned| EffectiveContract::of(pinned, learned).to_string();
         assert_eq!(
-            said(Some(Generation::External), Some(&learnt)),
+            said(Some(Generation::External), Some(&learned)),
             "external (pinned by ATHOS_CONTRACT)"
         );
         assert_eq!(
-            said(None, Some(&learnt)),
-            "roster (learnt at 1970-01-01T00:00:00.000Z from a token that was minted)"
+            said(None, Some(&learned)),
+            "roster (learned at 1970-01-01T00:00:00.000Z from a token that was minted)"
         );
         assert!(said(None, None).starts_with("external (the default"));
     }

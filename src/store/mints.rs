@@ -31,7 +31,7 @@ pub trait Mints: Send + Sync {
     ) -> StoreResult<MintPage>;
 
     /// Remembers which generation of the contract Athos speaks.
-    async fn record_learned_contract(&self, learnt: LearnedContract) -> StoreResult<()>;
+    async fn record_learned_contract(&self, learned: LearnedContract) -> StoreResult<()>;
 
     /// Which generation Athos was last found to speak.
     async fn learned_contract(&self) -> StoreResult<Option<LearnedContract>>;

@@ -59,7 +59,7 @@ async fn an_unknown_rep_is_enrolled_from_their_credentials_and_minted_for() {
     ask(&app, &token).await.expect(200);
     assert_eq!(app.asked("session").await, 3, "once is enough");
 
-    // What was learnt on the way is used at once: the ids of Athos's are the rep's.
+    // What was learned on the way is used at once: the ids of Athos's are the rep's.
     let id = app.end_of_call(minted["token"].as_str().unwrap()).await;
     app.work().await;
     let path = format!("/athos/calls?rep={}", agent["id"].as_str().unwrap());

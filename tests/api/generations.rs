@@ -1,4 +1,4 @@
-//! The generations of Athos's contract: which one tokens are minted with, what is learnt and kept of that, and that calls
+//! The generations of Athos's contract: which one tokens are minted with, what is learned and kept of that, and that calls
 //! of both generations are the same people's.
 
 use std::collections::BTreeSet;
@@ -47,15 +47,15 @@ async fn auto_finds_out_what_athos_speaks_and_keeps_it_over_a_restart() {
     assert_eq!(app.contract().await, default);
 
     assert_eq!(sessions(&app, mint(&app, "rep_1")).await, 2);
-    let learnt = json!({
+    let learned = json!({
         "generation": "roster", "why": "learnt", "learntAt": START, "learntFrom": "a token that was minted",
     });
-    assert_eq!(app.contract().await, learnt);
+    assert_eq!(app.contract().await, learned);
     assert_eq!(sessions(&app, mint(&app, "rep_1")).await, 1);
 
     app.stop().await;
     app.start_again().await;
-    assert_eq!(app.contract().await, learnt);
+    assert_eq!(app.contract().await, learned);
     assert_eq!(sessions(&app, mint(&app, "rep_1")).await, 1);
 
     // Also back.

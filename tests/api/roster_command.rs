@@ -101,7 +101,7 @@ async fn agent_of(app: &TestApp, rep: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_file_of_reps_is_registered_and_their_ids_are_learnt() {
+async fn a_file_of_reps_is_registered_and_their_ids_are_learned() {
     let app = start().await;
     let (code, said, report) = import(&app, THREE, &[]).await;
     assert_eq!(code, 0, "{said}");
