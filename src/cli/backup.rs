@@ -25,18 +25,18 @@ pub(super) struct Args {
 /// Makes the copy, and prints its content on `out`.
 pub(super) async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let started = Instant::now();
-    let mut told = io::stderr();
+    let mut progress = io::stderr();
     let database = &args.database.database_url;
     let backup = back_up(database, &args.file, args.force, |step| {
         // Progress is optional: a closed standard error does not stop the backup.
         let _ = match step {
             Step::Copying { bytes, of } => writeln!(
-                told,
+                progress,
                 "copied {} of at most {}",
                 megabytes(bytes),
                 megabytes(of)
             ),
-            Step::Verifying => writeln!(told, "verifying"),
+            Step::Verifying => writeln!(progress, "verifying"),
         };
     })
     .await?;

@@ -46,15 +46,15 @@ pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> any
 
 /// One line in the log for each thing that is wrong.
 fn tell_refusal(error: &anyhow::Error) {
-    let told = |error: &str| {
+    let log = |error: &str| {
         tracing::error!(
             error,
             "reload failed; the previous configuration stays in effect"
         )
     };
     match error.downcast_ref::<Problems>() {
-        Some(problems) => problems.iter().for_each(told),
-        None => told(&format!("{error:#}")),
+        Some(problems) => problems.iter().for_each(log),
+        None => log(&format!("{error:#}")),
     }
 }
 

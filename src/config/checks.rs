@@ -422,9 +422,9 @@ mod tests {
                 "DATABASE_URL",
             ),
         ] {
-            let told = check(flags).unwrap_err().to_string();
-            assert!(told.contains(named), "{told}");
-            assert_eq!(told.lines().count(), 2, "{told}");
+            let message = check(flags).unwrap_err().to_string();
+            assert!(message.contains(named), "{message}");
+            assert_eq!(message.lines().count(), 2, "{message}");
         }
     }
 
@@ -551,14 +551,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_vouched_for_by_its_own_claim_and_else_it_is_told() {
+    fn an_address_counts_as_verified_by_its_own_claim_and_anything_else_is_a_warning() {
         let secret = "--auth-jwt-secret=0123456789abcdef0123456789abcdef";
         let read = |flags: &[&str]| {
             let base = ["--athos-whsec=whsec_0123456789abcdef", secret];
             let config = Config::from_flags(base.iter().chain(flags)).unwrap();
-            let told = config.check().unwrap().join("\n");
+            let message = config.check().unwrap().join("\n");
             let claim = config.claim_of_checked_email().map(str::to_owned);
-            (claim, told.contains("AUTH_CLAIM_EMAIL_VERIFIED"))
+            (claim, message.contains("AUTH_CLAIM_EMAIL_VERIFIED"))
         };
         let (standard, own) = ("email_verified".to_owned(), "app.checked".to_owned());
         let other = "--auth-claim-email=app.email";

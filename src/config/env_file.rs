@@ -86,7 +86,7 @@ impl EnvFile {
 
     fn parse(&mut self, bytes: &[u8]) {
         let (entries, faults) = syntax::parse(bytes);
-        let mut told: Vec<(usize, String)> = Vec::new();
+        let mut problems: Vec<(usize, String)> = Vec::new();
         let of_entries = entries.iter().map(|entry| (entry.line, &entry.name));
         let of_faults = faults.iter();
         let of_faults = of_faults.filter_map(|fault| Some((fault.line, fault.name.as_ref()?)));
@@ -97,7 +97,7 @@ impl EnvFile {
             let before = *first.entry(name).or_insert(line);
             if before != line {
                 let name = names::printable(name);
-                told.push((
+                problems.push((
                     line,
                     format!("{name} is set here and on line {before}: keep one of them"),
                 ));
@@ -108,14 +108,14 @@ impl EnvFile {
                 Some(name) => format!("{} ", names::printable(name)),
                 None => String::new(),
             };
-            told.push((fault.line, format!("{subject}{}", fault.why)));
+            problems.push((fault.line, format!("{subject}{}", fault.why)));
         }
-        told.sort();
+        problems.sort();
         let path = self.path.display();
-        let told = told
+        let problems = problems
             .into_iter()
             .map(|(line, why)| format!("{path}, line {line}: {why}"));
-        self.faults = told.collect();
+        self.faults = problems.collect();
         self.entries = entries;
     }
 
@@ -180,19 +180,19 @@ impl EnvFile {
     /// Unknown names: all of the file's, and those of the environment that look like ours.
     #[must_use]
     pub fn unknown_names(&self) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut problems = Vec::new();
         for Entry { line, name, .. } in &self.entries {
             if !names::is_known(name) {
                 let place = format!("{}, line {line}", self.path.display());
-                told.push(names::unknown(name, &place));
+                problems.push(names::unknown(name, &place));
             }
         }
         let ours = self
             .elsewhere
             .iter()
             .filter(|name| names::looks_like_ours(name));
-        told.extend(ours.map(|name| names::unknown(name, "in the environment")));
-        told
+        problems.extend(ours.map(|name| names::unknown(name, "in the environment")));
+        problems
     }
 
     /// Whether the environment that the process was started with has this variable.
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_a_fault_that_tells_both_lines() {
+    fn a_duplicate_name_is_a_fault_that_names_both_lines() {
         let text = "ATHOS_WHSEC=hush\n# same\nATHOS_WHSEC=hush\nSOURCES=\nAUTH_COOKIE=a$hush\nAUTH_COOKIE=b\n";
         let expected = [
             "/srv/.env, line 3: ATHOS_WHSEC is set here and on line 1: keep one of them".to_owned(),
@@ -303,8 +303,8 @@ mod tests {
         ) {
             for line in [format!("{name}{sign}{before}hush_hush{after}\n"), format!("{before}hush{after}=\n")] {
                 let file = file(&line);
-                let told = [file.faults.clone(), file.unknown_names()].concat().concat();
-                proptest::prop_assert!(!told.contains("hush"), "{told}");
+                let problems = [file.faults.clone(), file.unknown_names()].concat().concat();
+                proptest::prop_assert!(!problems.contains("hush"), "{problems}");
             }
         }
 

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_told_with_what_was_meant() {
+    fn a_misspelt_name_gets_a_suggestion() {
         for (slip, meant) in [
             ("RETENTION_DAY", "RETENTION_DAYS"),
             ("STORE_TRANSCRIPT", "STORE_TRANSCRIPTS"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_environment_only_what_was_meant_for_us_is_told() {
+    fn of_the_environment_only_names_like_ours_are_reported() {
         for ours in ["ATHOS_SECRET", "AUTH_ROLE", "RETENTION_DAY", "PUBLIC_URLS"] {
             assert!(looks_like_ours(ours), "{ours}");
         }

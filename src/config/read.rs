@@ -52,8 +52,8 @@ impl Unreadable {
                 _ if named.is_some_and(|named| *named == arg.to_string()) => why(error),
                 _ => continue,
             };
-            let told = format!("{variable} ({}) is {why}.", file.place(variable));
-            self.0.entry(variable.to_owned()).or_insert(told);
+            let problem = format!("{variable} ({}) is {why}.", file.place(variable));
+            self.0.entry(variable.to_owned()).or_insert(problem);
         }
         self.0.len() > before
     }

@@ -19,8 +19,8 @@ impl Config {
         ];
         let mut warnings = Vec::new();
         for (name, prefix, secrets) in all {
-            let mut odd = |told: &str| {
-                let warning = format!("an entry of {name} {told}");
+            let mut odd = |what: &str| {
+                let warning = format!("an entry of {name} {what}");
                 if !warnings.contains(&warning) {
                     warnings.push(warning);
                 }
@@ -64,16 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_copied_badly_is_told_and_not_quoted() {
+    fn badly_copied_secrets_are_reported_and_not_quoted() {
         let long = "0123456789abcdef";
-        let told = |flag: &str, value: &str| {
+        let warnings_of = |flag: &str, value: &str| {
             let config = Config::from_flags([format!("--{flag}={value}")]).unwrap();
             let warnings = config.secret_warnings();
             assert!(!format!("{warnings:?}").contains(long), "{warnings:?}");
             warnings
         };
         let right = format!("whsec_{long}");
-        assert!(told("athos-whsec", &right).is_empty());
+        assert!(warnings_of("athos-whsec", &right).is_empty());
         let cases = [
             ("athos-whsec", format!("{right},{right}"), "twice"),
             ("athos-whsec", format!("\"{right}\""), "in quotes"),
@@ -84,7 +84,7 @@ mod tests {
             ("athos-api-key", "ath_live_012".to_owned(), "shorter"),
         ];
         for (flag, value, expected) in cases {
-            let warnings = told(flag, &value);
+            let warnings = warnings_of(flag, &value);
             assert_eq!(warnings.len(), 1, "{warnings:?}");
             assert!(warnings[0].contains(expected), "{warnings:?}");
         }

@@ -158,11 +158,7 @@ impl Minter {
                 return not_on_roster(why.advice());
             }
         };
-        tracing::info!(
-            agent = pairing.athos_id,
-            outcome,
-            "enrolled a rep at Athos"
-        );
+        tracing::info!(agent = pairing.athos_id, outcome, "enrolled a rep at Athos");
         let body = if pairing.on_record {
             MintBody::platform(id)
         } else {

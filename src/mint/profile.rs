@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_told_apart_are_not_guessed_at() {
+    fn separate_first_and_last_names_are_taken_as_they_are() {
         let profile = Profile {
             name: Some("Dana R.".to_owned()),
             names: Some(("Dana".to_owned(), "Reyes Ortiz".to_owned())),

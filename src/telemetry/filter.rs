@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_that_is_none_is_told() {
+    fn an_unknown_level_is_reported() {
         for (text, wrong) in [
             ("warning", "warning"),
             ("info,sqlx=verbose", "sqlx=verbose"),
@@ -81,8 +81,8 @@ mod tests {
             ("info;sqlx=debug", "info;sqlx=debug"),
             ("athos_backend=warning", "athos_backend=warning"),
         ] {
-            let told = Filter::read(text).unwrap_err().to_string();
-            assert!(told.contains(&format!("\"{wrong}\"")), "{told}");
+            let message = Filter::read(text).unwrap_err().to_string();
+            assert!(message.contains(&format!("\"{wrong}\"")), "{message}");
         }
     }
 

@@ -167,7 +167,7 @@ async fn a_demo_that_listens_everywhere_says_where_it_is_reached_from_here() {
 
 /// A database that is kept must not take its calls for those of an earlier start.
 #[tokio::test]
-async fn a_demo_that_is_started_again_has_other_calls_unless_it_is_told_its_seed() {
+async fn a_restarted_demo_has_other_calls_unless_it_has_the_same_seed() {
     let folder = TempDir::new().unwrap();
     let mut calls = Vec::new();
     for flags in [

@@ -361,7 +361,7 @@ async fn at_the_same_time_two_reps_with_one_address_are_one_agent_for_one_of_the
 }
 
 #[tokio::test]
-async fn an_outage_in_the_middle_of_enrolment_is_told_as_one_and_the_next_click_goes_on() {
+async fn an_outage_during_enrolment_is_reported_as_one_and_the_next_click_goes_on() {
     let app = enrolling().await;
     app.faults(json!({ "down": { "on": ["agencies"] } })).await;
     let token = signed_in(&app, "rep_1", &dana());

@@ -158,7 +158,7 @@ fn any_path_and_query_is_answered_and_shows_a_rep_their_own_calls_only() {
 }
 
 #[test]
-fn a_bent_token_is_nobodys() {
+fn an_altered_token_authenticates_nobody() {
     let bent = (any::<Index>(), any::<u8>(), 0..6_u8, "\\PC{0,40}", value());
     fuzz(bent, async |app, (at, byte, how, header, word)| {
         use base64::Engine;

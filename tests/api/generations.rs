@@ -125,7 +125,7 @@ async fn an_answer_that_has_nothing_to_do_with_the_request_teaches_nothing() {
 }
 
 #[tokio::test]
-async fn who_understands_neither_is_asked_twice_and_told_as_it_is() {
+async fn a_vendor_that_understands_neither_generation_is_asked_twice_and_its_error_is_passed_on() {
     let server = MockServer::start().await;
     let refusal = json!({ "error": {
         "code": "INVALID_REQUEST", "message": "not today", "requestId": "req_odd",

@@ -101,7 +101,7 @@ async fn the_document_is_whole_and_every_route_of_it_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_taken_is_told_in_the_envelope() {
+async fn unknown_routes_and_methods_are_answered_with_the_envelope() {
     let app = TestApp::start().await;
     for path in [
         "/nothing",

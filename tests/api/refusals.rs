@@ -227,7 +227,7 @@ async fn athos_not_answering_in_ten_seconds_is_504() {
 }
 
 #[tokio::test]
-async fn without_an_api_key_the_caller_is_told_so() {
+async fn without_an_api_key_the_caller_gets_an_error_that_says_so() {
     let app = Setup::new().without_api_keys().start().await;
     let answer = app
         .mint_for("rep_1", "agency_1")

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_simulator_that_is_told_no_seed_has_one_of_its_own() {
+    fn without_a_seed_the_simulator_draws_one() {
         let flag = Cli::parse_from(["simulate"]).options.seed;
         let seeds = [flag, Options::default().seed, Options::default().seed];
         let different: std::collections::HashSet<_> = seeds.into_iter().collect();

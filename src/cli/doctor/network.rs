@@ -309,13 +309,13 @@ pub(super) fn words(error: reqwest::Error) -> String {
         return "no answer in time".to_owned();
     }
     let error = error.without_url();
-    let mut told = error.to_string();
+    let mut message = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(why) = cause {
-        let _ = write!(told, ": {why}");
+        let _ = write!(message, ": {why}");
         cause = why.source();
     }
-    told
+    message
 }
 
 /// `base` with these segments appended to its path.

@@ -34,22 +34,26 @@ pub(super) fn check_all(
             format!("`serve` would not start; {from}"),
         ));
     }
-    findings.extend(problems.into_iter().map(|told| Finding::fail(CHECK, told)));
+    findings.extend(
+        problems
+            .into_iter()
+            .map(|message| Finding::fail(CHECK, message)),
+    );
     let warnings = config.warnings().into_iter();
     let warnings = warnings
         .chain(sdk_warning(config))
         .chain(env_file.unknown_names());
-    findings.extend(warnings.map(|told| Finding::warn(CHECK, told)));
+    findings.extend(warnings.map(|message| Finding::warn(CHECK, message)));
     for (name, line) in env_file.overruled() {
-        let told =
+        let message =
             format!("{name} is in .env and, with another value, in the environment, which wins");
         findings.push(
-            Finding::warn(CHECK, told)
+            Finding::warn(CHECK, message)
                 .fix(format!("keep one of them; in .env it is on line {line}")),
         );
     }
     findings.extend(match Filter::from_environment() {
-        Ok(filter) => filter.warning.map(|told| Finding::warn(CHECK, told)),
+        Ok(filter) => filter.warning.map(|message| Finding::warn(CHECK, message)),
         Err(wrong) => Some(Finding::fail(CHECK, wrong.to_string())),
     });
     findings.extend(callers(config, clock));

@@ -56,7 +56,7 @@ impl Fields {
         match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err("it is not a JSON object".to_owned()),
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(describe(&error)),
         }
     }
 
@@ -139,7 +139,7 @@ impl Fields {
 }
 
 /// What is wrong with a JSON text, without quoting it: the parser's own message has values in it, and this is logged.
-fn told(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> String {
     let kind = match error.classify() {
         Category::Io => "it broke off",
         Category::Syntax => "it is not JSON",

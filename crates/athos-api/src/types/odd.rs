@@ -69,11 +69,11 @@ fn each(fields: &[(&str, &str)], optional: &[&str], mut check: impl FnMut(&str, 
     for name in optional.iter().chain(&["added"]) {
         for shape in shapes() {
             let body = object(fields, name, &shape);
-            let told = format!(
+            let case = format!(
                 "{name}: {}",
                 String::from_utf8_lossy(&shape[..shape.len().min(60)])
             );
-            check(&told, &body);
+            check(&case, &body);
         }
     }
 }
@@ -107,19 +107,19 @@ fn a_webhook_keeps_its_call_and_its_outcome() {
             "reasonMessage",
         ];
         optional.extend(ID_FIELDS);
-        each(&fields, &optional, |told, body| {
+        each(&fields, &optional, |case, body| {
             let drift = DriftWatch::default();
-            let event = read_delivery(body, &drift).expect(told);
-            assert_eq!(event.call_id, "call_1", "{told}");
-            assert_eq!(event.needs_fetch(), success == "true", "{told}");
-            assert_eq!(read_event(body).as_ref(), Ok(&event), "{told}");
-            if !told.contains("externalUserId") && !told.contains("platformAgentId") {
-                assert_eq!(event.identity.rep.as_deref(), Some("rep_1"), "{told}");
+            let event = read_delivery(body, &drift).expect(case);
+            assert_eq!(event.call_id, "call_1", "{case}");
+            assert_eq!(event.needs_fetch(), success == "true", "{case}");
+            assert_eq!(read_event(body).as_ref(), Ok(&event), "{case}");
+            if !case.contains("externalUserId") && !case.contains("platformAgentId") {
+                assert_eq!(event.identity.rep.as_deref(), Some("rep_1"), "{case}");
             }
             if let EventOutcome::Unscored { reason, .. } = &event.outcome
-                && !told.starts_with("reason:")
+                && !case.starts_with("reason:")
             {
-                assert_eq!(reason.as_deref(), Some("TOO_SHORT"), "{told}");
+                assert_eq!(reason.as_deref(), Some("TOO_SHORT"), "{case}");
             }
         });
     }
@@ -177,24 +177,24 @@ fn optional_of_call() -> Vec<&'static str> {
 
 #[test]
 fn a_detail_keeps_its_score_its_transcript_and_what_is_kept_is_json() {
-    each(&CALL, &optional_of_call(), |told, body| {
-        let detail = read_detail(body, &DriftWatch::default()).expect(told);
-        assert_eq!(detail.header.id, "call_1", "{told}");
-        let kept: Value = serde_json::from_str(&detail.raw).expect(told);
-        assert_eq!(kept.get("audioUrl"), None, "{told}");
-        let content = read_content(&detail.raw).expect(told);
-        if !told.starts_with("score:") {
-            assert_eq!(detail.overall_score, Some(82.0), "{told}");
-            assert!(content.score.is_some(), "{told}");
+    each(&CALL, &optional_of_call(), |case, body| {
+        let detail = read_detail(body, &DriftWatch::default()).expect(case);
+        assert_eq!(detail.header.id, "call_1", "{case}");
+        let kept: Value = serde_json::from_str(&detail.raw).expect(case);
+        assert_eq!(kept.get("audioUrl"), None, "{case}");
+        let content = read_content(&detail.raw).expect(case);
+        if !case.starts_with("score:") {
+            assert_eq!(detail.overall_score, Some(82.0), "{case}");
+            assert!(content.score.is_some(), "{case}");
         }
-        if !told.starts_with("transcript:") {
-            assert_eq!(content.transcript.len(), 1, "{told}");
+        if !case.starts_with("transcript:") {
+            assert_eq!(content.transcript.len(), 1, "{case}");
         }
-        if !told.starts_with("endedAt:") {
-            assert!(detail.header.ended_at.is_some(), "{told}");
+        if !case.starts_with("endedAt:") {
+            assert!(detail.header.ended_at.is_some(), "{case}");
         }
-        assert!(redact_transcript(&detail.raw).contains("\"id\""), "{told}");
-        read_recording(body).expect(told);
+        assert!(redact_transcript(&detail.raw).contains("\"id\""), "{case}");
+        read_recording(body).expect(case);
     });
 }
 
@@ -208,34 +208,34 @@ fn a_score_and_a_turn_keep_what_is_sound_in_them() {
         "feedback",
         "complianceScorecard",
     ];
-    each(&score, &optional, |told, part| {
+    each(&score, &optional, |case, part| {
         let body = object(&CALL, "score", part);
-        let detail = read_detail(&body, &DriftWatch::default()).expect(told);
-        if !told.starts_with("overallScore:") {
-            assert_eq!(detail.overall_score, Some(82.0), "{told}");
+        let detail = read_detail(&body, &DriftWatch::default()).expect(case);
+        if !case.starts_with("overallScore:") {
+            assert_eq!(detail.overall_score, Some(82.0), "{case}");
         }
-        if !told.starts_with("compliancePercent:") {
-            assert_eq!(detail.compliance_percent, Some(50.0), "{told}");
+        if !case.starts_with("compliancePercent:") {
+            assert_eq!(detail.compliance_percent, Some(50.0), "{case}");
         }
         let percent = |score: Option<f64>| score.is_none_or(|it| (0.0..=100.0).contains(&it));
         assert!(
             percent(detail.overall_score) && percent(detail.compliance_percent),
-            "{told}"
+            "{case}"
         );
     });
     let turn = [("role", "\"user\""), ("content", "\"Hi\"")];
     each(
         &turn,
         &["role", "content", "startTime", "endTime"],
-        |told, part| {
+        |case, part| {
             let turns = [b"[{\"role\":\"user\",\"content\":\"first\"},", part, b",7]"].concat();
             let body = object(&CALL, "transcript", &turns);
-            let detail = read_detail(&body, &DriftWatch::default()).expect(told);
-            let content = read_content(&detail.raw).expect(told);
-            assert_eq!(content.transcript.len(), 2, "{told}");
-            assert_eq!(content.transcript[0].content, "first", "{told}");
-            if !told.starts_with("role:") {
-                assert_eq!(content.transcript[1].role, Speaker::Rep, "{told}");
+            let detail = read_detail(&body, &DriftWatch::default()).expect(case);
+            let content = read_content(&detail.raw).expect(case);
+            assert_eq!(content.transcript.len(), 2, "{case}");
+            assert_eq!(content.transcript[0].content, "first", "{case}");
+            if !case.starts_with("role:") {
+                assert_eq!(content.transcript[1].role, Speaker::Rep, "{case}");
             }
         },
     );
@@ -256,12 +256,12 @@ fn a_bad_row_of_a_list_costs_that_row() {
         ];
         [&rows.concat()[..], b"],\"nextCursor\":\"next\"}"].concat()
     };
-    each(&CALL, &optional_of_call(), |told, row| {
-        let (calls, unreadable, next) = read_list(&page(row), &DriftWatch::default()).expect(told);
+    each(&CALL, &optional_of_call(), |case, row| {
+        let (calls, unreadable, next) = read_list(&page(row), &DriftWatch::default()).expect(case);
         assert_eq!(
             (calls.len(), unreadable, next),
             (3, 0, Ok(Some("next".to_owned()))),
-            "{told}"
+            "{case}"
         );
     });
     let mut ids = shapes();
@@ -273,9 +273,9 @@ fn a_bad_row_of_a_list_costs_that_row() {
     {
         let row = object(&CALL, "id", id);
         for row in [&row[..], id] {
-            let told = String::from_utf8_lossy(id);
+            let case = String::from_utf8_lossy(id);
             let (calls, unreadable, _) = read_list(&page(row), &DriftWatch::default()).unwrap();
-            assert_eq!((calls.len(), unreadable), (2, 1), "{told}");
+            assert_eq!((calls.len(), unreadable), (2, 1), "{case}");
         }
     }
 }
@@ -289,11 +289,11 @@ fn a_cursor_that_cannot_be_used_costs_the_rest_of_the_list_and_says_so() {
             b"}",
         ]
         .concat();
-        let told = String::from_utf8_lossy(&shape[..shape.len().min(60)]).into_owned();
-        let (calls, _, next) = read_list(&body, &DriftWatch::default()).expect(&told);
-        assert_eq!(calls.len(), 1, "{told}");
+        let case = String::from_utf8_lossy(&shape[..shape.len().min(60)]).into_owned();
+        let (calls, _, next) = read_list(&body, &DriftWatch::default()).expect(&case);
+        assert_eq!(calls.len(), 1, "{case}");
         let ends = matches!(&shape[..], b"null");
-        assert_eq!(next == Ok(None), ends, "{told}");
+        assert_eq!(next == Ok(None), ends, "{case}");
     }
 }
 
@@ -303,18 +303,18 @@ fn a_refusal_keeps_its_code() {
     each(
         &fields,
         &["message", "requestId", "details"],
-        |told, error| {
+        |case, error| {
             let body = [b"{\"error\":", error, b",\"added\":\"\\ud83d\"}"].concat();
             let said = read_refusal(&body, &DriftWatch::default());
-            assert_eq!(said.code.as_deref(), Some("AGENT_ALREADY_EXISTS"), "{told}");
+            assert_eq!(said.code.as_deref(), Some("AGENT_ALREADY_EXISTS"), "{case}");
         },
     );
     let details = [("agentId", "\"athos_agent_1\""), ("matchedOn", "\"email\"")];
-    each(&details, &["agencyId", "matchedOn"], |told, details| {
+    each(&details, &["agencyId", "matchedOn"], |case, details| {
         let error = object(&fields, "details", details);
         let body = [b"{\"error\":", &error[..], b"}"].concat();
         let said = read_refusal(&body, &DriftWatch::default());
-        assert_eq!(said.existing_agent.expect(told).agent_id, "athos_agent_1");
+        assert_eq!(said.existing_agent.expect(case).agent_id, "athos_agent_1");
     });
 }
 
@@ -324,16 +324,16 @@ fn a_mint_keeps_its_token_and_the_roster_its_ids() {
         ("token", "\"t\""),
         ("expiresAt", "\"2026-06-05T18:09:14.000Z\""),
     ];
-    each(&token, &[], |told, body| {
-        read_session(body, &DriftWatch::default()).expect(told);
+    each(&token, &[], |case, body| {
+        read_session(body, &DriftWatch::default()).expect(case);
     });
     let agency = [("id", "\"athos_agency_1\""), ("name", "\"Acme\"")];
     each(
         &agency,
         &["name", "platformAgencyId", "createdAt"],
-        |told, body| {
+        |case, body| {
             assert_eq!(
-                read_agency(body, &DriftWatch::default()).expect(told).id,
+                read_agency(body, &DriftWatch::default()).expect(case).id,
                 "athos_agency_1"
             );
         },
@@ -350,13 +350,13 @@ fn a_mint_keeps_its_token_and_the_roster_its_ids() {
         "platformAgentId",
         "createdAt",
     ];
-    each(&agent, &optional, |told, agent| {
+    each(&agent, &optional, |case, agent| {
         let body = [b"{\"agent\":", agent, b",\"agency\":", b"\"\\ud83d\"}"].concat();
-        let (agent_read, agency) = read_registration(&body, &DriftWatch::default()).expect(told);
-        assert_eq!(agent_read.id, "athos_agent_1", "{told}");
-        assert_eq!(agency.id, "athos_agency_1", "{told}");
-        if told.starts_with("platformAgentId:") && !told.ends_with(": null") {
-            assert!(agent_read.platform_id.is_some(), "{told}: it is somebody's");
+        let (agent_read, agency) = read_registration(&body, &DriftWatch::default()).expect(case);
+        assert_eq!(agent_read.id, "athos_agent_1", "{case}");
+        assert_eq!(agency.id, "athos_agency_1", "{case}");
+        if case.starts_with("platformAgentId:") && !case.ends_with(": null") {
+            assert!(agent_read.platform_id.is_some(), "{case}: it is somebody's");
         }
         let body = [
             b"{\"data\":[{\"id\":7},",
@@ -364,7 +364,7 @@ fn a_mint_keeps_its_token_and_the_roster_its_ids() {
             b",\"\\ud83d\"],\"nextCursor\":null}",
         ]
         .concat();
-        let (agents, _) = read_agents(&body, &DriftWatch::default()).expect(told);
-        assert_eq!(agents.len(), 1, "{told}");
+        let (agents, _) = read_agents(&body, &DriftWatch::default()).expect(case);
+        assert_eq!(agents.len(), 1, "{case}");
     });
 }

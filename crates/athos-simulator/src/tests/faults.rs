@@ -235,7 +235,7 @@ async fn stale_and_bad_signatures_are_what_they_say_and_wear_out() {
 }
 
 #[tokio::test]
-async fn never_send_scores_and_tells_nobody() {
+async fn never_send_scores_and_sends_no_webhook() {
     let receiver = Receiver::start(&[]).await;
     let sim = Sim::delivering_to(&receiver).await;
     sim.put_faults(json!({ "never-send": { "times": 1 } }))

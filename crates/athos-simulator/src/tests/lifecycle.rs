@@ -15,18 +15,18 @@ const FROM: &str = "from=2026-01-01T00:00:00.000Z";
 async fn the_same_seed_and_requests_give_the_same_answers() {
     let run = async |seed| {
         let sim = Sim::start(Options { seed, ..hasty() }).await;
-        let mut told = vec![sim.mint("r").await];
+        let mut answers = vec![sim.mint("r").await];
         for rep in ["a", "b", "a"] {
             let id = sim.scored_call(rep).await;
-            told.push(sim.detail(&id).await.body.to_string());
+            answers.push(sim.detail(&id).await.body.to_string());
         }
-        told.push(format!(
+        answers.push(format!(
             "{:?}",
             sim.list(&format!("{FROM}&limit=2")).await.body
         ));
-        told.push(format!("{:?}", sim.get("/_simulator/calls").await.body));
-        told.push(sim.detail("x").await.body.to_string());
-        told
+        answers.push(format!("{:?}", sim.get("/_simulator/calls").await.body));
+        answers.push(sim.detail("x").await.body.to_string());
+        answers
     };
     let first = run(1).await;
     // Waiting at the control plane takes request ids, too; it does so the same number of times.
@@ -59,7 +59,7 @@ async fn empty_secrets_are_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn it_stops_when_told_even_while_somebody_waits() {
+async fn it_stops_at_shutdown_even_while_a_client_waits() {
     let shutdown = CancellationToken::new();
     let options = Options {
         score_delay: Duration::from_secs(3600),

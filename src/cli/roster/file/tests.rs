@@ -16,7 +16,7 @@ fn why(row: &str) -> String {
 }
 
 #[test]
-fn heads_are_told_by_their_letters_alone_and_files_of_spreadsheets_are_read() {
+fn headings_are_matched_by_their_letters_and_files_of_spreadsheets_are_read() {
     for text in [
         "First Name,LAST_NAME,Platform-Agent-ID,platformAgencyId,Hobby\n Dana , Reyes ,rep_1,acme,chess\n",
         "\u{feff}first;last;rep;external agency id;Hobby\r\nDana;Reyes;rep_1;acme;\"a;b\"\r\n",

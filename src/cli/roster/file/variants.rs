@@ -429,7 +429,7 @@ fn a_cell_is_named_by_its_head_in_the_file_and_text_behind_the_heads_is_refused(
 }
 
 #[test]
-fn long_numbers_that_were_cut_are_told_by_all_of_them_together() {
+fn numbers_that_a_spreadsheet_cut_are_recognised_by_all_rows_together() {
     let rows_of = |ids: &[&str]| {
         let lines = ids.iter().map(|id| format!("Dana,Reyes,,,{id},,acme,\n"));
         rows(&format!("{HEAD}{}", lines.collect::<String>()))
