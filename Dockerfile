@@ -33,6 +33,7 @@ COPY static static
 COPY --from=sdk /vendor static/vendor
 COPY crates crates
 COPY src src
+COPY build.rs ./
 # Copied files are older than what was built from the empty ones; cargo goes by time.
 RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
  && cargo build --profile dist --locked

@@ -1,6 +1,8 @@
 //! The practice page and the operator's: their files, out of the binary, their content security policies, and what the
 //! browser must know of the configuration. Nothing of a caller's is ever put into any of them.
 
+mod files;
+
 use std::sync::Arc;
 
 use axum::http::header::{
@@ -10,8 +12,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, extract};
-use rust_embed::RustEmbed;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tower_http::compression::CompressionLayer;
 use url::Url;
 
@@ -34,10 +36,6 @@ const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-#[derive(RustEmbed)]
-#[folder = "static/"]
-struct Static;
-
 /// What is wrong with the SDK's address, if that is nothing but the default.
 #[must_use]
 pub fn sdk_warning(config: &Config) -> Option<String> {
@@ -54,7 +52,7 @@ fn warning_of(settings: &Settings) -> Option<String> {
 }
 
 fn is_vendored() -> bool {
-    Static::get(VENDORED_SDK).is_some()
+    files::find(VENDORED_SDK).is_some()
 }
 
 /// The page as configured.
@@ -159,11 +157,11 @@ pub(super) fn router(page: Page) -> Router<AppState> {
 /// Answers with a file, or with 304 when the browser has it already. Names do not change with content, so browsers ask
 /// each time.
 fn serve(path: &str, request: &HeaderMap) -> Result<Response, ApiError> {
-    let file = Static::get(path).ok_or(ApiError::NoRoute)?;
+    let file = files::find(path).ok_or(ApiError::NoRoute)?;
     // Weak, as compression changes the bytes.
     let etag = format!(
         "W/\"{}\"",
-        base16ct::lower::encode_string(&file.metadata.sha256_hash()[..16])
+        base16ct::lower::encode_string(&Sha256::digest(&file)[..16])
     );
     let known = request
         .get_all(IF_NONE_MATCH)
@@ -175,7 +173,7 @@ fn serve(path: &str, request: &HeaderMap) -> Result<Response, ApiError> {
     if known {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    Ok((caching, [(CONTENT_TYPE, content_type(path))], file.data).into_response())
+    Ok((caching, [(CONTENT_TYPE, content_type(path))], file).into_response())
 }
 
 fn content_type(path: &str) -> &'static str {
