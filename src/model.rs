@@ -5,13 +5,8 @@ mod call;
 mod contract;
 mod credential;
 mod drift;
-mod number;
 mod plural;
-pub(crate) mod schema;
 mod time_bound;
-
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 pub use athos_api::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, CallContent, CallDetail, CallEvent, CallHeader,
@@ -23,7 +18,6 @@ pub use call::{CallRow, CallStatus};
 pub use contract::{EffectiveContract, LearnedContract, Why};
 pub use credential::{Credential, CredentialKind, idle_secrets};
 pub use drift::SeenDrift;
-pub(crate) use number::plain;
 pub(crate) use plural::{counted, plural};
 pub use time_bound::{NotATimeBound, TimeBound};
 
@@ -39,8 +33,7 @@ pub enum Scope {
 }
 
 /// Where an event stands. A row is in exactly one state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventState {
     /// Waiting for its next attempt.
     Pending,

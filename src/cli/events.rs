@@ -8,6 +8,7 @@ use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::http::wire;
 use crate::model::{EventState, TimeBound, Timestamp, counted};
 use crate::store::{
     self, Actor, EventFilter, EventRow, EventVerdict, Operators, Origin, Replay, StoreError,
@@ -198,14 +199,15 @@ async fn list_events(
         if !json && after.is_none() {
             print_head(out, page.rows.is_empty())?;
         }
-        for row in &page.rows {
+        left -= u32::try_from(page.rows.len()).unwrap_or(left).min(left);
+        for row in page.rows {
             if json {
-                writeln!(out, "{}", serde_json::to_string(row)?)?;
+                let row = wire::EventRow::from(row);
+                writeln!(out, "{}", serde_json::to_string(&row)?)?;
             } else {
-                print_row(out, row)?;
+                print_row(out, &row)?;
             }
         }
-        left -= u32::try_from(page.rows.len()).unwrap_or(left).min(left);
         after = page.next;
         if after.is_none() {
             return Ok(());
@@ -256,6 +258,7 @@ async fn show_event(
         )
     })?;
     if json {
+        let event = wire::StoredEvent::from(event);
         writeln!(out, "{}", serde_json::to_string(&event)?)?;
     } else {
         print_event(out, &event)?;

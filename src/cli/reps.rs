@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::http::wire;
 use crate::model::{RepId, plural};
 use crate::store::{self, Actor, ErasedRows, Privacy};
 
@@ -116,7 +117,7 @@ fn is_confirmed(rep: &RepId, out: &mut impl Write) -> io::Result<bool> {
 
 fn print(out: &mut impl Write, rows: ErasedRows, dry_run: bool, json: bool) -> io::Result<()> {
     if json {
-        let said = json!({ "finished": !dry_run, "dryRun": dry_run, "rows": rows });
+        let said = json!({ "finished": !dry_run, "dryRun": dry_run, "rows": wire::ErasedRows::from(rows) });
         return writeln!(out, "{said}");
     }
     let verb = if dry_run {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use athos_api::setting::parse_secret;
-use athos_api::signature::{self, Header, Verdict, Verifier};
+use athos_api::signature::{self, Header, InvalidSignature, Verdict, Verifier};
 
 /// The secrets of a command that signs.
 #[derive(Args, Clone, Debug)]
@@ -178,14 +178,20 @@ pub(super) fn verify(
     let now = args.now.unwrap_or_else(|| clock.now());
     let verdict = Verifier::new(&args.secrets).verify(Some(header), &body, now);
     let hints = match &verdict {
-        Verdict::Mismatch => mismatch_hints(header, &body, &args.secrets),
-        Verdict::Stale { .. } if matches_when_fresh(header, &body, &args.secrets) => {
+        Verdict::Invalid(InvalidSignature::Mismatch) => {
+            mismatch_hints(header, &body, &args.secrets)
+        }
+        Verdict::Invalid(InvalidSignature::Stale { .. })
+            if matches_when_fresh(header, &body, &args.secrets) =>
+        {
             vec![
                 "the signature itself is right; only its time is off: check both clocks, or --now"
                     .into(),
             ]
         }
-        Verdict::Stale { .. } => vec!["were it fresh, it would not match either".into()],
+        Verdict::Invalid(InvalidSignature::Stale { .. }) => {
+            vec!["were it fresh, it would not match either".into()]
+        }
         _ => Vec::new(),
     };
     Ok(Verified { verdict, hints })
@@ -378,7 +384,7 @@ mod tests {
             (header.clone(), "{}".into(), "another one"),
         ] {
             let verified = judge(&header, &body, &[]);
-            assert_eq!(verified.verdict, Verdict::Mismatch);
+            assert_eq!(verified.verdict.name(), "mismatch");
             assert_eq!(verified.exit_code(), 1);
             assert!(verified.hints[0].contains(hint), "{hint}: {verified:?}");
         }
@@ -392,7 +398,8 @@ mod tests {
     fn a_stale_one_says_whether_it_is_only_the_time() {
         let header = signed(SECRET, BODY);
         let late = judge(&header, BODY, &["--now", "1780683255"]);
-        assert_eq!(late.verdict, Verdict::Stale { age_secs: 301 });
+        let stale = InvalidSignature::Stale { age_secs: 301 };
+        assert_eq!(late.verdict, Verdict::Invalid(stale));
         assert!(late.hints[0].contains("only its time"));
         let wrong_too = judge(&header, "x", &["--now", "2026-06-05T20:00:00Z"]);
         assert!(wrong_too.hints[0].contains("would not match"));

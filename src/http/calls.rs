@@ -2,22 +2,18 @@
 //! scope comes from the caller; filters only narrow it.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::query::{parse_limit, parse_range, parse_source, parse_word};
-use super::read_limit::Reader;
+use super::extract::Reader;
+use super::query::{Bound, Cursor, PageLimit, Parsed, Query, known_source};
 use super::state::AppState;
-use crate::model::{CallRow, Timestamp, Turn, plain, schema};
+use super::wire::{CallRow, plain, schema};
+use crate::model::{CallStatus, Timestamp, Turn};
 use crate::store::{CallFilter, PageKey, StoreError};
 use athos_api::types;
 
@@ -32,9 +28,11 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[into_params(parameter_in = Query)]
 struct ListQuery {
     /// Ended (began, while no end is known) at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
-    from: Option<String>,
+    #[param(value_type = Option<String>)]
+    from: Option<Bound>,
     /// Ended at or before: the same, and a day to its end.
-    to: Option<String>,
+    #[param(value_type = Option<String>)]
+    to: Option<Bound>,
     /// Of this rep.
     rep: Option<String>,
     /// Of this agency.
@@ -42,13 +40,17 @@ struct ListQuery {
     /// Of this drill.
     drill: Option<String>,
     /// `processing`, `scored` or `unscored`.
-    status: Option<String>,
+    #[param(value_type = Option<String>)]
+    status: Option<Parsed<CallStatus>>,
     /// Of this source: `roleplay` or `real_call`.
     source: Option<String>,
     /// Rows in a page, 1 to 100; 50 unless given.
-    limit: Option<String>,
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    limit: PageLimit,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor<(i64, i64)>>,
 }
 
 /// A page of calls, newest first.
@@ -58,7 +60,8 @@ struct CallList {
     /// The rows.
     data: Vec<CallRow>,
     /// Where the next page starts; `null` on the last.
-    next_cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<Cursor<(i64, i64)>>,
 }
 
 /// A call with its score and transcript.
@@ -130,32 +133,30 @@ impl From<Turn> for TurnView {
 async fn list_calls(
     State(state): State<AppState>,
     reader: Reader,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<impl IntoResponse, ApiError> {
-    let Query(query) = query?;
-    let limit = parse_limit(query.limit.as_deref())?;
-    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let (from, to) = parse_range(
-        query.from.as_deref(),
-        query.to.as_deref(),
-        state.clock.now(),
-    )?;
+    Query(query): Query<ListQuery>,
+) -> Result<Json<CallList>, ApiError> {
+    let now = state.clock.now();
     let filter = CallFilter {
         scope: reader.scope(),
-        from,
-        to,
+        from: query.from.map(|bound| bound.first(now)),
+        to: query.to.map(|bound| bound.last(now)),
         rep: query.rep,
         agency: query.agency,
         drill: query.drill,
-        status: parse_word("status", query.status.as_deref())?,
-        source: parse_source(&state.store, query.source).await?,
+        status: query.status.map(|Parsed(status)| status),
+        source: known_source(&state.store, query.source).await?,
     };
+    let after = query.cursor.map(|Cursor((sort_at, seq))| PageKey {
+        sort_at: Timestamp::from_millis(sort_at),
+        seq,
+    });
+    let PageLimit(limit) = query.limit;
     let page = state.store.list_calls(&filter, limit, after).await?;
-    let list = CallList {
-        data: page.rows,
-        next_cursor: page.next.map(write_cursor),
-    };
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(list)))
+    let key = |next: PageKey| Cursor((next.sort_at.as_millis(), next.seq));
+    Ok(Json(CallList {
+        data: page.rows.into_iter().map(CallRow::from).collect(),
+        next_cursor: page.next.map(key),
+    }))
 }
 
 /// Show a call
@@ -177,7 +178,7 @@ async fn show_call(
     State(state): State<AppState>,
     reader: Reader,
     Path(call_id): Path<String>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Json<CallView>, ApiError> {
     let call = state
         .store
         .find_call(&reader.scope(), &call_id)
@@ -196,46 +197,13 @@ async fn show_call(
         }
         None => (None, None),
     };
-    let view = CallView {
-        row: call.row,
+    Ok(Json(CallView {
+        row: call.row.into(),
         score,
         transcript,
         transcript_purged_at: call.purged_at,
         reason: call.reason,
         reason_message: call.reason_message,
         has_recording: call.has_recording,
-    };
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(view)))
-}
-
-/// Cursors are opaque to callers: what is in them may change.
-fn write_cursor(key: PageKey) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}.{}", key.sort_at.as_millis(), key.seq))
-}
-
-fn read_cursor(cursor: &str) -> Result<PageKey, ApiError> {
-    let read = || {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (sort_at, seq) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
-        Some(PageKey {
-            sort_at: Timestamp::from_millis(sort_at.parse().ok()?),
-            seq: seq.parse().ok()?,
-        })
-    };
-    read().ok_or_else(|| ApiError::InvalidRequest("cursor is not one of ours".to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_cursor_comes_back_and_garbage_is_refused(sort_at: i64, seq: i64, garbage in "\\PC{0,40}") {
-            let key = PageKey { sort_at: Timestamp::from_millis(sort_at), seq };
-            prop_assert_eq!(read_cursor(&write_cursor(key)).ok(), Some(key));
-            let _ = read_cursor(&garbage);
-        }
-    }
+    }))
 }

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -14,7 +13,7 @@ use utoipa::ToSchema;
 use crate::mint::MintError;
 use crate::store::StoreError;
 use athos_api as athos;
-use athos_api::signature::Verdict;
+use athos_api::signature::InvalidSignature;
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +95,7 @@ pub enum ApiError {
     TooManyStreams,
     /// A delivery whose signature does not hold.
     #[error("{0}")]
-    BadSignature(Verdict),
+    BadSignature(InvalidSignature),
     /// The store could not do it.
     #[error("{}", store_message(.0))]
     StoreUnavailable(#[source] StoreError),
@@ -194,7 +193,7 @@ impl ApiError {
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             Self::TooManyStreams => (StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_STREAMS"),
-            Self::BadSignature(verdict) => (StatusCode::UNAUTHORIZED, signature_code(verdict)),
+            Self::BadSignature(why) => (StatusCode::UNAUTHORIZED, signature_code(*why)),
             Self::ReadTimedOut => (StatusCode::SERVICE_UNAVAILABLE, "READ_TIMED_OUT"),
             Self::StoreUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             Self::Upstream(error) => upstream(error),
@@ -262,12 +261,6 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<QueryRejection> for ApiError {
-    fn from(why: QueryRejection) -> Self {
-        Self::InvalidRequest(format!("the query string: {why}"))
-    }
-}
-
 impl From<MintError> for ApiError {
     fn from(error: MintError) -> Self {
         match error {
@@ -282,12 +275,12 @@ impl From<MintError> for ApiError {
     }
 }
 
-fn signature_code(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Missing => "MISSING_SIGNATURE",
-        Verdict::Malformed(_) => "MALFORMED_SIGNATURE",
-        Verdict::Stale { .. } => "STALE_SIGNATURE",
-        Verdict::Mismatch | Verdict::Valid { .. } => "SIGNATURE_MISMATCH",
+fn signature_code(why: InvalidSignature) -> &'static str {
+    match why {
+        InvalidSignature::Missing => "MISSING_SIGNATURE",
+        InvalidSignature::Malformed(_) => "MALFORMED_SIGNATURE",
+        InvalidSignature::Stale { .. } => "STALE_SIGNATURE",
+        InvalidSignature::Mismatch => "SIGNATURE_MISMATCH",
     }
 }
 
@@ -356,7 +349,6 @@ impl IntoResponse for ApiError {
         let (status, _) = self.status_and_code();
         let mut response = status.into_response();
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(wait) = self.retry_after() {
             // Rounded up: who comes back a moment early is refused once more.
             let wait_secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

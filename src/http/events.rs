@@ -4,23 +4,20 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Caller, Role};
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
-use super::query::{parse_limit, parse_range, parse_word};
-use super::read_limit::Reader;
+use super::extract::Operator;
+use super::query::{Bound, Cursor, PageLimit, Parsed, Query};
 use super::state::AppState;
-use crate::model::{EventState, TimeBound};
-use crate::store::{Actor, EventFilter, EventRow, Replay, StoredEvent};
+use super::wire::{EventRow, EventState, StoredEvent};
+use crate::model::{self, TimeBound};
+use crate::store::{self, Actor, EventFilter, EventVerdict, Origin, Replay};
 
 /// Ids that a dry run lists.
 const LISTED_IDS: u32 = 1_000;
@@ -42,23 +39,31 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[into_params(parameter_in = Query)]
 struct EventQuery {
     /// `pending`, `processing`, `done`, `ignored` or `dead`.
-    state: Option<String>,
+    #[param(value_type = Option<String>)]
+    state: Option<Parsed<model::EventState>>,
     /// `accepted`, or `ignored`: signed, but not understood.
-    verdict: Option<String>,
+    #[param(value_type = Option<String>)]
+    verdict: Option<Parsed<EventVerdict>>,
     /// `webhook`, or `reconcile`: its webhook never came.
-    origin: Option<String>,
+    #[param(value_type = Option<String>)]
+    origin: Option<Parsed<Origin>>,
     /// Came in at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
-    from: Option<String>,
+    #[param(value_type = Option<String>)]
+    from: Option<Bound>,
     /// Came in at or before: the same, and a day to its end.
-    to: Option<String>,
+    #[param(value_type = Option<String>)]
+    to: Option<Bound>,
     /// About this call.
     call: Option<String>,
     /// With this webhook id.
     webhook: Option<String>,
     /// Rows in a page, 1 to 100; 50 unless given.
-    limit: Option<String>,
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    limit: PageLimit,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor<i64>>,
 }
 
 /// A page of events, newest first.
@@ -68,7 +73,8 @@ struct EventList {
     /// The rows.
     data: Vec<EventRow>,
     /// Where the next page starts; `null` on the last.
-    next_cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<Cursor<i64>>,
 }
 
 /// Which events to replay.
@@ -76,8 +82,8 @@ struct EventList {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReplayRequest {
     /// `dead`, `ignored` or `done`.
-    #[schema(example = "dead")]
-    state: EventState,
+    #[schema(value_type = EventState, example = "dead")]
+    state: Parsed<model::EventState>,
     /// Came in at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
     #[schema(value_type = Option<String>, example = "2h")]
     since: Option<TimeBound>,
@@ -88,7 +94,8 @@ struct ReplayRequest {
     #[serde(default)]
     dry_run: bool,
     /// `nextCursor` of the answer before.
-    cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    cursor: Option<Cursor<i64>>,
 }
 
 /// What was replayed; in a dry run, what would be.
@@ -102,7 +109,8 @@ struct ReplayAnswer {
     /// Whether nothing was done.
     dry_run: bool,
     /// There may be more: ask again with it. `null` when all is done.
-    next_cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<Cursor<i64>>,
 }
 
 impl ReplayAnswer {
@@ -111,7 +119,7 @@ impl ReplayAnswer {
             count: ids.len() as u64,
             ids,
             dry_run: false,
-            next_cursor: next.map(|id| id.to_string()),
+            next_cursor: next.map(Cursor),
         }
     }
 }
@@ -132,33 +140,25 @@ impl ReplayAnswer {
 )]
 async fn list_events(
     State(state): State<AppState>,
-    reader: Reader,
-    query: Result<Query<EventQuery>, QueryRejection>,
-) -> Result<impl IntoResponse, ApiError> {
-    operator(&reader)?;
-    let Query(query) = query?;
-    let limit = parse_limit(query.limit.as_deref())?;
-    let (from, to) = parse_range(
-        query.from.as_deref(),
-        query.to.as_deref(),
-        state.clock.now(),
-    )?;
+    _: Operator,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<EventList>, ApiError> {
+    let now = state.clock.now();
     let filter = EventFilter {
-        state: parse_word("state", query.state.as_deref())?,
-        origin: parse_word("origin", query.origin.as_deref())?,
-        verdict: parse_word("verdict", query.verdict.as_deref())?,
-        from,
-        to,
+        state: query.state.map(|Parsed(state)| state),
+        origin: query.origin.map(|Parsed(origin)| origin),
+        verdict: query.verdict.map(|Parsed(verdict)| verdict),
+        from: query.from.map(|bound| bound.first(now)),
+        to: query.to.map(|bound| bound.last(now)),
         call: query.call,
         webhook: query.webhook,
     };
-    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let (PageLimit(limit), after) = (query.limit, query.cursor.map(|Cursor(id)| id));
     let page = state.store.list_events(&filter, limit, after).await?;
-    let list = EventList {
-        data: page.rows,
-        next_cursor: page.next.map(|id| id.to_string()),
-    };
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(list)))
+    Ok(Json(EventList {
+        data: page.rows.into_iter().map(EventRow::from).collect(),
+        next_cursor: page.next.map(Cursor),
+    }))
 }
 
 /// Show an event
@@ -178,12 +178,11 @@ async fn list_events(
 )]
 async fn show_event(
     State(state): State<AppState>,
-    reader: Reader,
+    _: Operator,
     Path(id): Path<String>,
-) -> Result<impl IntoResponse, ApiError> {
-    operator(&reader)?;
+) -> Result<Json<StoredEvent>, ApiError> {
     let event = find(&state, &id).await?;
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(event)))
+    Ok(Json(event.into()))
 }
 
 /// Replay an event
@@ -204,10 +203,9 @@ async fn show_event(
 )]
 async fn replay_event(
     State(state): State<AppState>,
-    reader: Reader,
+    Operator { actor, .. }: Operator,
     Path(id): Path<String>,
-) -> Result<impl IntoResponse, ApiError> {
-    let actor = operator(&reader)?;
+) -> Result<Json<ReplayAnswer>, ApiError> {
     let event = find(&state, &id).await?;
     let now = state.clock.now();
     let what = Replay::One(event.row.id);
@@ -240,19 +238,21 @@ async fn replay_event(
 )]
 async fn replay_events(
     State(state): State<AppState>,
-    reader: Reader,
+    operator: Operator,
     body: RawBody,
-) -> Result<impl IntoResponse, ApiError> {
-    let actor = operator(&reader)?;
+) -> Result<Json<ReplayAnswer>, ApiError> {
     let asked: ReplayRequest = body.json()?;
-    if matches!(asked.state, EventState::Pending | EventState::Processing) {
+    if matches!(
+        asked.state.0,
+        model::EventState::Pending | model::EventState::Processing
+    ) {
         return Err(ApiError::InvalidRequest(
             "state must be dead, ignored or done: the others wait already".to_owned(),
         ));
     }
     let now = state.clock.now();
     let range = Replay::Range {
-        state: asked.state,
+        state: asked.state.0,
         since: asked.since.map(|bound| bound.first(now)),
         until: asked.until.map(|bound| bound.last(now)),
     };
@@ -265,8 +265,8 @@ async fn replay_events(
             next_cursor: None,
         }));
     }
-    let after = asked.cursor.as_deref().map(read_cursor).transpose()?;
-    replay_steps(&state, range, after.unwrap_or(0), actor)
+    let after = asked.cursor.map_or(0, |Cursor(id)| id);
+    replay_steps(&state, range, after, operator.actor)
         .await
         .map(Json)
 }
@@ -303,22 +303,8 @@ async fn replay_steps(
     Ok(ReplayAnswer::done(ids, next))
 }
 
-/// The caller as one who may look into the inbox and act on it: it has the calls of all reps.
-pub(super) fn operator(caller: &Caller) -> Result<Actor, ApiError> {
-    match caller {
-        Caller::Service => Ok(Actor::Service),
-        Caller::User(user) if user.role == Role::Admin => Ok(Actor::User(user.rep.clone())),
-        Caller::User(_) => Err(ApiError::AdminOnly),
-    }
-}
-
-async fn find(state: &AppState, id: &str) -> Result<StoredEvent, ApiError> {
+async fn find(state: &AppState, id: &str) -> Result<store::StoredEvent, ApiError> {
     let id = id.parse().map_err(|_| ApiError::EventNotFound)?;
     let event = state.store.find_event(id).await?;
     event.ok_or(ApiError::EventNotFound)
-}
-
-fn read_cursor(cursor: &str) -> Result<i64, ApiError> {
-    let id = cursor.parse();
-    id.map_err(|_| ApiError::InvalidRequest("cursor is not one of ours".to_owned()))
 }

@@ -4,7 +4,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,10 +13,10 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
+use super::wire::{schema, wire_enum};
 use crate::credentials::Credentials;
-use crate::model::{Credential, KeyState, Scope, Timestamp, schema};
-use crate::model::{EffectiveContract, Why};
-use crate::worker::circuit_breaker::Hold;
+use crate::model::{Credential, EffectiveContract, KeyState, Scope, Timestamp, Why};
+use crate::worker::circuit_breaker;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -93,6 +92,45 @@ struct Athos {
     contract: ContractDetail,
 }
 
+wire_enum! {
+    /// Why the breaker is open.
+    enum HoldCause of circuit_breaker::HoldCause {
+        /// Our key, tenant or address is refused; an operator must act.
+        KeyRefused,
+        /// Athos fails, whatever is asked.
+        AthosDown,
+    }
+}
+
+/// An open breaker, for `/readyz` and the log.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Hold {
+    /// Why it is open.
+    cause: HoldCause,
+    /// The last failure, in words. Only for admins and other backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Since when.
+    #[schema(value_type = schema::Timestamp)]
+    since: Timestamp,
+    /// When the next request goes through.
+    #[schema(value_type = schema::Timestamp)]
+    until: Timestamp,
+}
+
+impl Hold {
+    fn new(hold: circuit_breaker::Hold, is_for_operator: bool) -> Self {
+        Self {
+            cause: hold.cause.into(),
+            // It has words of Athos's, and perhaps ids; whoever asks is told the state.
+            reason: hold.reason.filter(|_| is_for_operator),
+            since: hold.since,
+            until: hold.until,
+        }
+    }
+}
+
 /// The generation of Athos's contract that tokens are minted with.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -162,26 +200,16 @@ struct ApiKeyDetail {
     code: Option<String>,
 }
 
-/// What Athos says to an API key, since the configuration was last read.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = KeyState)]
-enum KeyStateDetail {
-    /// Nothing yet: another one is used first.
-    Untried,
-    /// It works.
-    Ok,
-    /// It does not; the others are tried first.
-    Refused,
-}
-
-impl From<KeyState> for KeyStateDetail {
-    fn from(state: KeyState) -> Self {
-        match state {
-            KeyState::Untried => Self::Untried,
-            KeyState::Ok => Self::Ok,
-            KeyState::Refused => Self::Refused,
-        }
+wire_enum! {
+    /// What Athos says to an API key, since the configuration was last read.
+    #[schema(as = KeyState)]
+    enum KeyStateDetail of KeyState {
+        /// Nothing yet: another one is used first.
+        Untried,
+        /// It works.
+        Ok,
+        /// It does not; the others are tried first.
+        Refused,
     }
 }
 
@@ -206,12 +234,11 @@ impl CredentialDetail {
 
 /// Is the process alive
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
-async fn show_health() -> impl IntoResponse {
-    let health = Health {
+async fn show_health() -> Json<Health> {
+    Json(Health {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
-    };
-    ([(CACHE_CONTROL, "no-store")], Json(health))
+    })
 }
 
 /// Can the service do its work
@@ -233,13 +260,8 @@ async fn show_readiness(
     }
     let store_ok = store.is_ok();
     let worker_ok = state.worker.is_alive();
-    let mut paused = state.worker.circuit_breaker().hold();
-    if let Some(hold) = &mut paused
-        && !is_operator
-    {
-        // It has words of Athos's, and perhaps ids; whoever asks is told the state.
-        hold.reason = None;
-    }
+    let hold = state.worker.circuit_breaker().hold();
+    let paused = hold.map(|hold| Hold::new(hold, is_operator));
     let status = match (store_ok && worker_ok, &paused) {
         (false, _) => ReadinessStatus::Unready,
         (true, Some(_)) => ReadinessStatus::Degraded,
@@ -262,5 +284,5 @@ async fn show_readiness(
         },
         credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };
-    (code, [(CACHE_CONTROL, "no-store")], Json(readiness))
+    (code, Json(readiness))
 }

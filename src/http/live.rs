@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
@@ -21,7 +22,8 @@ use super::auth::Standing;
 use super::error::{ApiError, ErrorEnvelope};
 use super::state::AppState;
 use super::stream_limiter::StreamPermit;
-use crate::model::{CallStatus, Scope, plain};
+use super::wire::{CallStatus, plain};
+use crate::model::Scope;
 use crate::store::CallChange;
 
 /// Proxies close connections that are silent for longer than about half a minute.
@@ -100,12 +102,10 @@ async fn stream_changes(
     });
     let events = futures_util::StreamExt::chain(hello, changes);
     let headers = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // `Sse` would let caches keep it.
+        (CACHE_CONTROL, "no-store"),
         // nginx would hold events back.
-        (
-            HeaderName::from_static("x-accel-buffering"),
-            HeaderValue::from_static("no"),
-        ),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok((headers, Sse::new(events).keep_alive(keep_alive)))
@@ -187,7 +187,7 @@ fn reset(latest: i64) -> Event {
 fn event(change: CallChange) -> Option<Event> {
     let data = CallChanged {
         id: change.id,
-        status: change.status,
+        status: change.status.into(),
         rep: change.rep,
         overall_score: change.overall_score,
     };

@@ -1,8 +1,6 @@
 //! `GET /athos/me`: who we think the caller is.
 
 use axum::Json;
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,7 +9,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ErrorEnvelope;
 use super::state::AppState;
-use crate::model::schema;
+use super::wire::schema;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(show_me))
@@ -64,9 +62,6 @@ impl From<Caller> for Me {
     ),
     security(("bearer" = [])),
 )]
-async fn show_me(caller: Caller) -> impl IntoResponse {
-    (
-        [(CACHE_CONTROL, "private, no-store")],
-        Json(Me::from(caller)),
-    )
+async fn show_me(caller: Caller) -> Json<Me> {
+    Json(caller.into())
 }

@@ -8,6 +8,7 @@ mod client_ip;
 mod demo;
 mod error;
 mod events;
+mod extract;
 mod headers;
 mod health;
 mod live;
@@ -26,6 +27,7 @@ mod state;
 mod stream_limiter;
 mod token;
 mod webhook;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -4,22 +4,19 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::events::operator;
-use super::query::{parse_limit, parse_range};
-use super::read_limit::Reader;
+use super::extract::Operator;
+use super::query::{Bound, Cursor, PageLimit, Query};
 use super::state::AppState;
-use crate::model::{Timestamp, schema};
-use crate::store::{MINT_MAY_TAKE, Mint, MintFilter, Received, Run};
+use super::wire::{Mint, schema};
+use crate::model::Timestamp;
+use crate::store::{self, MINT_MAY_TAKE, MintFilter};
 
 /// What was lost is counted this far back.
 const RECENT_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -57,12 +54,87 @@ struct Overview {
     received: Option<Received>,
 }
 
+/// A reconciliation, as it is on record.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    /// Whose calls it looked at: `roleplay` or `real_call`.
+    source: String,
+    /// When it began.
+    #[schema(value_type = schema::Timestamp)]
+    started_at: Timestamp,
+    /// When it ended; `null` while it goes on, or if its process died.
+    #[schema(value_type = Option<schema::Timestamp>)]
+    finished_at: Option<Timestamp>,
+    /// Calls that it found in Athos's list.
+    seen: u32,
+    /// Calls that it brought in: each is a webhook that never came.
+    repaired: u32,
+    /// Why it did not reach the end, in words.
+    error: Option<String>,
+}
+
+impl From<store::Run> for Run {
+    fn from(run: store::Run) -> Self {
+        Self {
+            source: run.source,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            seen: run.seen,
+            repaired: run.repaired,
+            error: run.error,
+        }
+    }
+}
+
+/// What has come in within a time, and what became of it so far.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Received {
+    /// Counted from here on.
+    #[schema(value_type = schema::Timestamp)]
+    from: Timestamp,
+    /// Webhooks, each counted once however often it was delivered.
+    webhooks: u64,
+    /// Deliveries of a webhook that had been delivered before.
+    duplicates: u64,
+    /// Events of calls that reconciliation brought in: their webhook never came.
+    repaired: u64,
+    /// Of all these events, those whose call is scored.
+    scored: u64,
+    /// Those whose call could not be scored.
+    unscored: u64,
+    /// Those that are pending or being processed.
+    waiting: u64,
+    /// Those that were not understood.
+    ignored: u64,
+    /// Those that were given up.
+    dead: u64,
+}
+
+impl From<store::Received> for Received {
+    fn from(received: store::Received) -> Self {
+        Self {
+            from: received.from,
+            webhooks: received.webhooks,
+            duplicates: received.duplicates,
+            repaired: received.repaired,
+            scored: received.scored,
+            unscored: received.unscored,
+            waiting: received.waiting,
+            ignored: received.ignored,
+            dead: received.dead,
+        }
+    }
+}
+
 /// Which time to count for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct OverviewQuery {
     /// Also count what has come in since: a moment (ISO 8601), a day in UTC (`2026-06-05`), or how long ago (`10m`, `2h`).
-    from: Option<String>,
+    #[param(value_type = Option<String>)]
+    from: Option<Bound>,
 }
 
 /// Which tokens to list.
@@ -75,13 +147,18 @@ struct MintQuery {
     /// For this rep.
     rep: Option<String>,
     /// Asked for at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
-    from: Option<String>,
+    #[param(value_type = Option<String>)]
+    from: Option<Bound>,
     /// Asked for at or before: the same, and a day to its end.
-    to: Option<String>,
+    #[param(value_type = Option<String>)]
+    to: Option<Bound>,
     /// Rows in a page, 1 to 100; 50 unless given.
-    limit: Option<String>,
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    limit: PageLimit,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor<String>>,
 }
 
 /// A page of requests for tokens, newest first.
@@ -91,7 +168,8 @@ struct MintList {
     /// The rows.
     data: Vec<Mint>,
     /// Where the next page starts; `null` on the last.
-    next_cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<Cursor<String>>,
 }
 
 /// Show how the inbox does
@@ -110,22 +188,19 @@ struct MintList {
 )]
 async fn show_overview(
     State(state): State<AppState>,
-    reader: Reader,
-    query: Result<Query<OverviewQuery>, QueryRejection>,
-) -> Result<impl IntoResponse, ApiError> {
-    operator(&reader)?;
-    let Query(query) = query?;
+    _: Operator,
+    Query(query): Query<OverviewQuery>,
+) -> Result<Json<Overview>, ApiError> {
     let now = state.clock.now();
-    let (from, _) = parse_range(query.from.as_deref(), None, now)?;
-    let received = match from {
-        Some(from) => Some(state.store.received_since(from).await?),
+    let received = match query.from {
+        Some(from) => Some(state.store.received_since(from.first(now)).await?.into()),
         None => None,
     };
     let since = now.minus(RECENT_WINDOW);
     let depth = state.store.queue_depth().await?;
     let runs = state.store.latest_runs(RUNS).await?;
     let lately = runs.iter().filter(|run| run.started_at >= since);
-    let overview = Overview {
+    Ok(Json(Overview {
         now,
         waiting: depth.waiting,
         oldest_received_at: depth.oldest_received_at,
@@ -137,8 +212,7 @@ async fn show_overview(
             .await?,
         last_runs: latest_of_each_source(runs),
         received,
-    };
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(overview)))
+    }))
 }
 
 /// List session tokens
@@ -157,42 +231,39 @@ async fn show_overview(
 )]
 async fn list_mints(
     State(state): State<AppState>,
-    reader: Reader,
-    query: Result<Query<MintQuery>, QueryRejection>,
-) -> Result<impl IntoResponse, ApiError> {
-    operator(&reader)?;
-    let Query(query) = query?;
-    let limit = parse_limit(query.limit.as_deref())?;
-    let without_call = query.without_call.unwrap_or(false);
+    _: Operator,
+    Query(query): Query<MintQuery>,
+) -> Result<Json<MintList>, ApiError> {
     let now = state.clock.now();
-    let (from, mut to) = parse_range(query.from.as_deref(), query.to.as_deref(), now)?;
+    let without_call = query.without_call.unwrap_or(false);
+    let mut to = query.to.map(|bound| bound.last(now));
     if without_call {
         let over = now.minus(MINT_MAY_TAKE);
         to = Some(to.map_or(over, |to| to.min(over)));
     }
     let filter = MintFilter {
-        from,
+        from: query.from.map(|bound| bound.first(now)),
         to,
         rep: query.rep,
         without_call,
     };
+    let (PageLimit(limit), after) = (query.limit, query.cursor.map(|Cursor(id)| id));
     let page = state
         .store
-        .list_mints(&filter, limit, query.cursor.as_deref())
+        .list_mints(&filter, limit, after.as_deref())
         .await?;
-    let list = MintList {
-        data: page.rows,
-        next_cursor: page.next,
-    };
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(list)))
+    Ok(Json(MintList {
+        data: page.rows.into_iter().map(Mint::from).collect(),
+        next_cursor: page.next.map(Cursor),
+    }))
 }
 
 /// Of runs, newest first.
-fn latest_of_each_source(runs: Vec<Run>) -> Vec<Run> {
+fn latest_of_each_source(runs: Vec<store::Run>) -> Vec<Run> {
     let mut latest: Vec<Run> = Vec::new();
     for run in runs {
         if latest.iter().all(|known| known.source != run.source) {
-            latest.push(run);
+            latest.push(run.into());
         }
     }
     latest

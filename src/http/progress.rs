@@ -2,20 +2,18 @@
 //! caller; filters only narrow it.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::query::{parse_range, parse_source};
-use super::read_limit::Reader;
+use super::extract::Reader;
+use super::query::{Bound, Query, known_source};
 use super::state::AppState;
-use crate::model::{Source, Timestamp, plain, schema};
+use super::wire::{plain, schema};
+use crate::model::{Source, Timestamp};
 use crate::store::{Progress, ProgressFilter, ScorePoint};
 
 /// Most pairs of rep and drill in an answer, the latest practised first.
@@ -32,9 +30,11 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[into_params(parameter_in = Query)]
 struct ProgressQuery {
     /// Ended at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
-    from: Option<String>,
+    #[param(value_type = Option<String>)]
+    from: Option<Bound>,
     /// Ended at or before: the same, and a day to its end.
-    to: Option<String>,
+    #[param(value_type = Option<String>)]
+    to: Option<Bound>,
     /// Of this rep.
     rep: Option<String>,
     /// Of this agency.
@@ -143,19 +143,14 @@ impl From<ScorePoint> for Point {
 async fn show_progress(
     State(state): State<AppState>,
     reader: Reader,
-    query: Result<Query<ProgressQuery>, QueryRejection>,
-) -> Result<impl IntoResponse, ApiError> {
-    let Query(query) = query?;
-    let (from, to) = parse_range(
-        query.from.as_deref(),
-        query.to.as_deref(),
-        state.clock.now(),
-    )?;
-    let source = parse_source(&state.store, query.source).await?;
+    Query(query): Query<ProgressQuery>,
+) -> Result<Json<ProgressList>, ApiError> {
+    let now = state.clock.now();
+    let source = known_source(&state.store, query.source).await?;
     let filter = ProgressFilter {
         scope: reader.scope(),
-        from,
-        to,
+        from: query.from.map(|bound| bound.first(now)),
+        to: query.to.map(|bound| bound.last(now)),
         rep: query.rep,
         agency: query.agency,
         source: source.unwrap_or_else(|| Source::Roleplay.as_str().to_owned()),
@@ -163,8 +158,5 @@ async fn show_progress(
     let progress = state.store.progress(&filter, MAX_PAIRS, POINTS).await?;
     let of_source = |progress| DrillProgress::new(&filter.source, progress);
     let data = progress.into_iter().map(of_source).collect();
-    Ok((
-        [(CACHE_CONTROL, "private, no-store")],
-        Json(ProgressList { data }),
-    ))
+    Ok(Json(ProgressList { data }))
 }

@@ -1,63 +1,121 @@
-//! Values of query strings that several lists share.
+//! Query strings: read into a type of the route's, whose fields are read by themselves, so that a handler sees values and
+//! no texts. What cannot be read is told by its name.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::error::ApiError;
-use crate::model::{Drift, DriftKind, Source, TimeBound, Timestamp, UnknownVariant};
+use crate::model::{Drift, DriftKind, Source, TimeBound};
 use crate::store::SharedStore;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
 
-pub(super) fn parse_limit(limit: Option<&str>) -> Result<u32, ApiError> {
-    let Some(limit) = limit else {
-        return Ok(DEFAULT_LIMIT);
-    };
-    match limit.parse() {
-        Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
-        _ => Err(ApiError::InvalidRequest(format!(
-            "limit must be a whole number from 1 to {MAX_LIMIT}"
-        ))),
+/// A request's query string.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match axum::extract::Query::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(why) => Err(refuse(std::error::Error::source(&why).unwrap_or(&why))),
+        }
     }
 }
 
-/// A range of time, either end of which may be open. Both ends belong to it.
-pub(super) fn parse_range(
-    from: Option<&str>,
-    to: Option<&str>,
-    now: Timestamp,
-) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
-    let from = from.map(|text| parse_bound("from", text)).transpose()?;
-    let to = to.map(|text| parse_bound("to", text)).transpose()?;
-    Ok((
-        from.map(|bound| bound.first(now)),
-        to.map(|bound| bound.last(now)),
-    ))
+fn refuse(why: &(impl fmt::Display + ?Sized)) -> ApiError {
+    ApiError::InvalidRequest(format!("the query string: {why}"))
 }
 
-fn parse_bound(name: &str, text: &str) -> Result<TimeBound, ApiError> {
-    // A `+` that nobody has escaped, as in `T20:09:14+02:00`, arrives as a space.
-    let is_moment = text.contains('T');
-    let restored = is_moment.then(|| text.trim().replace(' ', "+"));
-    let bound = restored.as_deref().unwrap_or(text).parse();
-    bound.map_err(|why| ApiError::InvalidRequest(format!("{name} is {why}")))
+/// A value that is read from its text: a word of a closed set, a bound of time.
+#[derive(Clone, Copy)]
+pub(super) struct Parsed<T>(pub(super) T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(D::Error::custom)
+    }
 }
 
-/// A word of a closed set.
-pub(super) fn parse_word<T>(name: &str, word: Option<&str>) -> Result<Option<T>, ApiError>
-where
-    T: FromStr<Err = UnknownVariant>,
-{
-    let word = word.map(str::parse).transpose();
-    word.map_err(|why| ApiError::InvalidRequest(format!("{name}: {why}")))
+/// Where a range of time begins or ends. Both ends belong to it, and either may be open.
+pub(super) struct Bound(TimeBound);
+
+impl Deref for Bound {
+    type Target = TimeBound;
+
+    fn deref(&self) -> &TimeBound {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        // A `+` that nobody has escaped, as in `T20:09:14+02:00`, arrives as a space.
+        let restored = text.contains('T').then(|| text.trim().replace(' ', "+"));
+        let bound = restored.as_deref().unwrap_or(&text).parse();
+        bound.map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// How many rows a page has.
+pub(super) struct PageLimit(pub(super) u32);
+
+impl Default for PageLimit {
+    fn default() -> Self {
+        Self(DEFAULT_LIMIT)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Cow::<str>::deserialize(deserializer)?.parse() {
+            Ok(limit @ 1..=MAX_LIMIT) => Ok(Self(limit)),
+            _ => Err(D::Error::custom(format!(
+                "must be a whole number from 1 to {MAX_LIMIT}"
+            ))),
+        }
+    }
+}
+
+/// Where a list goes on: the key of the last row of the page before. Opaque to callers: what is in it may change.
+pub(super) struct Cursor<K>(pub(super) K);
+
+impl<K: Serialize> Serialize for Cursor<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let key = serde_json::to_vec(&self.0).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(key))
+    }
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Cursor<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let bytes = URL_SAFE_NO_PAD.decode(&*text).ok();
+        let key = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        key.map(Self)
+            .ok_or_else(|| D::Error::custom("not a cursor of this list"))
+    }
 }
 
 /// A source of calls: one that we know, or one of those that Athos has sent all the same.
-pub(super) async fn parse_source(
+pub(super) async fn known_source(
     store: &SharedStore,
     word: Option<String>,
 ) -> Result<Option<String>, ApiError> {
-    let Err(unknown) = parse_word::<Source>("source", word.as_deref()) else {
+    let Some(Err(unknown)) = word.as_deref().map(str::parse::<Source>) else {
         return Ok(word);
     };
     let seen = store.list_drift().await?;
@@ -67,5 +125,21 @@ pub(super) async fn parse_source(
     if seen.iter().any(|seen| is_word(&seen.drift)) {
         return Ok(word);
     }
-    Err(unknown)
+    Err(refuse(&format_args!("source: {unknown}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back_and_garbage_is_refused(key: (i64, i64), garbage in "\\PC{0,40}") {
+            let text = serde_json::to_value(Cursor(key)).unwrap();
+            let read = |text| serde_json::from_value::<Cursor<(i64, i64)>>(text);
+            prop_assert_eq!(read(text).unwrap().0, key);
+            let _ = read(garbage.into());
+        }
+    }
 }

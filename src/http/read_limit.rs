@@ -2,18 +2,12 @@
 //! that, so that nobody's reads are in the way of other callers'.
 
 use std::collections::HashMap;
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::auth::Caller;
-use super::error::ApiError;
-use super::state::AppState;
 use crate::model::PlatformId;
 
 /// Reads of one caller that run at a time.
@@ -24,8 +18,6 @@ const READS_PER_PERSON: usize = 32;
 const READS_OF_SERVICES: usize = 256;
 /// Longest that a read waits for its turn.
 const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
-/// What a caller is told to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Counts the reads of each caller.
 #[derive(Debug, Default)]
@@ -42,7 +34,7 @@ struct Reads {
 
 impl ReadLimit {
     /// Waits for the turn of one more read; `None` when there are too many. Other backends are one caller.
-    async fn turn(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<Turn> {
+    pub(super) async fn turn(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<Turn> {
         let (place, running) = self.enter(caller)?;
         let running = timeout(TURN_MAY_TAKE, running.acquire_owned()).await.ok()?;
         Some(Turn {
@@ -99,40 +91,9 @@ impl Drop for ReadPlace {
 
 /// The turn of one read.
 #[derive(Debug)]
-struct Turn {
+pub(super) struct Turn {
     _running: OwnedSemaphorePermit,
     _place: ReadPlace,
-}
-
-/// A caller whose turn it is to read. Handlers that read for a caller take this instead of [`Caller`].
-pub(super) struct Reader {
-    caller: Caller,
-    _turn: Turn,
-}
-
-impl Deref for Reader {
-    type Target = Caller;
-
-    fn deref(&self) -> &Caller {
-        &self.caller
-    }
-}
-
-impl FromRequestParts<AppState> for Reader {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let turn = state.limits.reads.turn(caller.person()).await;
-        let turn = turn.ok_or(ApiError::RateLimited {
-            of: "reads at the same time",
-            retry_after: RETRY_AFTER,
-        })?;
-        Ok(Self {
-            caller,
-            _turn: turn,
-        })
-    }
 }
 
 #[cfg(test)]

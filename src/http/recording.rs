@@ -2,15 +2,15 @@
 //! opens the recording for whoever holds it, so it is neither kept nor logged.
 
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use secrecy::ExposeSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::ActingCaller;
 use super::error::{ApiError, ErrorEnvelope};
+use super::extract::ActingCaller;
 use super::state::AppState;
 use athos_api::Class;
 
@@ -60,9 +60,5 @@ async fn play_recording(
     let mut location =
         HeaderValue::try_from(link.expose_secret()).map_err(|_| ApiError::RecordingNotAvailable)?;
     location.set_sensitive(true);
-    let headers = [
-        (LOCATION, location),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((StatusCode::FOUND, headers))
+    Ok((StatusCode::FOUND, [(LOCATION, location)]))
 }

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -14,11 +13,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::events::operator;
-use super::read_limit::Reader;
+use super::extract::Operator;
+use super::query::Query;
 use super::state::AppState;
+use super::wire::ErasedRows;
 use crate::model::RepId;
-use crate::store::ErasedRows;
+use crate::store;
 
 /// How long a caller waits for the end. Less than a request may take.
 const ERASE_DEADLINE: Duration = Duration::from_secs(10);
@@ -69,12 +69,10 @@ struct Erased {
 )]
 async fn erase_rep(
     State(state): State<AppState>,
-    reader: Reader,
+    Operator { actor, .. }: Operator,
     Path(rep): Path<String>,
-    query: Result<Query<EraseQuery>, QueryRejection>,
+    Query(query): Query<EraseQuery>,
 ) -> Result<Response, ApiError> {
-    let actor = operator(&reader)?;
-    let Query(query) = query?;
     let rep =
         RepId::new(&rep).map_err(|why| ApiError::InvalidRequest(format!("the rep's id {why}")))?;
     let now = state.clock.now();
@@ -102,11 +100,11 @@ async fn erase_rep(
     }
 }
 
-fn answer(status: StatusCode, rows: Option<ErasedRows>, dry_run: bool) -> Response {
+fn answer(status: StatusCode, rows: Option<store::ErasedRows>, dry_run: bool) -> Response {
     let erased = Erased {
         finished: rows.is_some() && !dry_run,
         dry_run,
-        rows,
+        rows: rows.map(ErasedRows::from),
     };
     (status, Json(erased)).into_response()
 }

@@ -4,8 +4,6 @@
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use metrics::histogram;
 use secrecy::ExposeSecret;
@@ -19,9 +17,10 @@ use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::observe::RequestId;
 use super::state::AppState;
+use super::wire::schema;
 use crate::clock::new_id;
 use crate::mint::{MintError, Rep};
-use crate::model::{AGENT_PREFIX, AgentId, PlatformId, RepId, Timestamp, schema};
+use crate::model::{AGENT_PREFIX, AgentId, PlatformId, RepId, Timestamp};
 use crate::store::{MintOutcome, NewMint};
 use crate::telemetry::metric;
 use athos_api as athos;
@@ -89,7 +88,7 @@ async fn mint_token(
     Extension(request): Extension<RequestId>,
     caller: Caller,
     body: RawBody,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Json<MintedToken>, ApiError> {
     let (rep, asked_by) = match caller {
         Caller::User(user) => {
             let rep = Rep {
@@ -131,11 +130,10 @@ async fn mint_token(
     recorded?;
     finish(&state, id, outcome);
     let minted = minted?;
-    let token = MintedToken {
+    Ok(Json(MintedToken {
         token: minted.token.expose_secret().to_owned(),
         expires_at: minted.expires_at,
-    };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(token)))
+    }))
 }
 
 fn named_rep(body: &RawBody) -> Result<Rep, ApiError> {

@@ -21,7 +21,9 @@ use crate::credentials::is_doctor_check;
 use crate::model::MAX_ID_CHARS;
 use crate::store::{Accepted, NewEvent};
 use crate::telemetry::metric;
-use athos_api::signature::{Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER};
+use athos_api::signature::{
+    InvalidSignature, Malformed, SIGNATURE_HEADER, Verdict, WEBHOOK_ID_HEADER,
+};
 use athos_api::types;
 
 /// Longest a delivery may take, body and all. Athos gives it up after 10 s, and sends it again when it is told so before.
@@ -69,7 +71,7 @@ impl FromRequest<AppState> for SignedWebhook {
                 signed_at_secs,
                 secret,
             } => (signed_at_secs, secret),
-            other => return Err(refuse(other)),
+            Verdict::Invalid(why) => return Err(refuse(why)),
         };
         // What this service wrote itself is no drift of the contract.
         let parsed = match is_doctor_check(&body) {
@@ -88,18 +90,18 @@ impl FromRequest<AppState> for SignedWebhook {
 }
 
 /// The signature, which must be sent exactly once: of two, a proxy might check one and we the other.
-fn signature_header(headers: &HeaderMap) -> Result<String, Verdict> {
+fn signature_header(headers: &HeaderMap) -> Result<String, InvalidSignature> {
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
-    let first = values.next().ok_or(Verdict::Missing)?;
+    let first = values.next().ok_or(InvalidSignature::Missing)?;
     match (first.to_str(), values.next()) {
         (Ok(text), None) => Ok(text.to_owned()),
-        _ => Err(Verdict::Malformed(Malformed::NotText)),
+        _ => Err(InvalidSignature::Malformed(Malformed::NotText)),
     }
 }
 
-fn refuse(verdict: Verdict) -> ApiError {
-    count(verdict.name());
-    ApiError::BadSignature(verdict)
+fn refuse(why: InvalidSignature) -> ApiError {
+    count(why.name());
+    ApiError::BadSignature(why)
 }
 
 fn count(verdict: &'static str) {

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::{Timestamp, string_enum};
 
 /// A secret that nobody has used for so long, while another is in use, has been rotated out.
 const IDLE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a credential is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CredentialKind {
     /// It signs webhooks.
     WebhookSecret,

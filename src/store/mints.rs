@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::StoreResult;
-use crate::model::{LearnedContract, PlatformId, RepId, Timestamp, schema};
+use crate::model::{LearnedContract, PlatformId, RepId, Timestamp};
 
 /// The record of session tokens, and what asking for them taught about Athos.
 #[async_trait]
@@ -82,16 +80,13 @@ pub struct MintFilter {
 }
 
 /// A request for a session token. The token itself is never kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mint {
     /// Ours.
     pub id: String,
     /// When it was asked for.
-    #[schema(value_type = schema::Timestamp)]
     pub requested_at: Timestamp,
     /// For whom: our id of the rep, or Athos's where ours is not known.
-    #[schema(example = "rep_8842")]
     pub rep: String,
     /// Of which agency.
     pub agency: Option<String>,
@@ -100,10 +95,8 @@ pub struct Mint {
     /// `minted`, or the error's code; `null` when no answer is on record.
     pub outcome: Option<String>,
     /// When Athos answered, or did not.
-    #[schema(value_type = Option<schema::Timestamp>)]
     pub answered_at: Option<Timestamp>,
     /// When the token expired.
-    #[schema(value_type = Option<schema::Timestamp>)]
     pub expires_at: Option<Timestamp>,
     /// Athos's request id, to quote.
     pub athos_request_id: Option<String>,

@@ -1,11 +1,9 @@
 //! What operators see of the inbox, and what they do to it: events with their history, filters, replays.
 
 use async_trait::async_trait;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{Mint, StoreResult};
-use crate::model::{CallRow, EventState, PlatformId, Timestamp, schema, string_enum};
+use crate::model::{CallRow, EventState, PlatformId, Timestamp, string_enum};
 
 /// The inbox as operators see it, and what they do to it.
 #[async_trait]
@@ -39,8 +37,7 @@ pub trait Operators: Send + Sync {
 }
 
 /// How an event came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Athos delivered it.
     Webhook,
@@ -49,8 +46,7 @@ pub enum Origin {
 }
 
 /// How an event was judged when it came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventVerdict {
     /// Understood, and taken up.
     Accepted,
@@ -87,13 +83,11 @@ pub struct EventFilter {
 }
 
 /// An event, without its body and its history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {
     /// Ours.
     pub id: i64,
     /// Athos's id of the delivery; the idempotency key.
-    #[schema(example = "wh_dU7l3ZDbhZBVF5K3gGJz")]
     pub webhook_id: String,
     /// How it came in.
     pub origin: Origin,
@@ -104,10 +98,8 @@ pub struct EventRow {
     /// The call it is about.
     pub call_id: Option<String>,
     /// When it came in.
-    #[schema(value_type = schema::Timestamp)]
     pub received_at: Timestamp,
     /// When it is due, or its lease ends.
-    #[schema(value_type = Option<schema::Timestamp>)]
     pub next_attempt_at: Option<Timestamp>,
     /// Attempts spent since it came in, or was replayed.
     pub attempts: u32,
@@ -116,10 +108,8 @@ pub struct EventRow {
     /// In words: why the last attempt failed, why it is ignored or dead.
     pub reason: Option<String>,
     /// Athos's code at the last attempt, or our word for what went wrong; `null` when nothing did.
-    #[schema(example = "CALL_NOT_FOUND")]
     pub last_code: Option<String>,
     /// When it was dealt with.
-    #[schema(value_type = Option<schema::Timestamp>)]
     pub settled_at: Option<Timestamp>,
 }
 
@@ -133,14 +123,11 @@ pub struct EventPage {
 }
 
 /// An event with everything that is kept of it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub struct StoredEvent {
     /// The row.
-    #[serde(flatten)]
     pub row: EventRow,
     /// `t` of its signature; when it was found, if it did not come by webhook.
-    #[schema(value_type = schema::Timestamp)]
     pub signed_at: Timestamp,
     /// Fingerprint of the secret that matched; nothing if it did not come by webhook.
     pub secret_fingerprint: Option<String>,
@@ -159,11 +146,9 @@ pub struct StoredEvent {
 }
 
 /// The call an event is about.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EventCall {
     /// The row.
-    #[serde(flatten)]
     pub row: CallRow,
     /// Why it could not be scored; a machine code.
     pub reason: Option<String>,
@@ -172,13 +157,11 @@ pub struct EventCall {
 }
 
 /// How an attempt at an event ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// From 1. One that is missing died with its worker.
     pub number: i64,
     /// When it ended.
-    #[schema(value_type = schema::Timestamp)]
     pub at: Timestamp,
     /// `scored`, `unscored`, `retry`, `dead` or `ignored`.
     pub outcome: String,
@@ -195,11 +178,9 @@ pub struct Attempt {
 }
 
 /// What somebody did by hand, and what was there before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
     /// When.
-    #[schema(value_type = schema::Timestamp)]
     pub at: Timestamp,
     /// `user`, `service` or `command`.
     pub caller: String,
@@ -214,11 +195,9 @@ pub struct AuditEntry {
 }
 
 /// What has come in within a time, and what became of it so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Counted from here on.
-    #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
     /// Webhooks, each counted once however often it was delivered.
     pub webhooks: u64,

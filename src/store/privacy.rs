@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::{Actor, StoreResult};
 use crate::model::{RepId, Timestamp};
@@ -43,7 +42,7 @@ pub trait Privacy: Send + Sync {
 }
 
 /// How many rows of each kind are gone; in a dry run, how many would be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ErasedRows {
     /// Calls.

@@ -1,11 +1,9 @@
 //! What reconciliation asks of the store, in words: calls that Athos lists, repairs, and runs with their windows.
 
 use async_trait::async_trait;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{NewEvent, StoreResult};
-use crate::model::{Source, Timestamp, schema};
+use crate::model::{Source, Timestamp};
 
 /// Calls that Athos lists and no webhook brought, and the record of runs.
 #[async_trait]
@@ -107,16 +105,13 @@ pub struct RunEnd {
 }
 
 /// A reconciliation, as it is on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Whose calls it looked at: `roleplay` or `real_call`.
     pub source: String,
     /// When it began.
-    #[schema(value_type = schema::Timestamp)]
     pub started_at: Timestamp,
     /// When it ended; `null` while it goes on, or if its process died.
-    #[schema(value_type = Option<schema::Timestamp>)]
     pub finished_at: Option<Timestamp>,
     /// Calls that it found in Athos's list.
     pub seen: u32,

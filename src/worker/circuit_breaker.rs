@@ -5,10 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use crate::model::{Timestamp, schema};
+use crate::model::Timestamp;
 use athos_api::{ANSWER_DEADLINE, Blame, Class, Error};
 
 /// Distinct calls that must fail, with no success in between, before Athos counts as down.
@@ -46,8 +43,7 @@ pub enum Candidates {
 }
 
 /// Why the breaker is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldCause {
     /// Our key, tenant or address is refused; an operator must act.
     KeyRefused,
@@ -56,19 +52,15 @@ pub enum HoldCause {
 }
 
 /// An open breaker, for `/readyz` and the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// Why it is open.
     pub cause: HoldCause,
     /// The last failure, in words. Only for admins and other backends.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Since when.
-    #[schema(value_type = schema::Timestamp)]
     pub since: Timestamp,
     /// When the next request goes through.
-    #[schema(value_type = schema::Timestamp)]
     pub until: Timestamp,
 }
 

@@ -57,7 +57,7 @@ async fn a_rep_is_who_the_hs256_token_says() {
     claims["name"] = json!("Ada");
     claims["email"] = json!("ada@example.com");
     let known = me(&app, &app.jwt(&claims)).await.expect(200);
-    assert_eq!(known.header("cache-control"), "private, no-store");
+    assert_eq!(known.header("cache-control"), "no-store");
     let expected = json!({
         "kind": "user", "rep": "rep_1", "agency": "agency_1", "role": "manager", "name": "Ada",
         "email": "ada@example.com",

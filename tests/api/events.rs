@@ -620,7 +620,7 @@ async fn ranges_of_time_are_moments_days_or_how_long_ago_and_both_ends_belong_to
             .await;
         let refused = refused.refused(400, "INVALID_REQUEST");
         assert!(
-            refused.text().contains("from is not a time: write"),
+            refused.text().contains("from: not a time: write"),
             "{}",
             refused.text()
         );

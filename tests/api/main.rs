@@ -5,6 +5,7 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+mod access;
 mod ambient;
 mod at_once;
 mod backup;

@@ -32,17 +32,35 @@ pub enum Verdict {
         /// Which of the configured secrets matched, by [`fingerprint`].
         secret: String,
     },
+    /// Not to be let in.
+    Invalid(InvalidSignature),
+}
+
+/// Why a delivery is not to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSignature {
     /// The signature header is missing.
+    #[error("the X-Athos-Signature header is missing")]
     Missing,
     /// The header is not `t=…,v1=…`.
+    #[error("the X-Athos-Signature header is malformed: {0}")]
     Malformed(Malformed),
     /// Well-formed, but `t` is more than [`TOLERANCE_SECS`] away from now.
+    #[error("the signature {}; the limit is {TOLERANCE_SECS} s", age(*.age_secs))]
     Stale {
         /// Seconds between `t` and now; negative when `t` lies in the future.
         age_secs: i64,
     },
     /// Well-formed and fresh, but no configured secret gives this signature for these bytes.
+    #[error("no configured secret gives this signature for this body")]
     Mismatch,
+}
+
+fn age(secs: i64) -> String {
+    match secs {
+        0.. => format!("is {secs} s old"),
+        _ => format!("lies {} s in the future", -secs),
+    }
 }
 
 impl Verdict {
@@ -51,6 +69,16 @@ impl Verdict {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Valid { .. } => "valid",
+            Self::Invalid(why) => why.name(),
+        }
+    }
+}
+
+impl InvalidSignature {
+    /// A short name for metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Missing => "missing",
             Self::Malformed(_) => "malformed",
             Self::Stale { .. } => "stale",
@@ -63,18 +91,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid { secret, .. } => write!(f, "the signature is valid (secret {secret})"),
-            Self::Missing => write!(f, "the X-Athos-Signature header is missing"),
-            Self::Malformed(why) => write!(f, "the X-Athos-Signature header is malformed: {why}"),
-            Self::Stale { age_secs } if *age_secs >= 0 => write!(
-                f,
-                "the signature is {age_secs} s old; the limit is {TOLERANCE_SECS} s"
-            ),
-            Self::Stale { age_secs } => write!(
-                f,
-                "the signature lies {} s in the future; the limit is {TOLERANCE_SECS} s",
-                -age_secs
-            ),
-            Self::Mismatch => write!(f, "no configured secret gives this signature for this body"),
+            Self::Invalid(why) => why.fmt(f),
         }
     }
 }
@@ -203,15 +220,15 @@ impl Verifier {
     #[must_use]
     pub fn verify(&self, header: Option<&str>, body: &[u8], now: Timestamp) -> Verdict {
         let Some(header) = header else {
-            return Verdict::Missing;
+            return Verdict::Invalid(InvalidSignature::Missing);
         };
         let header = match Header::parse(header) {
             Ok(header) => header,
-            Err(why) => return Verdict::Malformed(why),
+            Err(why) => return Verdict::Invalid(InvalidSignature::Malformed(why)),
         };
         let age_secs = now.as_secs() - header.signed_at_secs;
         if age_secs.abs() > TOLERANCE_SECS {
-            return Verdict::Stale { age_secs };
+            return Verdict::Invalid(InvalidSignature::Stale { age_secs });
         }
         for key in &self.keys {
             let mut mac = key.mac.clone();
@@ -225,7 +242,7 @@ impl Verifier {
                 }
             }
         }
-        Verdict::Mismatch
+        Verdict::Invalid(InvalidSignature::Mismatch)
     }
 }
 
@@ -310,7 +327,7 @@ mod tests {
         ] {
             let verdict = verify(SECRET, &header, b"x", now);
             assert_eq!(is_valid(&verdict), fresh, "at {now}: {verdict}");
-            assert_eq!(matches!(verdict, Verdict::Stale { .. }), !fresh);
+            assert_eq!(verdict.name() == "stale", !fresh);
         }
     }
 
@@ -404,17 +421,17 @@ mod tests {
 
             let mut bad_body = body.clone();
             bad_body[at.index(body.len())] ^= 1 << bit;
-            prop_assert_eq!(verify(&secret, &header, &bad_body, t), Verdict::Mismatch);
+            prop_assert_eq!(verify(&secret, &header, &bad_body, t), Verdict::Invalid(InvalidSignature::Mismatch));
 
             let v1 = header.split_once(',').unwrap().1;
             let bad_t = t ^ (1 << bit);
             let bad_header = format!("t={bad_t},{v1}");
-            prop_assert_eq!(verify(&secret, &bad_header, &body, bad_t), Verdict::Mismatch);
+            prop_assert_eq!(verify(&secret, &bad_header, &body, bad_t), Verdict::Invalid(InvalidSignature::Mismatch));
 
             let mut bad_secret = secret.clone().into_bytes();
             bad_secret[at.index(secret.len())] ^= 1;
             let bad_secret = String::from_utf8(bad_secret).unwrap();
-            prop_assert_eq!(verify(&bad_secret, &header, &body, t), Verdict::Mismatch);
+            prop_assert_eq!(verify(&bad_secret, &header, &body, t), Verdict::Invalid(InvalidSignature::Mismatch));
         }
     }
 }

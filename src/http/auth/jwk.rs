@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::jwt::VerifyingKey;
+use super::key::VerifyingKey;
 
 /// A key that signatures can be verified with.
 pub(super) struct PublishedKey {

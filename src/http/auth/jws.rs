@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::jwt::VerifyingKey;
+use super::key::VerifyingKey;
 use super::strict_json;
 
 /// Longest token that is looked at, in bytes; headers are not much longer.

@@ -7,20 +7,19 @@ mod jwk;
 mod jwks;
 mod jws;
 mod jwt;
+mod key;
 mod proxy;
 mod role;
 mod service_tokens;
 mod standing;
 mod strict_json;
 
-use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::client_ip::Proxies;
 use super::error::ApiError;
-use super::state::AppState;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::mint::Profile;
@@ -146,7 +145,11 @@ impl Authenticator {
     /// this service, or beside it in the browser, sends credentials of its own.
     ///
     /// `acts`: whether the request costs something, so that other sites' pages may not make it.
-    async fn authenticate(&self, request: &Parts, acts: bool) -> Result<Caller, ApiError> {
+    pub(super) async fn authenticate(
+        &self,
+        request: &Parts,
+        acts: bool,
+    ) -> Result<Caller, ApiError> {
         let headers = &request.headers;
         match self.bearer(headers)? {
             Some(Bearer::Service) => return Ok(Caller::Service),
@@ -261,25 +264,4 @@ fn cookies<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h s
         let value = std::str::from_utf8(bare.unwrap_or(value)).ok()?;
         (key == name.as_bytes() && !value.is_empty()).then_some(value)
     })
-}
-
-impl FromRequestParts<AppState> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let acts = !parts.method.is_safe();
-        state.authenticator.get().authenticate(parts, acts).await
-    }
-}
-
-/// A caller who costs something though the method is safe: other sites' pages may not, as with methods that are not.
-pub(super) struct ActingCaller(pub(super) Caller);
-
-impl FromRequestParts<AppState> for ActingCaller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let caller = state.authenticator.get().authenticate(parts, true).await?;
-        Ok(Self(caller))
-    }
 }

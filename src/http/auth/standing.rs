@@ -4,14 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use tokio::sync::watch;
 
 use super::{Authenticator, Caller};
 use crate::clock::Clock;
 use crate::http::error::ApiError;
-use crate::http::state::AppState;
 use crate::model::Timestamp;
 
 /// How often credentials are judged again although none were replaced: an issuer may have withdrawn a key.
@@ -34,6 +32,28 @@ pub(in crate::http) struct Standing {
 }
 
 impl Standing {
+    /// Judges whoever makes `request` by what is in force, which is followed from before they are judged: nothing is
+    /// replaced in between unseen.
+    pub(in crate::http) async fn begin(
+        request: &Parts,
+        mut in_force: watch::Receiver<Arc<Authenticator>>,
+        clock: &Clock,
+    ) -> Result<Self, ApiError> {
+        let authenticator = Arc::clone(&in_force.borrow_and_update());
+        let caller = authenticator.authenticate(request, true).await?;
+        let now = clock.now();
+        let longest = now.plus(LONGEST.saturating_sub(LONGEST_JITTER.mul_f64(rand::random())));
+        Ok(Self {
+            until: caller.expires_at().map_or(longest, |at| at.min(longest)),
+            caller,
+            request: request.clone(),
+            in_force,
+            clock: clock.clone(),
+            since: now,
+            judged_at: now,
+        })
+    }
+
     /// Whether the caller is still who they were, by what is in force now.
     pub(in crate::http) async fn is_good(&mut self) -> bool {
         let now = self.clock.now();
@@ -60,27 +80,5 @@ impl Standing {
         if self.in_force.changed().await.is_ok() {
             self.in_force.mark_changed();
         }
-    }
-}
-
-impl FromRequestParts<AppState> for Standing {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        // Followed before the caller is judged: nothing is replaced in between unseen.
-        let mut in_force = state.authenticator.follow();
-        let authenticator = Arc::clone(&in_force.borrow_and_update());
-        let caller = authenticator.authenticate(parts, true).await?;
-        let now = state.clock.now();
-        let longest = now.plus(LONGEST.saturating_sub(LONGEST_JITTER.mul_f64(rand::random())));
-        Ok(Self {
-            until: caller.expires_at().map_or(longest, |at| at.min(longest)),
-            caller,
-            request: parts.clone(),
-            in_force,
-            clock: state.clock.clone(),
-            since: now,
-            judged_at: now,
-        })
     }
 }

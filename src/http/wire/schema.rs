@@ -5,7 +5,7 @@ use utoipa::openapi::{KnownFormat, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 /// A moment: ISO 8601 with milliseconds.
-pub(crate) struct Timestamp;
+pub(in crate::http) struct Timestamp;
 
 impl PartialSchema for Timestamp {
     fn schema() -> RefOr<Schema> {
@@ -24,4 +24,4 @@ impl ToSchema for Timestamp {}
 #[derive(ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 200, example = "rep_8842")]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct PlatformId(String);
+pub(in crate::http) struct PlatformId(String);

@@ -4,7 +4,7 @@
 use serde::Serializer;
 
 /// Writes a number, or `null`, for `serialize_with`.
-pub(crate) fn plain<S, N>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
+pub(in crate::http) fn plain<S, N>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
 where
     S: Serializer,
     N: Copy + Into<Option<f64>>,
