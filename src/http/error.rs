@@ -143,9 +143,6 @@ impl ErrorReport {
         let error = match status {
             StatusCode::NOT_FOUND => ApiError::NoRoute,
             StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed,
-            StatusCode::REQUEST_TIMEOUT => ApiError::RequestTimeout,
-            // A write that took too long.
-            StatusCode::SERVICE_UNAVAILABLE => ApiError::StoreUnavailable(StoreError::TimedOut),
             status if status.is_client_error() => {
                 ApiError::InvalidRequest("the request cannot be understood".to_owned())
             }

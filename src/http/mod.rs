@@ -22,6 +22,7 @@ mod rate_limit;
 mod read_limit;
 mod recording;
 mod reps;
+mod request_id;
 mod server;
 mod state;
 mod stream_limiter;
@@ -29,16 +30,13 @@ mod token;
 mod webhook;
 pub(crate) mod wire;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::middleware::{from_fn_with_state, map_request};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{any_service, get};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -51,15 +49,11 @@ pub use caller_limits::CallerLimits;
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
 use observe::Observer;
-pub use observe::REQUEST_ID;
 use pages::Page;
 pub use pages::sdk_warning;
+pub use request_id::REQUEST_ID;
 pub use server::{Deadlines, Limits, serve};
 pub use state::{AppState, Shared};
-
-/// Longest a request may take, body and all. Longer than we wait for Athos; the live stream is answered at once and
-/// goes on in its body, which this does not limit.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -105,7 +99,8 @@ pub fn openapi() -> serde_json::Result<String> {
     api().1.to_pretty_json()
 }
 
-/// The whole service. Layers run from the bottom of this function up.
+/// The whole service: the routes, and one layer around them. Pages of other origins get a second one, within which late
+/// answers and panics become answers too, so that those pages may read them.
 pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Router {
     let (routes, document) = api();
     // Handlers are cloned with every connection: what they hold must be cheap to clone.
@@ -115,18 +110,18 @@ pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Rou
     );
     let page = Page::new(config, demo.is_some());
     let demo = demo.map_or_else(Router::new, demo::router);
-    let observer = Observer::new(state.clone(), &config.trusted_proxies);
-    let routes = routes
+    let observer = Observer::new(state.clone(), config);
+    let mut routes = routes
         .merge(pages::router(page))
         .merge(demo)
         .route("/openapi.json", get(async move || document))
-        .fallback(async || ApiError::NoRoute)
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            REQUEST_DEADLINE,
-        ))
-        .layer(CatchPanicLayer::custom(panic_response));
-    let routes = headers::protect(routes, config)
+        .fallback(async || ApiError::NoRoute);
+    if !config.cors_origins.is_empty() {
+        routes = routes
+            .layer(from_fn_with_state(Arc::clone(&observer), observe::guard))
+            .layer(headers::cors(&config.cors_origins));
+    }
+    let routes = routes
         .layer(from_fn_with_state(observer, observe::observe))
         .with_state(state);
     let again = any_service(routes.clone()).layer(map_request(webhook::forgive_slashes));
@@ -136,14 +131,4 @@ pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Rou
 fn to_bytes(document: &utoipa::openapi::OpenApi) -> Bytes {
     // It is made of strings and maps of strings; there is nothing in it that cannot be written.
     serde_json::to_vec(document).unwrap_or_default().into()
-}
-
-/// A panic in one request is that request's 500; the process goes on.
-fn panic_response(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without words");
-    ApiError::Internal(anyhow::anyhow!("panicked: {text}")).into_response()
 }

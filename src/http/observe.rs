@@ -1,52 +1,44 @@
-//! The outermost layer: gives each request its id, measures it, logs it, and writes the envelope of every error.
+//! The one layer around every route: gives a request its id, runs it until its deadline, makes a panic a 500, writes the
+//! envelope of every error and the headers of every answer, and tells metrics and log how it went.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ipnet::IpNet;
+use futures_util::FutureExt;
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::Instrument;
 
 use super::client_ip::Proxies;
-use super::error::ErrorReport;
+use super::error::{ApiError, ErrorReport};
+use super::headers::Defaults;
 use super::rate_limit::LogLimit;
+use super::request_id::{REQUEST_ID, RequestId};
+use super::server::AnswerDeadline;
 use super::state::AppState;
-use crate::clock::{Clock, new_id};
+use super::webhook;
+use crate::config::Config;
+use crate::store::StoreError;
 use crate::telemetry::metric;
 
-/// The header that carries the request's id, both ways.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id taken over from whoever is in front of us.
-const MAX_REQUEST_ID: usize = 64;
-
-/// A request's id, for handlers that log.
-#[derive(Clone)]
-pub(super) struct RequestId(HeaderValue);
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.to_str().unwrap_or_default())
-    }
-}
-
 /// What the layer needs.
-#[derive(Clone)]
 pub(super) struct Observer {
     app: AppState,
-    proxies: Arc<Proxies>,
+    proxies: Proxies,
+    headers: Defaults,
     /// Few routes, methods and statuses exist, so their series are looked up once and kept.
-    series: Arc<RwLock<HashMap<String, Vec<RouteMetrics>>>>,
+    series: RwLock<HashMap<String, Vec<RouteMetrics>>>,
 }
 
 /// The metrics of one kind of answer.
-#[derive(Clone)]
 struct RouteMetrics {
     method: &'static str,
     status: StatusCode,
@@ -54,24 +46,10 @@ struct RouteMetrics {
     seconds: Histogram,
 }
 
-impl Observer {
-    pub(super) fn new(app: AppState, trusted_proxies: &[IpNet]) -> Self {
-        Self {
-            app,
-            proxies: Arc::new(Proxies::new(trusted_proxies)),
-            series: Arc::default(),
-        }
-    }
-
+impl RouteMetrics {
     /// The route, not the path: ids in paths would make a metric for each call.
-    fn series(&self, route: &str, method: &'static str, status: StatusCode) -> RouteMetrics {
-        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        let fits = |series: &&RouteMetrics| series.method == method && series.status == status;
-        if let Some(series) = known.get(route).and_then(|of| of.iter().find(fits)) {
-            return series.clone();
-        }
-        drop(known);
-        let series = RouteMetrics {
+    fn new(route: &str, method: &'static str, status: StatusCode) -> Self {
+        Self {
             method,
             status,
             requests: counter!(
@@ -80,24 +58,47 @@ impl Observer {
                 "status" => status.as_u16().to_string()
             ),
             seconds: histogram!(metric::HTTP_REQUEST_SECONDS, "route" => route.to_owned()),
-        };
+        }
+    }
+
+    fn count(&self, took: Duration) {
+        self.requests.increment(1);
+        self.seconds.record(took);
+    }
+}
+
+impl Observer {
+    pub(super) fn new(app: AppState, config: &Config) -> Arc<Self> {
+        Arc::new(Self {
+            app,
+            proxies: Proxies::new(&config.trusted_proxies),
+            headers: Defaults::new(config),
+            series: RwLock::default(),
+        })
+    }
+
+    fn count(&self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
+        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let fits = |series: &&RouteMetrics| series.method == method && series.status == status;
+        if let Some(series) = known.get(route).and_then(|of| of.iter().find(fits)) {
+            return series.count(took);
+        }
+        drop(known);
+        let series = RouteMetrics::new(route, method, status);
+        series.count(took);
         let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        known
-            .entry(route.to_owned())
-            .or_default()
-            .push(series.clone());
-        series
+        known.entry(route.to_owned()).or_default().push(series);
     }
 }
 
 /// Runs `next` and tells the caller, the metrics and the log how it went.
 pub(super) async fn observe(
-    State(observer): State<Observer>,
+    State(observer): State<Arc<Observer>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let id = RequestId(request_id(&request, &observer.app.clock));
+    let id = RequestId::of(&request, &observer.app.clock);
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_name(request.method());
@@ -107,7 +108,8 @@ pub(super) async fn observe(
     request.extensions_mut().insert(id.clone());
     // At `debug`: a span for each webhook would cost more than its signature.
     let span = tracing::debug_span!("request", %id, method, route);
-    let response = next.run(request).instrument(span).await;
+    let answering = guard(State(Arc::clone(&observer)), request, next);
+    let response = answering.instrument(span).await;
 
     let asked = Asked {
         id,
@@ -115,13 +117,51 @@ pub(super) async fn observe(
         route,
         client,
     };
-    let response = render_error(response, &asked, &observer.app.limits.log);
-    let series = observer.series(route, method, response.status());
-    series.requests.increment(1);
-    series.seconds.record(started.elapsed());
+    let mut response = render_error(response, &asked, &observer.app.limits.log);
+    observer.headers.add_to(response.headers_mut());
+    observer.count(route, method, response.status(), started.elapsed());
     let status = response.status().as_u16();
     tracing::debug!(request = %asked.id, method, route, status, "answered");
     response
+}
+
+/// Runs `next` until its deadline. A panic in one request is that request's 500; the process goes on.
+pub(super) async fn guard(
+    State(observer): State<Arc<Observer>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let extensions = request.extensions();
+    let path = extensions.get().map(MatchedPath::as_str);
+    let deadlines = &observer.app.deadlines;
+    let (within, late) = if path == Some(webhook::PATH) {
+        (
+            deadlines.delivery,
+            ApiError::StoreUnavailable(StoreError::TimedOut),
+        )
+    } else {
+        (deadlines.answer, ApiError::RequestTimeout)
+    };
+    let deadline = extensions.get::<AnswerDeadline>().cloned();
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answered = match deadline {
+        Some(deadline) => deadline.limit(within, answering).await,
+        None => Some(answering.await),
+    };
+    match answered {
+        Some(Ok(response)) => response,
+        Some(Err(panic)) => panicked(&*panic).into_response(),
+        None => late.into_response(),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words");
+    ApiError::Internal(anyhow::anyhow!("panicked: {text}"))
 }
 
 /// The method, if it is one: anything can stand there, and each word would be a metric for ever.
@@ -136,19 +176,6 @@ fn method_name(method: &Method) -> &'static str {
         "OPTIONS" => "OPTIONS",
         _ => "other",
     }
-}
-
-/// The id a proxy in front of us gave, when it is one; else a fresh one.
-fn request_id(request: &Request, clock: &Clock) -> HeaderValue {
-    let given = request.headers().get(&REQUEST_ID).filter(|id| {
-        let id = id.as_bytes();
-        let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(is_plain)
-    });
-    given.cloned().unwrap_or_else(|| {
-        let fresh = format!("req_{}", new_id(clock));
-        HeaderValue::try_from(fresh).unwrap_or_else(|_| HeaderValue::from_static("req_unknown"))
-    })
 }
 
 /// What the log says of a request.
@@ -176,7 +203,7 @@ fn render_error(mut response: Response, asked: &Asked<'_>, log_limit: &LogLimit)
         parts.headers.extend(body_parts.headers);
         response = Response::from_parts(parts, body);
     }
-    response.headers_mut().insert(REQUEST_ID, id.0.clone());
+    response.headers_mut().insert(REQUEST_ID, id.value());
     response
 }
 

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
-use super::observe::RequestId;
+use super::request_id::RequestId;
 use super::state::AppState;
 use super::wire::schema;
 use crate::clock::new_id;

@@ -1,21 +1,18 @@
 //! `POST /athos/webhook`: a signed delivery becomes a row on disk, and only then a 200. What it means for the call
 //! is found out later, by the worker.
 
-use std::time::Duration;
-
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
 use metrics::counter;
 use serde::Serialize;
-use tower_http::timeout::TimeoutLayer;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{MAX_WEBHOOK_BYTES, RawBody};
 use super::error::{ApiError, ErrorEnvelope};
-use super::observe::RequestId;
+use super::request_id::RequestId;
 use super::state::AppState;
 use crate::credentials::is_doctor_check;
 use crate::model::MAX_ID_CHARS;
@@ -26,18 +23,10 @@ use athos_api::signature::{
 };
 use athos_api::types;
 
-/// Longest a delivery may take, body and all. Athos gives it up after 10 s, and sends it again when it is told so before.
-const ACK_DEADLINE: Duration = Duration::from_secs(9);
-
-const PATH: &str = "/athos/webhook";
+pub(super) const PATH: &str = "/athos/webhook";
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(receive_webhook))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ACK_DEADLINE,
-        ))
+    OpenApiRouter::new().routes(routes!(receive_webhook))
 }
 
 /// Reads a path that differs from the webhook's in slashes only as the webhook's: whoever typed it in will not be told of

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use athos_backend::http::{Deadlines, MAX_BODY_BYTES};
 use reqwest::Method;
+use serde_json::json;
+use sqlx::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -64,6 +66,7 @@ fn hurried() -> Setup {
         head: SHORT,
         body: SHORT,
         stalled: SHORT,
+        ..Deadlines::default()
     })
 }
 
@@ -95,6 +98,36 @@ async fn a_silent_client_is_hung_up_on_before_and_after_a_request() {
 }
 
 #[tokio::test]
+async fn what_takes_too_long_is_told_so_also_to_a_page_of_another_origin() {
+    let origin = "https://app.example.com";
+    let hurried = Setup::new().deadlines(Deadlines {
+        answer: SHORT,
+        delivery: SHORT,
+        ..Deadlines::default()
+    });
+    let app = hurried.flag("cors-origins", origin).start().await;
+    app.faults(json!({ "slow": { "ms": 60_000, "on": ["session"] } }))
+        .await;
+    let mint = app
+        .request(Method::POST, "/athos/token")
+        .header("origin", origin)
+        .bearer_auth(app.rep("rep_1", "agency_1"));
+    let late = app.send(mint).await.refused(408, "REQUEST_TIMEOUT");
+    assert_eq!(late.header("access-control-allow-origin"), origin);
+    assert_eq!(late.header("x-content-type-options"), "nosniff");
+
+    let mut other = app.db().await;
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let hook = app.event("wh_1", &Event::unscored("call_1", "rep_1", "agency_1"));
+    let late = hook.send(&app).await.refused(503, "STORE_UNAVAILABLE");
+    assert_ne!(late.header("retry-after"), "");
+    lock.rollback().await.unwrap();
+    // It may have been stored after all.
+    hook.send(&app).await.expect(200);
+    assert_eq!(app.work().await.unscored, 1);
+}
+
+#[tokio::test]
 async fn a_thousand_idle_connections_do_not_keep_a_webhook_out() {
     // Half a thousand within the limit, then as many beyond it; none of them leaves because it is late.
     let patience = Duration::from_secs(3600);
@@ -103,6 +136,7 @@ async fn a_thousand_idle_connections_do_not_keep_a_webhook_out() {
         head: patience,
         body: patience,
         stalled: patience,
+        ..Deadlines::default()
     });
     let mut app = patient.flag("max-connections", "500").start().await;
     let mut idle = Vec::new();
@@ -401,6 +435,7 @@ async fn a_service_that_stops_waits_for_nobody_who_has_not_asked() {
         head: patience,
         body: patience,
         stalled: patience,
+        ..Deadlines::default()
     });
     let mut app = patient.start().await;
     let post = "POST /athos/webhook HTTP/1.1\r\nHost: x\r\nX-Athos-Signature: t=1,v1=00\r\n";

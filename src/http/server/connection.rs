@@ -1,11 +1,16 @@
 //! What a connection is doing: waiting for its client, or working for it. Kept in atomics that the connection's task
 //! writes and the server reads; no timers.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// How long clients may keep us waiting. How long an answer may take is the router's to say.
+use futures_util::task::AtomicWaker;
+
+/// How long clients may keep us waiting, and we them.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
     /// Without a request. Longer than proxies keep their connections (60 s is usual), so that it is they who close
@@ -17,6 +22,11 @@ pub struct Deadlines {
     pub body: Duration,
     /// Without taking any of the answer that is ready for it.
     pub stalled: Duration,
+    /// For an answer to begin, body of the request and all. Longer than we wait for Athos; the live stream is answered at
+    /// once and goes on in its body, which this does not limit.
+    pub answer: Duration,
+    /// The same for a delivery of Athos's, which gives it up after 10 s, and sends it again when it is told so before.
+    pub delivery: Duration,
 }
 
 impl Default for Deadlines {
@@ -26,13 +36,16 @@ impl Default for Deadlines {
             head: Duration::from_secs(10),
             body: Duration::from_secs(5),
             stalled: Duration::from_secs(30),
+            answer: Duration::from_secs(15),
+            delivery: Duration::from_secs(9),
         }
     }
 }
 
 impl Deadlines {
     pub(super) fn shortest(&self) -> Duration {
-        self.idle.min(self.head).min(self.stalled)
+        let of_clients = self.idle.min(self.head).min(self.stalled);
+        of_clients.min(self.answer).min(self.delivery)
     }
 }
 
@@ -73,8 +86,14 @@ pub(super) struct Connection {
     state: AtomicU64,
     /// Since when the answer cannot be written on, plus one.
     blocked: AtomicU64,
+    /// When the request that is worked for must be answered; [`NEVER`] between requests, [`PASSED`] once it is late.
+    answer_by: AtomicU64,
+    /// Wakes whoever works for it when it is late.
+    worker: AtomicWaker,
 }
 
+const NEVER: u64 = u64::MAX;
+const PASSED: u64 = 0;
 const REQUEST: u64 = 0;
 const HEAD: u64 = 1;
 const BODY: u64 = 2;
@@ -88,6 +107,8 @@ impl Connection {
             accepted_at: Instant::now(),
             state: AtomicU64::new(REQUEST),
             blocked: AtomicU64::new(0),
+            answer_by: AtomicU64::new(NEVER),
+            worker: AtomicWaker::new(),
         }
     }
 
@@ -188,6 +209,57 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Wakes whoever works for a request that is late.
+    pub(super) fn enforce_answer(&self) {
+        let by = self.answer_by.load(Ordering::Relaxed);
+        if by != NEVER && self.millis() >= by {
+            // It may have been answered meanwhile, and the next one begun.
+            let late = &self.answer_by;
+            if late
+                .compare_exchange(by, PASSED, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+            {
+                self.worker.wake();
+            }
+        }
+    }
+}
+
+/// When a connection's request must be answered. The server looks after all of them together: a timer for each request
+/// would cost more than most answers.
+#[derive(Clone)]
+pub(in crate::http) struct AnswerDeadline(pub(super) Arc<Connection>);
+
+impl AnswerDeadline {
+    /// Runs `work`, unless it takes longer than `within`: `None` then, within a tick of the server.
+    pub(in crate::http) async fn limit<W: Future>(
+        &self,
+        within: Duration,
+        work: W,
+    ) -> Option<W::Output> {
+        let connection = &self.0;
+        let within = u64::try_from(within.as_millis()).unwrap_or(NEVER);
+        let by = connection.millis().saturating_add(within).max(PASSED + 1);
+        connection.answer_by.store(by, Ordering::Relaxed);
+        let mut work = pin!(work);
+        let done = poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            // Registered before the look, so that no call is missed.
+            connection.worker.register(context.waker());
+            match connection.answer_by.load(Ordering::Acquire) {
+                PASSED => Poll::Ready(None),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        connection.answer_by.store(NEVER, Ordering::Relaxed);
+        done
+    }
+}
+
 /// A request is being worked for.
 pub(super) struct Working(Arc<Connection>);
 
@@ -206,6 +278,8 @@ mod tests {
         head: Duration::ZERO,
         body: Duration::ZERO,
         stalled: Duration::ZERO,
+        answer: Duration::ZERO,
+        delivery: Duration::ZERO,
     };
 
     #[test]
@@ -266,5 +340,27 @@ mod tests {
         assert_eq!(connection.overdue(&NO_DEADLINE), None);
         connection.is_blocked();
         assert_eq!(connection.overdue(&NO_DEADLINE), Some(WaitState::Reader));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_late_once_the_server_has_seen_that_its_time_is_over() {
+        let connection = Arc::new(Connection::new());
+        let deadline = AnswerDeadline(Arc::clone(&connection));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(deadline.limit(hour, async { 1 }).await, Some(1));
+        let never = deadline.limit(Duration::ZERO, std::future::pending::<()>());
+        let looks = async {
+            loop {
+                connection.enforce_answer();
+                tokio::task::yield_now().await;
+            }
+        };
+        let late = tokio::select! { late = never => late, () = looks => unreachable!() };
+        assert_eq!(late, None);
+        let in_time = async {
+            connection.enforce_answer();
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(deadline.limit(hour, in_time).await, Some(()));
     }
 }

@@ -1,5 +1,5 @@
 //! The loop that accepts connections and serves them. It bounds how many there are and how long a client may keep one
-//! waiting; what a request may ask, and how long its answer may take, is for the router.
+//! waiting, and ends what takes too long; what a request may ask is for the router.
 
 mod connection;
 mod stream;
@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client_ip::Peer;
+pub(super) use connection::AnswerDeadline;
 use connection::Connection;
 pub use connection::Deadlines;
 use stream::{RequestBody, ResponseBody, TrackedIo};
@@ -153,7 +154,9 @@ async fn serve_connection(
     let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&connection)));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let working = connection.take_up_request(!request.body().is_end_stream());
+        let deadline = AnswerDeadline(Arc::clone(&connection));
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(deadline);
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&connection)));
         let answer = router.call(request);
         async move {
@@ -230,6 +233,7 @@ impl OpenConnections {
 
     /// Closes those who have kept us waiting too long, and whatever is beyond the limit.
     fn enforce(&mut self) {
+        self.enforce_answers();
         let overdue: Vec<_> = self
             .open
             .iter()
@@ -246,8 +250,15 @@ impl OpenConnections {
             .set(self.len() as f64);
     }
 
+    /// Has those answered whose request takes too long.
+    fn enforce_answers(&self) {
+        let all = self.open.values();
+        all.for_each(|(connection, _)| connection.enforce_answer());
+    }
+
     /// Closes those who would hold up the end.
     fn release(&mut self, ending_for: Duration) {
+        self.enforce_answers();
         let held_up_by: Vec<_> = self
             .open
             .iter()
