@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::StoreResult;
+use super::{Page, StoreResult};
 use crate::model::{CallRow, CallStatus, Scope, Timestamp};
 
 /// Calls, as readers may see them.
@@ -15,7 +15,7 @@ pub trait Calls: Send + Sync {
         filter: &CallFilter,
         limit: u32,
         after: Option<PageKey>,
-    ) -> StoreResult<CallPage>;
+    ) -> StoreResult<Page<CallRow, PageKey>>;
 
     /// One call, when it exists for this reader.
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>>;
@@ -68,15 +68,6 @@ pub struct PageKey {
     pub sort_at: Timestamp,
     /// Breaks ties.
     pub seq: i64,
-}
-
-/// One page of calls, newest first.
-#[derive(Clone, Debug)]
-pub struct CallPage {
-    /// The rows.
-    pub rows: Vec<CallRow>,
-    /// Where the next page starts; `None` on the last.
-    pub next: Option<PageKey>,
 }
 
 /// A call with everything that is stored of it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::StoreResult;
+use super::{Page, StoreResult};
 use crate::model::{LearnedContract, PlatformId, RepId, Timestamp};
 
 /// The record of session tokens, and what asking for them taught about Athos.
@@ -26,7 +26,7 @@ pub trait Mints: Send + Sync {
         filter: &MintFilter,
         limit: u32,
         after: Option<&str>,
-    ) -> StoreResult<MintPage>;
+    ) -> StoreResult<Page<Mint, String>>;
 
     /// Remembers which generation of the contract Athos speaks.
     async fn record_learned_contract(&self, learned: LearnedContract) -> StoreResult<()>;
@@ -102,13 +102,4 @@ pub struct Mint {
     pub athos_request_id: Option<String>,
     /// Whether the rep has a call of that time. Which token began which call nobody tells us.
     pub has_call: bool,
-}
-
-/// One page of tokens, newest first.
-#[derive(Clone, Debug)]
-pub struct MintPage {
-    /// The rows.
-    pub rows: Vec<Mint>,
-    /// The next page starts after this id; `None` on the last.
-    pub next: Option<String>,
 }

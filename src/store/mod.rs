@@ -9,6 +9,7 @@ mod maintenance;
 mod mints;
 mod open;
 mod operators;
+mod page;
 mod privacy;
 mod reconcile;
 mod sqlite;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use calls::{
-    CallChange, CallFilter, CallPage, Calls, Changes, PageKey, Progress, ProgressFilter,
-    ScorePoint, StoredCall,
+    CallChange, CallFilter, Calls, Changes, PageKey, Progress, ProgressFilter, ScorePoint,
+    StoredCall,
 };
 pub use error::StoreError;
 pub use identities::{Identities, IdentityKind, LinkedIds};
@@ -27,15 +28,16 @@ pub use inbox::{
     Settlement,
 };
 pub use maintenance::Maintenance;
-pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, MintPage, Mints, NewMint};
+pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, Mints, NewMint};
 pub use open::{
     Backup, Contents, Examined, Integrity, InvalidUrl, Schema, Step, back_up, database_file,
     examine, open, open_existing,
 };
 pub use operators::{
-    Actor, Attempt, AuditEntry, EventCall, EventFilter, EventPage, EventRow, EventVerdict,
-    Operators, Origin, Received, Replay, Replayed, StoredEvent, WouldReplay,
+    Actor, Attempt, AuditEntry, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin,
+    Received, Replay, Replayed, StoredEvent, WouldReplay,
 };
+pub use page::Page;
 pub use privacy::{ErasedRows, Privacy, Strip};
 pub use reconcile::{
     ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd,

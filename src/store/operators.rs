@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Mint, StoreResult};
+use super::{Mint, Page, StoreResult};
 use crate::model::{CallRow, EventState, PlatformId, Timestamp, string_enum};
 
 /// The inbox as operators see it, and what they do to it.
@@ -14,7 +14,7 @@ pub trait Operators: Send + Sync {
         filter: &EventFilter,
         limit: u32,
         after: Option<i64>,
-    ) -> StoreResult<EventPage>;
+    ) -> StoreResult<Page<EventRow, i64>>;
 
     /// One event, with its history and what is known of its call.
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
@@ -111,15 +111,6 @@ pub struct EventRow {
     pub last_code: Option<String>,
     /// When it was dealt with.
     pub settled_at: Option<Timestamp>,
-}
-
-/// One page of events, newest first.
-#[derive(Clone, Debug)]
-pub struct EventPage {
-    /// The rows.
-    pub rows: Vec<EventRow>,
-    /// The next page starts after this id; `None` on the last.
-    pub next: Option<i64>,
 }
 
 /// An event with everything that is kept of it.

@@ -16,7 +16,7 @@ use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
 use crate::store::{
-    CallChange, CallFilter, CallPage, Calls, Changes, EventCall, IdentityKind, LinkedIds, PageKey,
+    CallChange, CallFilter, Calls, Changes, EventCall, IdentityKind, LinkedIds, Page, PageKey,
     Progress, ProgressFilter, StoreError, StoreResult, StoredCall,
 };
 
@@ -174,7 +174,7 @@ pub(super) async fn list(
     filter: &CallFilter,
     limit: u32,
     after: Option<PageKey>,
-) -> StoreResult<CallPage> {
+) -> StoreResult<Page<CallRow, PageKey>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(" FROM calls WHERE true");
     push_filter(
@@ -207,18 +207,12 @@ pub(super) async fn list(
     // One more than asked for tells whether there is another page.
     sql.push(" ORDER BY sort_at DESC, seq DESC LIMIT ")
         .push_bind(i64::from(limit) + 1);
-    let mut rows = sql.build().fetch_all(readers).await?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next = match rows.last() {
-        Some(last) if more => Some(PageKey {
-            sort_at: Timestamp::from_millis(last.get("sort_at")),
-            seq: last.get("seq"),
-        }),
-        _ => None,
+    let found = sql.build().fetch_all(readers).await?;
+    let key = |last: &SqliteRow| PageKey {
+        sort_at: Timestamp::from_millis(last.get("sort_at")),
+        seq: last.get("seq"),
     };
-    let rows = rows.iter().map(call_row).collect::<StoreResult<_>>()?;
-    Ok(CallPage { rows, next })
+    Page::cut(&found, limit, key, call_row)
 }
 
 /// Adds the reader's scope, and what narrows it: a rep, an agency, the earliest and the latest end. The caller's
@@ -379,7 +373,7 @@ impl Calls for SqliteStore {
         filter: &CallFilter,
         limit: u32,
         after: Option<PageKey>,
-    ) -> StoreResult<CallPage> {
+    ) -> StoreResult<Page<CallRow, PageKey>> {
         self.noting(list(&self.readers.requests, filter, limit, after).await)
     }
 

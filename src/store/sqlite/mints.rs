@@ -11,7 +11,7 @@ use super::writer::{Durability, Operation};
 use super::{SqliteStore, contract};
 use crate::model::{AgentId, LearnedContract, PlatformId, Timestamp};
 use crate::store::{
-    IdentityKind, Mint, MintFilter, MintOutcome, MintPage, Mints, NewMint, StoreResult,
+    IdentityKind, Mint, MintFilter, MintOutcome, Mints, NewMint, Page, StoreResult,
 };
 
 impl Operation for NewMint {
@@ -101,7 +101,7 @@ pub(super) async fn list(
     filter: &MintFilter,
     limit: u32,
     after: Option<&str>,
-) -> StoreResult<MintPage> {
+) -> StoreResult<Page<Mint, String>> {
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT id, requested_at, coalesce(rep, athos_rep) AS rep, agency, caller, outcome, answered_at, expires_at, \
          athos_request_id, EXISTS (SELECT 1 FROM calls WHERE ",
@@ -124,11 +124,8 @@ pub(super) async fn list(
     // One more than asked for tells whether there is another page.
     sql.push(" ORDER BY requested_at DESC, id DESC LIMIT ")
         .push_bind(i64::from(limit) + 1);
-    let rows = sql.build().fetch_all(readers).await?;
-    let more = rows.len() > limit as usize;
-    let rows: Vec<Mint> = rows.iter().take(limit as usize).map(mint).collect();
-    let next = rows.last().filter(|_| more).map(|last| last.id.clone());
-    Ok(MintPage { rows, next })
+    let found = sql.build().fetch_all(readers).await?;
+    Page::cut(&found, limit, |last| last.get("id"), |row| Ok(mint(row)))
 }
 
 /// The tokens that may have begun a call, newest first.
@@ -185,7 +182,7 @@ impl Mints for SqliteStore {
         filter: &MintFilter,
         limit: u32,
         after: Option<&str>,
-    ) -> StoreResult<MintPage> {
+    ) -> StoreResult<Page<Mint, String>> {
         self.noting(list(&self.readers.requests, filter, limit, after).await)
     }
 

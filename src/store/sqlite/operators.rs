@@ -13,8 +13,8 @@ use super::writer::{Operation, Writer};
 use super::{SqliteStore, mints};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Actor, Attempt, AuditEntry, EventFilter, EventPage, EventRow, EventVerdict, Lease, Operators,
-    Origin, Received, Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
+    Actor, Attempt, AuditEntry, EventFilter, EventRow, EventVerdict, Lease, Operators, Origin,
+    Page, Received, Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
 };
 use athos_api::types;
 
@@ -34,7 +34,7 @@ pub(super) async fn list(
     filter: &EventFilter,
     limit: u32,
     after: Option<i64>,
-) -> StoreResult<EventPage> {
+) -> StoreResult<Page<EventRow, i64>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);
     sql.push(" FROM events WHERE true");
     // Words, not values: as the indexes of what is rare have them.
@@ -80,12 +80,8 @@ pub(super) async fn list(
     // One more than asked for tells whether there is another page.
     sql.push(" ORDER BY id DESC LIMIT ")
         .push_bind(i64::from(limit) + 1);
-    let mut rows = sql.build().fetch_all(readers).await?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next = rows.last().filter(|_| more).map(|last| last.get("id"));
-    let rows = rows.iter().map(event_row).collect::<StoreResult<_>>()?;
-    Ok(EventPage { rows, next })
+    let found = sql.build().fetch_all(readers).await?;
+    Page::cut(&found, limit, |last| last.get("id"), event_row)
 }
 
 fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Option<Timestamp>) {
@@ -435,7 +431,7 @@ impl Operators for SqliteStore {
         filter: &EventFilter,
         limit: u32,
         after: Option<i64>,
-    ) -> StoreResult<EventPage> {
+    ) -> StoreResult<Page<EventRow, i64>> {
         self.noting(list(&self.readers.requests, filter, limit, after).await)
     }
 
