@@ -1,5 +1,5 @@
-//! Where a request comes from: the address at the other end of the connection and, when that is a proxy of ours, the
-//! address the proxy says. `Forwarded` is never read: a proxy that does not write it passes on what callers wrote.
+//! The address of the client: the peer of the connection or, behind a trusted proxy, the address that the proxy names in
+//! `X-Forwarded-For`. `Forwarded` is never read: a proxy that does not write it passes on what clients wrote.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// The proxies whose word counts.
+/// The trusted proxies.
 #[derive(Clone)]
 pub(super) struct Proxies(Vec<IpNet>);
 
@@ -25,13 +25,13 @@ impl Proxies {
         !self.0.is_empty()
     }
 
-    /// Whether the request came straight from one of them.
+    /// Whether the peer is a trusted proxy.
     pub(super) fn sent(&self, request: &Extensions) -> bool {
         peer(request).is_some_and(|peer| self.trust(peer))
     }
 
-    /// Who made the request: each proxy adds the address it was asked from, and the first that is not a proxy of ours
-    /// is the client. What stands before it, the client may have made up.
+    /// The client: each proxy appends the address of its peer, and the last one that is not a trusted proxy is the client.
+    /// The client may have forged the addresses before it.
     pub(super) fn client(&self, request: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         let mut address = peer(request)?;
         let mut hops = headers
@@ -53,7 +53,7 @@ impl Proxies {
     }
 }
 
-/// A socket that takes both families shows IPv4 addresses in IPv6 clothes.
+/// A socket for both families shows IPv4 addresses as mapped IPv6 addresses.
 fn peer(request: &Extensions) -> Option<IpAddr> {
     request
         .get::<Peer>()
@@ -100,7 +100,7 @@ mod tests {
     fn the_client_is_the_first_address_from_the_right_that_is_no_proxy_of_ours() {
         let ours = &["10.0.0.0/8", "fd00::/8"];
         assert_eq!(client(ours, "10.0.0.1", &["198.51.100.9"]), "198.51.100.9");
-        // What the client itself wrote stands further left.
+        // Addresses that the client wrote are further left.
         assert_eq!(
             client(ours, "10.0.0.1", &["1.1.1.1, 198.51.100.9"]),
             "198.51.100.9"

@@ -1,5 +1,5 @@
-//! The practice page and the operator's: their files, out of the binary, their content security policies, and what the
-//! browser must know of the configuration. Nothing of a caller's is ever put into any of them.
+//! The practice page and the operator's page: their embedded files, their content security policies, and the part of the
+//! configuration that the browser needs. They contain no data of a caller.
 
 mod files;
 
@@ -21,13 +21,13 @@ use super::error::ApiError;
 use super::state::AppState;
 use crate::config::Config;
 
-/// Where Athos's own API is; the SDK needs no telling.
+/// The origin of Athos's own API, which the SDK uses by default.
 const ATHOS_ORIGIN: &str = "https://app.useathos.ai";
-/// What `scripts/vendor-sdk` makes, among our files.
+/// The file that `scripts/vendor-sdk` creates.
 const VENDORED_SDK: &str = "vendor/athos-sdk.js";
 /// Where a public CDN would serve the SDK once it is published, when nothing better is configured.
 const PUBLIC_SDK: &str = "https://esm.sh/@useathos/sdk@1.0.0";
-/// Where calls are held, as the contract says.
+/// The hosts that calls connect to (docs/athos-contract.md).
 const CALL_SERVERS: &str = "https://*.livekit.cloud wss://*.livekit.cloud";
 
 /// The operator's page talks to us alone, and is never in a frame: one click there can replay many events.
@@ -61,7 +61,7 @@ pub(super) struct Page {
     policy: HeaderValue,
 }
 
-/// What the browser must know.
+/// The configuration for the browser.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Settings {
@@ -69,7 +69,7 @@ struct Settings {
     sdk_url: String,
     /// The SDK's `apiBase`; only when calls are not held at Athos.
     api_base: Option<String>,
-    /// Whether anybody may sign in as anybody.
+    /// Whether the demo's sign-in is on.
     demo: bool,
 }
 

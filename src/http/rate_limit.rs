@@ -1,5 +1,4 @@
-//! Limits on how often something happens: session tokens for each rep, recordings for each caller, and lines in the log
-//! for each client.
+//! Rate limits: session tokens for each rep, recordings for each caller, and log lines for each client.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -26,7 +25,7 @@ pub(super) type MintLimit = Limit<RepId>;
 /// Counts recordings by person; other backends are one caller.
 pub(super) type RecordingLimit = Limit<Option<PlatformId>>;
 
-/// Counts something by whoever asks for it.
+/// Counts requests by key.
 pub(super) struct Limit<K: Clone + Hash + Eq> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
@@ -41,7 +40,7 @@ impl RecordingLimit {
 }
 
 impl<K: Clone + Hash + Eq> Limit<K> {
-    /// Lets through `per_minute` for each, all at once or spread.
+    /// Allows `per_minute` for each key, in a burst or spread.
     #[must_use]
     pub(super) fn per_minute(per_minute: NonZeroU32) -> Self {
         Self {
@@ -50,7 +49,7 @@ impl<K: Clone + Hash + Eq> Limit<K> {
         }
     }
 
-    /// Counts one, or says how long until there is room for it.
+    /// Counts one, or returns how long to wait.
     ///
     /// # Errors
     /// The wait.
@@ -60,13 +59,13 @@ impl<K: Clone + Hash + Eq> Limit<K> {
             .map_err(|refused| refused.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets those whose minute is over.
+    /// Removes keys that are idle.
     pub(super) fn forget_idle(&self) {
         forget_idle(&self.limiter);
     }
 }
 
-/// Keeps a flood of refused requests from filling the log.
+/// Limits the log lines about refused requests.
 pub(super) struct LogLimit {
     by_client: DefaultKeyedRateLimiter<Option<IpAddr>>,
     all: DefaultDirectRateLimiter,
@@ -107,7 +106,7 @@ impl LogLimit {
     }
 }
 
-/// Who has one IPv6 address has its whole network.
+/// A client with one IPv6 address has its whole /64 network.
 fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,

@@ -1,4 +1,4 @@
-//! A copy of the database while others use it: one consistent state, verified, synced, and there whole or not at all.
+//! Copies the database while others use it: one consistent state, verified, synced, and complete or absent.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -15,9 +15,9 @@ use super::{BUSY_TIMEOUT, open};
 use crate::model::Timestamp;
 use crate::store::{Backup, Step, StoreError};
 
-/// How often whoever watches is told.
+/// How often progress is reported.
 const PROGRESS_EVERY_PAGES: Duration = Duration::from_secs(1);
-/// What is worth counting, the largest last.
+/// The tables to count, the largest last.
 const TABLES: [&str; 4] = ["events", "calls", "call_details", "mints"];
 
 pub(in crate::store) async fn back_up(
@@ -43,13 +43,13 @@ pub(in crate::store) async fn back_up(
         Ok(backup)
     });
     if made.is_err() {
-        // The error at hand says more than one about the leftovers would.
+        // An error of the cleanup would hide the first one.
         let _ = std::fs::remove_file(&target.partial);
     }
     made
 }
 
-/// Where the backup goes, and the name it has until it is whole.
+/// The path of the backup, and of the partial file.
 struct Target {
     file: PathBuf,
     partial: PathBuf,
@@ -79,7 +79,7 @@ impl Target {
         }) {
             bail!("{shown} is the database itself: choose another name");
         }
-        // SQLite would read them as parts of the backup.
+        // SQLite would take them for the log of the backup.
         for suffix in ["-wal", "-journal"] {
             let part = folder.join(format!("{name}{suffix}"));
             if part.symlink_metadata().is_ok() {
@@ -109,7 +109,7 @@ impl Target {
         let shown = self.partial.display();
         let mut journal = self.partial.clone().into_os_string();
         journal.push("-journal");
-        // Kept, and with them their locks, until the new file has its own.
+        // Kept open, with their locks, until the new file has its own.
         let _leftovers = [
             remove_leftover(&self.partial)?,
             remove_leftover(Path::new(&journal))?,
@@ -136,7 +136,7 @@ impl Target {
         Ok(())
     }
 
-    /// Gives the backup its name, for good.
+    /// Renames the backup to its path, and syncs that.
     fn finish(&self) -> anyhow::Result<()> {
         std::fs::rename(&self.partial, &self.file)
             .with_context(|| format!("cannot name the backup {}", self.file.display()))?;
@@ -148,7 +148,7 @@ impl Target {
 /// Removes what a backup of this user left behind when it was cut short, if it did.
 fn remove_leftover(path: &Path) -> anyhow::Result<Option<File>> {
     let shown = path.display();
-    // Of a link it is the link that is opened, and refused; opening a pipe waits for nobody.
+    // Links are not followed, and opening a pipe does not block.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
@@ -172,7 +172,7 @@ fn remove_leftover(path: &Path) -> anyhow::Result<Option<File>> {
         return Err(foreign());
     }
     lock(&file, path)?;
-    // Whoever had the lock before may have removed it.
+    // The process that held the lock before may have removed it.
     if !is_leftover(&file)? {
         bail!("another backup is writing {shown}");
     }
@@ -236,7 +236,7 @@ async fn copy(
             }
         }
     };
-    // Nothing was written through this connection that closing could lose.
+    // Nothing was written on this connection, so an error of closing does not matter.
     let _ = connection.close().await;
     copied
         .map(drop)

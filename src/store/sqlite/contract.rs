@@ -1,4 +1,4 @@
-//! What was learnt of Athos's contract, in SQL: the last generation it was found to speak.
+//! The learned generation of Athos's contract, in SQL.
 
 use rusqlite::{Connection, params};
 use sqlx::Row;
@@ -10,7 +10,7 @@ use crate::model::LearnedContract;
 use crate::model::Timestamp;
 use crate::store::StoreResult;
 
-/// Remembers a generation in the place of the one before.
+/// Stores a generation, replacing the one before.
 pub(super) struct Learn(pub(super) LearnedContract);
 
 impl Operation for Learn {

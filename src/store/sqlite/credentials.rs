@@ -1,4 +1,4 @@
-//! What became of each secret and key, by fingerprint. The secrets themselves are never here.
+//! The usage of each secret and key, by fingerprint. The secrets themselves are never stored.
 
 use rusqlite::{Connection, params};
 use sqlx::Row;
@@ -9,12 +9,12 @@ use super::writer::{Durability, Operation};
 use crate::model::{Credential, Timestamp};
 use crate::store::{StoreError, StoreResult};
 
-/// Records how they fare; what is on record and later stays.
+/// Stores their usage; a later time on record stays.
 pub(super) struct Note(pub(super) Vec<Credential>);
 
 impl Operation for Note {
     type Output = ();
-    /// What is not noted is noted with the next use.
+    /// Usage that is not stored now is stored with the next use.
     const DURABILITY: Durability = Durability::Committed;
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
@@ -42,7 +42,7 @@ impl Operation for Note {
     }
 }
 
-/// All that were ever noted.
+/// Every credential that was ever stored.
 pub(super) async fn list(readers: &ReadPool) -> StoreResult<Vec<Credential>> {
     let rows = sqlx::query(
         "SELECT kind, fingerprint, first_seen_at, last_used_at, last_refused_at, last_code FROM credentials \

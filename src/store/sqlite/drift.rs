@@ -1,4 +1,4 @@
-//! What Athos sends that no document mentions, in SQL: counted by name.
+//! Drift counts in SQL, by name.
 
 use rusqlite::{Connection, params};
 use sqlx::Row;
@@ -11,7 +11,7 @@ use crate::store::StoreResult;
 
 const KNOWN: &str = "UPDATE drift SET count = count + ?4, last_seen_at = ?5 \
                      WHERE kind = ?1 AND place = ?2 AND name = ?3";
-/// Up to a thousand names: whoever sends more has said enough.
+/// Most names that are stored.
 const FIRST: &str = "INSERT INTO drift (kind, place, name, count, first_seen_at, last_seen_at) \
                      SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE (SELECT count(*) FROM drift) < 1000";
 
@@ -23,7 +23,7 @@ pub(super) struct Note {
 
 impl Operation for Note {
     type Output = Vec<Drift>;
-    /// What is not counted is sent again.
+    /// Uncounted names come again with the next payload.
     const DURABILITY: Durability = Durability::Committed;
 
     fn apply(&self, tx: &Connection) -> StoreResult<Vec<Drift>> {

@@ -1,5 +1,5 @@
-//! A database looked at from outside: what is in it and whether it is sound, without creating or changing anything. For
-//! people who ask what is wrong, beside a running service or before its first start.
+//! Examines a database without changing it: its content, and whether it is intact. For `doctor`, beside a running service
+//! or before its first start.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use super::{MIGRATIONS, contract, credentials, drift, inbox, reconcile};
 use crate::model::Timestamp;
 use crate::store::{Contents, Examined, Integrity, Schema, StoreError, StoreResult};
 
-/// Steps of SQLite's machine between two looks at the time.
-const STEPS: i32 = 10_000;
+/// Instructions of SQLite between two checks of the deadline.
+const CHECK_EVERY_INSTRUCTIONS: i32 = 10_000;
 
-/// Looks at the database in `file`. Looking at its pages takes no longer than `limit`.
+/// Examines the database in `file`. Its pages are checked for at most `limit`.
 pub(in crate::store) async fn examine(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let size_bytes = std::fs::metadata(file)?.len();
     let log = PathBuf::from(format!("{}-wal", file.display()));
@@ -23,7 +23,7 @@ pub(in crate::store) async fn examine(file: &Path, limit: Duration) -> anyhow::R
     let options = SqliteConnectOptions::new()
         .filename(file)
         .read_only(true)
-        // Without a log nobody has it open, and nothing need be made beside it to read it.
+        // Without a log no process has it open, and reading it creates no file beside it.
         .immutable(!log.exists())
         .busy_timeout(Duration::from_secs(1));
     let reader = SqlitePoolOptions::new()
@@ -75,7 +75,7 @@ async fn integrity(connection: &mut SqliteConnection, limit: Duration) -> StoreR
     connection
         .lock_handle()
         .await?
-        .set_progress_handler(STEPS, move || started.elapsed() < limit);
+        .set_progress_handler(CHECK_EVERY_INSTRUCTIONS, move || started.elapsed() < limit);
     let checked = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)")
         .fetch_one(&mut *connection)
         .await;

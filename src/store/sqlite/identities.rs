@@ -1,6 +1,5 @@
-//! Identities in SQL: which of Athos's ids and which of ours belong together. Ids are resolved when calls and mints are
-//! written, so that readers look for ours alone; what is learnt later is filled in where it was missing, and replaces
-//! nothing.
+//! Linked ids in SQL. Ids are resolved when calls and mints are written, so that readers search for ours only. An id that
+//! is learned later is filled in where it was missing, and replaces nothing.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -13,11 +12,11 @@ use super::writer::{Operation, Writer};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
 use crate::store::{Identities, IdentityKind, LinkedIds, StoreResult};
 
-/// Calls, and mints, that one transaction gives our id.
+/// Calls, and mints, that one transaction fills our id into.
 const FILLED_IN: u32 = 500;
 
-/// Learns from what a call says, and returns all that is known of its ids, and what is left to fill in. Calls tell what
-/// was so when they happened: of a pairing that is known already they change nothing.
+/// Links the ids of a call, and returns all that is known of them, and what is left to fill in. A call is as old as its
+/// start: it does not change ids that are linked already.
 pub(super) fn resolve_identity(
     tx: &Connection,
     said: &Identity,
@@ -67,7 +66,7 @@ fn insert(
     Ok(written > 0)
 }
 
-/// Learns from the roster.
+/// Links ids of Athos's roster.
 pub(super) struct Learn {
     pub(super) pairings: Vec<LinkedIds>,
     pub(super) now: Timestamp,
@@ -94,8 +93,8 @@ impl Operation for Learn {
     }
 }
 
-/// Gives our id to some of the calls and mints that had only Athos's; whether there may be more. Each call is a change of
-/// its own to whoever watches.
+/// Fills our id into some of the calls and mints that had only Athos's; returns whether there may be more. Each call is a
+/// change of its own on the live stream.
 fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
     let sql = match pairing.kind {
         IdentityKind::Rep => {
@@ -139,7 +138,7 @@ impl Operation for FillIn {
     }
 }
 
-/// Goes on with what one transaction did not do, in transactions of their own.
+/// Fills in the rest, in further transactions.
 pub(super) async fn go_on(writer: &Writer, unfinished: Vec<LinkedIds>) -> StoreResult<()> {
     for pairing in unfinished {
         while writer.write(FillIn(pairing.clone())).await? {}
@@ -147,7 +146,7 @@ pub(super) async fn go_on(writer: &Writer, unfinished: Vec<LinkedIds>) -> StoreR
     Ok(())
 }
 
-/// What a process that ended left unfinished.
+/// What an earlier process left to fill in.
 pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<LinkedIds>> {
     let rows = sqlx::query(
         "SELECT kind, athos_id, our_id, on_record FROM identities WHERE kind = 'rep' \
@@ -186,7 +185,7 @@ fn find(tx: &Connection, kind: IdentityKind, athos_id: &str) -> StoreResult<Opti
     Ok(known)
 }
 
-/// What Athos calls a rep of ours; of several ids, the one that was learnt last.
+/// Athos's id of a rep of ours; of several, the one that was learned last.
 pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<Option<LinkedIds>> {
     let row = sqlx::query(
         "SELECT athos_id, on_record FROM identities WHERE kind = 'rep' AND our_id = ? \

@@ -265,7 +265,7 @@ impl Inbox for SqliteStore {
         let (settled, unfinished) = self.writer.write(settle).await?;
         // It is settled; what is left is gone on with at the next start, too.
         if let Err(error) = identities::go_on(&self.writer, unfinished).await {
-            tracing::warn!(%error, "ids of ours are not filled in yet");
+            tracing::warn!(%error, "failed to fill in linked ids; the next start continues");
         }
         Ok(settled)
     }

@@ -1,5 +1,4 @@
-//! What a database must be to be opened: a file that keeps what is written, that may be written, and that is whole. Who
-//! starts the service is told what to do when it is not.
+//! Opens databases: a file that is durable, writable and intact. Errors say what to do.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,10 +23,10 @@ const FULL_CHECK_MAX_BYTES: u64 = 32 << 20;
 const CHECKPOINT_PAGES: u32 = 2000;
 /// Pages of the random index on webhook ids stay in memory, in KiB.
 const WRITER_CACHE_KIB: i32 = 16_384;
-/// Statements that stay prepared: more than the writer has that are always the same.
+/// Prepared statements that are cached: more than the writer has fixed ones.
 const WRITER_STATEMENTS: usize = 64;
 
-/// How soon to connect again.
+/// Delay before connecting again.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite then
@@ -59,7 +58,7 @@ pub(super) fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What was opened must be a file that is synced at every commit: URLs have ways to ask for less.
+/// Checks that the database is a file that is synced at every commit: a URL can ask for less.
 pub(super) async fn check_durable(
     connection: &mut SqliteConnection,
     url: &str,
@@ -95,7 +94,7 @@ pub(in crate::store) fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> 
     Ok(options(url)?.get_filename().to_owned())
 }
 
-/// The whole path of a database that is there.
+/// The absolute path of an existing database.
 pub(super) fn existing(file: &Path) -> anyhow::Result<PathBuf> {
     file.canonicalize().map_err(|_| {
         anyhow::anyhow!(
@@ -113,7 +112,7 @@ pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// What was opened must be whole, as far as a short look tells, and writable.
+/// Checks that the database is writable, and intact as far as a quick check shows.
 pub(super) async fn check_sound(
     connection: &mut SqliteConnection,
     file: &Path,
@@ -125,13 +124,13 @@ pub(super) async fn check_sound(
     if let Some(problem) = problem {
         anyhow::bail!("{} (SQLite says: {problem})", damaged(file));
     }
-    // A transaction alone would also begin on a file that may only be read.
+    // A transaction alone would also begin on a read-only file.
     let written = sqlx::query("BEGIN IMMEDIATE; CREATE TABLE probe (x); ROLLBACK")
         .execute(connection)
         .await
         .map_err(StoreError::from);
     match written {
-        // Whoever has the lock can write.
+        // Another process holds the write lock, so the file is writable.
         Ok(_) | Err(StoreError::Busy(_)) => Ok(()),
         Err(error) => Err(explain(error)),
     }
@@ -158,7 +157,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, file: &Path) -> a
     }
 }
 
-/// How many steps of the schema have been made; none where there is no record of them yet.
+/// How many migrations were applied; none when there is no record of them.
 async fn steps(connection: &mut SqliteConnection) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
         .fetch_one(connection)
@@ -166,7 +165,7 @@ async fn steps(connection: &mut SqliteConnection) -> i64 {
         .unwrap_or(-1)
 }
 
-/// How large the database is, in bytes, with what is only in its log yet.
+/// The size of the database, in bytes, with the content of its log.
 pub(super) async fn size(connection: &mut SqliteConnection) -> StoreResult<u64> {
     let bytes: i64 = sqlx::query_scalar(
         "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
@@ -176,7 +175,7 @@ pub(super) async fn size(connection: &mut SqliteConnection) -> StoreResult<u64> 
     Ok(bytes.unsigned_abs())
 }
 
-/// What is wrong with the pages, if anything.
+/// The first fault of the pages, if any.
 async fn check_integrity(
     connection: &mut SqliteConnection,
     whole_up_to_bytes: u64,

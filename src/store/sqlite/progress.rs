@@ -1,4 +1,4 @@
-//! Progress in SQL: what the scored calls of each rep add up to, drill by drill, one source at a time.
+//! Progress in SQL: aggregates of the scored calls of each rep and drill, one source at a time.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Reads: a pool of connections for each purpose, so that none waits for another's, and an end to every statement. A
-//! statement is interrupted at its pool's deadline, and as soon as nobody waits for its answer any more.
+//! Reads: a pool of connections for each purpose, so that one purpose never waits for another. A statement is interrupted
+//! at its pool's deadline, and as soon as its caller is gone.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::BUSY_TIMEOUT;
 
-/// How many instructions of SQLite's to run between two looks at the time: some 50 µs.
-const INSTRUCTIONS: i32 = 4096;
+/// Instructions of SQLite between two checks of the deadline: about 50 µs.
+const CHECK_EVERY_INSTRUCTIONS: i32 = 4096;
 
 /// The pools. Each connection keeps a page cache of 2 MB at most.
 pub(super) struct ReadPools {
-    /// The worker's, readiness's and minting's: no caller can make these wait.
+    /// For the worker, readiness and mints: callers cannot make these wait.
     pub(super) work: ReadPool,
-    /// Erasure, retention, reconciliation, previews, gauges.
+    /// For erasure, retention, reconciliation, previews and gauges.
     pub(super) background: ReadPool,
     /// Callers' reads that follow an index to a few rows.
     pub(super) requests: ReadPool,
@@ -41,9 +41,9 @@ pub(super) struct ReadPools {
 /// none: its statements end in milliseconds.
 #[derive(Clone, Default)]
 pub(super) struct Gates {
-    /// Of statements that may take long.
+    /// For statements that may take long.
     pub(super) long: Arc<RwLock<()>>,
-    /// Of all others.
+    /// For all others.
     pub(super) short: Arc<RwLock<()>>,
 }
 
@@ -64,7 +64,7 @@ impl ReadPools {
             pool: SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(BUSY_TIMEOUT)
-                // The driver's warning of a long wait is not within the log's limit; whoever waits in vain is logged.
+                // The driver's warnings are not rate-limited; a wait that fails is logged by us.
                 .acquire_slow_threshold(BUSY_TIMEOUT)
                 .test_before_acquire(false)
                 .connect_lazy_with(options.clone()),
@@ -104,7 +104,7 @@ pub(super) struct ReadPool {
 }
 
 impl ReadPool {
-    /// A pool that nobody else uses.
+    /// A pool of its own.
     pub(super) fn of_its_own(pool: SqlitePool, deadline: Duration) -> Self {
         Self {
             pool,
@@ -123,11 +123,11 @@ impl ReadPool {
         let abandoned = Arc::new(AtomicBool::new(false));
         let (is_abandoned, begun, deadline) =
             (Arc::clone(&abandoned), Instant::now(), self.deadline);
-        // A statement that was abandoned on this connection ends before the handle can be had.
+        // An abandoned statement on this connection ends before the handle is available.
         connection
             .lock_handle()
             .await?
-            .set_progress_handler(INSTRUCTIONS, move || {
+            .set_progress_handler(CHECK_EVERY_INSTRUCTIONS, move || {
                 !is_abandoned.load(Ordering::Relaxed) && begun.elapsed() < deadline
             });
         Ok(Reading {
@@ -137,7 +137,7 @@ impl ReadPool {
         })
     }
 
-    /// Every connection, so that nobody else gets one.
+    /// Takes every connection, so that no other task gets one.
     #[cfg(test)]
     pub(super) async fn occupy(&self) -> Vec<PoolConnection<Sqlite>> {
         let mut held = Vec::new();
@@ -148,7 +148,7 @@ impl ReadPool {
     }
 }
 
-/// A connection in use; when it is dropped, what runs on it is interrupted.
+/// A connection in use; dropped, it interrupts its statement.
 pub(super) struct Reading {
     abandoned: Arc<AtomicBool>,
     connection: PoolConnection<Sqlite>,
@@ -186,7 +186,7 @@ impl<'p> Executor<'p> for &'p ReadPool {
         'p: 'e,
         E: 'q + Execute<'q, Sqlite>,
     {
-        // All rows before the first is handed on: a slow consumer must not hold a connection.
+        // All rows are read first: a slow consumer must not hold a connection.
         let steps = async move {
             let mut reading = self.begin().await?;
             let steps: Vec<_> = reading.fetch_many(query).collect().await;

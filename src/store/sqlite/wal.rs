@@ -1,5 +1,5 @@
-//! The write-ahead log, kept short. SQLite uses it again from its start only in a moment in which nobody reads it; readers
-//! that overlap leave no such moment, so it is made.
+//! Keeps the write-ahead log short. SQLite starts it over only when nobody reads it. Overlapping readers leave no such
+//! moment, so this makes one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,17 +12,17 @@ use super::writer::Truncations;
 use crate::store::{StoreError, StoreResult};
 use crate::telemetry::metric;
 
-/// Size up to which the log is left alone: twice what SQLite itself copies at a time.
+/// Size of the log, in bytes, below which nothing is done: twice what SQLite checkpoints by itself.
 pub(super) const LOG_AT_REST_BYTES: u64 = 16 << 20;
-/// From this size on, reads wait until the log is emptied. Until then it is tried when it costs nobody anything.
+/// Size, in bytes, from which reads wait until the log is truncated. Below, it is truncated only when no read would wait.
 pub(super) const MAX_LOG_BYTES: u64 = 32 << 20;
-/// How often to look.
+/// How often to check the size.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon to try again after the writer has waited in vain: another process reads, and may go on for long.
+/// Delay after a failed attempt: another process reads, and may take long.
 const BACK_OFF: Duration = Duration::from_secs(30);
-/// How long the writer waits for readers of the log. Those that begin meanwhile read the database itself.
+/// How long the writer waits for readers of the log. Reads that begin meanwhile use the database itself.
 const READERS_MAY_TAKE: Duration = Duration::from_millis(200);
-/// How long whoever wants the log emptied now waits for its turn. All reads end by themselves in a few seconds.
+/// How long a request to truncate the log waits for its turn. All reads end within seconds.
 const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
 
 /// The log of one database.
@@ -30,7 +30,7 @@ pub(super) struct Wal {
     file: PathBuf,
     truncations: Truncations,
     gates: Gates,
-    /// Why it could not be emptied is logged once.
+    /// Whether the failure was logged already.
     failing: Mutex<bool>,
 }
 
@@ -44,7 +44,7 @@ impl Wal {
         }
     }
 
-    /// Looks at the log every second, until dropped.
+    /// Checks the log every second, until dropped.
     pub(super) async fn keep_short(&self) {
         loop {
             let pause = self.tend().await;
@@ -52,7 +52,7 @@ impl Wal {
         }
     }
 
-    /// Empties the log if it is long; says when to look again.
+    /// Truncates the log if it is long; returns when to check again.
     pub(super) async fn tend(&self) -> Duration {
         let bytes = self.bytes();
         let (emptied, or_else) = if bytes <= LOG_AT_REST_BYTES {
@@ -79,7 +79,7 @@ impl Wal {
     }
 
     async fn empty_within(&self, turn: Duration) -> StoreResult<bool> {
-        // The long reads first: while they end, the short ones go on.
+        // The pools of long reads first: short reads go on while those end.
         let Ok(_long) = timeout(turn, self.gates.long.write()).await else {
             return Ok(false);
         };

@@ -1,5 +1,5 @@
-//! What was erased and must not come back. Of a call there is a hash of its id; of a rep, a hash of each id and the time
-//! until which calls are gone for good. It says nothing about anybody, except to those who know the id and ask.
+//! Tombstones of erased data: for a call, a hash of its id; for a rep, a hash of each id, and the time before which their
+//! calls stay erased. A hash tells nothing to a reader who does not know the id.
 
 use std::collections::HashMap;
 
