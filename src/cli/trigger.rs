@@ -1,5 +1,5 @@
-//! `trigger`: signs a sample webhook and sends it to any URL, as the vendor would, or with a deliberate fault. It is stateless;
-//! the simulator is `simulate`.
+//! `trigger`: signs a sample webhook and sends it to any URL, as the vendor would, or with a deliberate fault. It is
+//! stateless; the simulator is `simulate`.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -237,7 +237,7 @@ async fn whoever_asks_for_recordings_without_end_is_held_back_and_others_are_not
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_link_that_is_not_https_but_on_a_plain_vendor_itself() {
+async fn only_https_links_are_followed_unless_the_vendor_itself_is_reached_over_plain_http() {
     let mut detail: Value = serde_json::from_str(ROSTER).unwrap();
     detail["id"] = json!("call_1");
     let (server, app) = fetched(&[detail.clone()]).await;
@@ -257,7 +257,7 @@ async fn nobody_is_sent_to_a_link_that_is_not_https_but_on_a_plain_vendor_itself
         let sent = recording(&app, "call_1").await;
         let said = log.since();
         assert_eq!(
-            said.contains("nobody is sent there"),
+            said.contains("it is not https"),
             !may_follow,
             "{link}: {said}"
         );
