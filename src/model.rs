@@ -4,6 +4,7 @@
 mod call;
 mod contract;
 mod credential;
+mod data_subject;
 mod drift;
 mod plural;
 mod time_bound;
@@ -17,6 +18,7 @@ pub use athos_api::{
 pub use call::{CallRow, CallStatus};
 pub use contract::{EffectiveContract, LearnedContract, Why};
 pub use credential::{Credential, CredentialKind, idle_secrets};
+pub use data_subject::DataSubject;
 pub use drift::SeenDrift;
 pub(crate) use plural::{counted, plural};
 pub use time_bound::{NotATimeBound, TimeBound};

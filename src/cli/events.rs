@@ -14,6 +14,7 @@ use crate::store::{
     self, Actor, EventFilter, EventRow, EventVerdict, Operators, Origin, Replay, StoreError,
     StoreResult, StoredEvent,
 };
+use crate::worker::replay::replay_next;
 
 use super::{Database, Misconfigured, at_least_one};
 
@@ -410,7 +411,7 @@ async fn replay_all(
 ) -> (Vec<i64>, Option<StoreError>) {
     let (mut ids, mut after) = (Vec::new(), 0);
     loop {
-        match store.replay(what, after, Actor::Command, clock.now()).await {
+        match replay_next(store, what, after, Actor::Command, clock.now()).await {
             Ok(step) => {
                 ids.extend(step.ids);
                 match step.next {

@@ -18,6 +18,7 @@ use super::state::AppState;
 use super::wire::{EventRow, EventState, StoredEvent};
 use crate::model::{self, TimeBound};
 use crate::store::{self, Actor, EventFilter, EventVerdict, Origin, Replay};
+use crate::worker::replay::replay_next;
 
 /// Ids that a dry run lists.
 const LISTED_IDS: u32 = 1_000;
@@ -209,7 +210,7 @@ async fn replay_event(
     let event = find(&state, &id).await?;
     let now = state.clock.now();
     let what = Replay::One(event.row.id);
-    let replayed = state.store.replay(what, 0, actor.clone(), now).await?;
+    let replayed = replay_next(&*state.store, what, 0, actor.clone(), now).await?;
     if replayed.ids.is_empty() {
         return Err(match event.row.settled_at {
             Some(_) => ApiError::EventPurged,
@@ -283,7 +284,7 @@ async fn replay_steps(
     let now = state.clock.now();
     let mut ids = Vec::new();
     let next = loop {
-        let step = state.store.replay(range, after, actor.clone(), now).await;
+        let step = replay_next(&*state.store, range, after, actor.clone(), now).await;
         let step = match step {
             Ok(step) => step,
             Err(error) if ids.is_empty() => return Err(error.into()),

@@ -35,10 +35,10 @@ pub use open::{
 };
 pub use operators::{
     Actor, Attempt, AuditEntry, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin,
-    Received, Replay, Replayed, StoredEvent, WouldReplay,
+    Received, Replay, Replayable, ReplayableEvent, StoredEvent, WouldReplay,
 };
 pub use page::Page;
-pub use privacy::{ErasedRows, Privacy, Strip};
+pub use privacy::{ErasedRows, Privacy, Transcript};
 pub use reconcile::{
     ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd,
 };

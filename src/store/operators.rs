@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Mint, Page, StoreResult};
-use crate::model::{CallRow, EventState, PlatformId, Timestamp, string_enum};
+use crate::model::{CallEvent, CallRow, EventState, PlatformId, Timestamp, string_enum};
 
 /// The inbox as operators see it, and what they do to it.
 #[async_trait]
@@ -19,18 +19,21 @@ pub trait Operators: Send + Sync {
     /// One event, with its history and what is known of its call.
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>>;
 
-    /// Which events [`Self::replay`] would replay, the first `limit` of them by id. Writes nothing.
+    /// Which events a replay would replay, the first `limit` of them by id. Writes nothing.
     async fn count_replayable(&self, replay: Replay, limit: u32) -> StoreResult<WouldReplay>;
 
-    /// Makes some events pending as if they had just come in, unless they wait already or have no body any more, and records
-    /// who did it: the next few after the one with the id `after`, which is 0 at first. Whoever asks goes on from there.
+    /// The next few events that may be replayed, after the one with the id `after`, which is 0 at first.
+    async fn find_replayable(&self, replay: Replay, after: i64) -> StoreResult<Replayable>;
+
+    /// Makes those of these events pending that still may be, as if they had just come in, and records who did it; their
+    /// ids. Events that were not understood when they came in, and are now, get their call.
     async fn replay(
         &self,
         replay: Replay,
-        after: i64,
+        events: Vec<ReplayableEvent>,
         actor: Actor,
         now: Timestamp,
-    ) -> StoreResult<Replayed>;
+    ) -> StoreResult<Vec<i64>>;
 
     /// What has come in since then, and what became of it so far.
     async fn received_since(&self, from: Timestamp) -> StoreResult<Received>;
@@ -230,13 +233,26 @@ impl Actor {
     }
 }
 
-/// What a step of a replay did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replayed {
-    /// The events that are pending again.
-    pub ids: Vec<i64>,
-    /// Where the next step goes on; `None` when this was the last.
+/// Some events that may be replayed.
+#[derive(Clone, Debug)]
+pub struct Replayable {
+    /// The events, by id.
+    pub events: Vec<ReplayableEvent>,
+    /// After which id the next ones are; `None` when these are the last.
     pub next: Option<i64>,
+}
+
+/// An event that may be replayed: neither does it wait, nor has it lost its body.
+#[derive(Clone, Debug)]
+pub struct ReplayableEvent {
+    /// The event.
+    pub id: i64,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// The bytes as they came, where they were not understood.
+    pub unread: Option<Vec<u8>>,
+    /// What they say to whoever understands them by now.
+    pub parsed: Option<CallEvent>,
 }
 
 /// What a replay would do.

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::{Actor, StoreResult};
 use crate::model::{RepId, Timestamp};
 
-/// Says what is left of a stored detail when its words go.
-pub type Strip = fn(&str) -> String;
-
 /// What leaves the store for good: by erasure of a rep, and by retention.
 #[async_trait]
 pub trait Privacy: Send + Sync {
@@ -16,20 +13,21 @@ pub trait Privacy: Send + Sync {
     /// until `now`; says how many rows went. An erasure that breaks off is finished by [`Self::resume_erasures`].
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows>;
 
-    /// How many rows [`Self::erase`] would remove. Writes nothing.
+    /// How many rows [`Self::erase`] would remove: it is carried out, and each step is rolled back.
     async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows>;
 
     /// Finishes the erasures that were begun and broke off; how many there were.
     async fn resume_erasures(&self) -> StoreResult<usize>;
 
-    /// Removes the words of some calls that ended before; `strip` says what is left of a detail. How many; none are left
-    /// when it is 0.
+    /// Some details with what was spoken, of calls that ended before; none are left when it is empty.
+    async fn find_transcripts(&self, before: Timestamp) -> StoreResult<Vec<Transcript>>;
+
+    /// Puts these in the place of what was found, except where a call has changed since: that one is found again.
     async fn redact_transcripts(
         &self,
-        before: Timestamp,
-        strip: Strip,
+        redacted: Vec<Transcript>,
         now: Timestamp,
-    ) -> StoreResult<u64>;
+    ) -> StoreResult<()>;
 
     /// Empties the bodies of some events that are settled and came in before; they cannot be replayed any more.
     async fn purge_bodies(&self, before: Timestamp) -> StoreResult<u64>;
@@ -39,6 +37,17 @@ pub trait Privacy: Send + Sync {
 
     /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
     async fn truncate_wal(&self) -> StoreResult<bool>;
+}
+
+/// A stored detail, as it was at some change of its call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transcript {
+    /// The call's number in the store.
+    pub call: i64,
+    /// Which change of the call it was.
+    pub rev: i64,
+    /// Athos's JSON; none where none is kept.
+    pub raw: Option<String>,
 }
 
 /// How many rows of each kind are gone; in a dry run, how many would be.

@@ -5,6 +5,7 @@ pub mod circuit_breaker;
 pub mod drift;
 mod process;
 pub mod reconcile;
+pub mod replay;
 pub mod retention;
 pub mod retry;
 

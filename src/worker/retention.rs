@@ -142,10 +142,7 @@ impl Retention {
             removed
         };
         loop {
-            let calls = self
-                .store
-                .redact_transcripts(cutoff, types::redact_transcript, now);
-            let calls = count("calls", calls.await?);
+            let calls = count("calls", self.redact(cutoff, now).await?);
             let bodies = count("bodies", self.store.purge_bodies(cutoff).await?);
             let records = count("records", self.store.purge_records(cutoff).await?);
             if calls + bodies + records == 0 {
@@ -155,6 +152,19 @@ impl Retention {
             purged.bodies += bodies;
             purged.records += records;
         }
+    }
+
+    /// Redacts some transcripts; how many.
+    async fn redact(&self, cutoff: Timestamp, now: Timestamp) -> StoreResult<u64> {
+        let mut found = self.store.find_transcripts(cutoff).await?;
+        for transcript in &mut found {
+            transcript.raw = transcript.raw.as_deref().map(types::redact_transcript);
+        }
+        let count = found.len() as u64;
+        if count > 0 {
+            self.store.redact_transcripts(found, now).await?;
+        }
+        Ok(count)
     }
 
     /// Runs at once and then every hour, until `shutdown`.

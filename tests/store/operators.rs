@@ -5,6 +5,7 @@ use athos_backend::store::{
     Actor, Claimable, EventFilter, EventVerdict, Failure, NewEvent, Origin, Replay, Settled,
     Settlement, SharedStore,
 };
+use athos_backend::worker::replay::replay_next;
 
 use crate::{LEASE, after, clear_inbox, delivery, parsed};
 
@@ -61,10 +62,8 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
         would.first
     };
     assert_eq!(would(one).await, [0_i64; 0]);
-    let none = store
-        .replay(one, 0, Actor::Command, after(3001))
-        .await
-        .unwrap();
+    let none = replay_next(&**store, one, 0, Actor::Command, after(3001));
+    let none = none.await.unwrap();
     assert_eq!((none.ids.len(), none.next), (0, None));
     for expected in [Settled::Yes, Settled::LeaseLost] {
         let settled = store
@@ -80,9 +79,10 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     };
     assert_eq!(would(range).await, [id]);
     let admin = Actor::User(PlatformId::new("an_admin").unwrap());
-    let behind = store.replay(range, id, admin.clone(), after(3003)).await;
+    let behind = replay_next(&**store, range, id, admin.clone(), after(3003)).await;
     assert_eq!(behind.unwrap().ids, [0_i64; 0]);
-    let replayed = store.replay(range, 0, admin, after(3003)).await.unwrap();
+    let replayed = replay_next(&**store, range, 0, admin, after(3003));
+    let replayed = replayed.await.unwrap();
     assert_eq!((&replayed.ids[..], replayed.next), (&[id][..], None));
     assert_eq!(would(range).await, [0_i64; 0]);
     let event = store.find_event(id).await.unwrap().unwrap();

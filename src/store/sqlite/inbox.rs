@@ -12,7 +12,7 @@ use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Durability, Operation};
-use super::{SqliteStore, accept, calls, identities, operators, waits};
+use super::{SqliteStore, accept, calls, identities, waits};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Accepted, Claimable, ClaimedEvent, Inbox, Lease, LinkedIds, NewEvent, QueueDepth, Settled,
@@ -172,7 +172,7 @@ impl Operation for Settle {
             erase::forget_event(tx, self.lease.event_id)?;
             return Ok((Settled::Erased, Vec::new()));
         }
-        operators::record_attempt(tx, &self.lease, &self.settlement, self.now)?;
+        record_attempt(tx, &self.lease, &self.settlement, self.now)?;
         let unfinished = match &self.settlement {
             Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now)?,
             Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now)?,
@@ -180,6 +180,44 @@ impl Operation for Settle {
         };
         Ok((Settled::Yes, unfinished))
     }
+}
+
+/// Records how an attempt ended, in the transaction that settles it.
+fn record_attempt(
+    tx: &Connection,
+    lease: &Lease,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let (outcome, next, error, failure) = match settlement {
+        Settlement::Scored(_) => ("scored", None, None, None),
+        Settlement::Unscored(_) => ("unscored", None, None, None),
+        Settlement::Retry {
+            at,
+            reason,
+            failure,
+            ..
+        } => ("retry", Some(*at), Some(reason), failure.as_ref()),
+        Settlement::Dead { reason, failure } => ("dead", None, Some(reason), failure.as_ref()),
+        Settlement::Ignored { reason } => ("ignored", None, Some(reason), None),
+    };
+    tx.prepare_cached(
+        "INSERT INTO attempts \
+         (event_id, number, at, outcome, status, code, delay_ms, error, athos_request_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        lease.event_id,
+        lease.number,
+        now.as_millis(),
+        outcome,
+        failure.and_then(|failure| failure.status),
+        failure.map(|failure| &failure.code),
+        next.map(|at| (at.as_millis() - now.as_millis()).max(0)),
+        error,
+        failure.and_then(|failure| failure.athos_request_id.as_deref()),
+    ])?;
+    Ok(())
 }
 
 /// Whether a claim would find anything.

@@ -9,14 +9,13 @@ use super::calls::{self, word};
 use super::privacy::id_list;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
-use super::writer::{Operation, Writer};
+use super::writer::Operation;
 use super::{SqliteStore, mints};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Actor, Attempt, AuditEntry, EventFilter, EventRow, EventVerdict, Lease, Operators, Origin,
-    Page, Received, Replay, Replayed, Settlement, StoreResult, StoredEvent, WouldReplay,
+    Actor, Attempt, AuditEntry, EventFilter, EventRow, EventVerdict, Operators, Origin, Page,
+    Received, Replay, Replayable, ReplayableEvent, StoreResult, StoredEvent, WouldReplay,
 };
-use athos_api::types;
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
                    attempts, deliveries, reason, settled_at, \
@@ -225,44 +224,6 @@ fn act(row: &SqliteRow) -> AuditEntry {
     }
 }
 
-/// Records how an attempt ended, in the transaction that settles it.
-pub(super) fn record_attempt(
-    tx: &Connection,
-    lease: &Lease,
-    settlement: &Settlement,
-    now: Timestamp,
-) -> StoreResult<()> {
-    let (outcome, next, error, failure) = match settlement {
-        Settlement::Scored(_) => ("scored", None, None, None),
-        Settlement::Unscored(_) => ("unscored", None, None, None),
-        Settlement::Retry {
-            at,
-            reason,
-            failure,
-            ..
-        } => ("retry", Some(*at), Some(reason), failure.as_ref()),
-        Settlement::Dead { reason, failure } => ("dead", None, Some(reason), failure.as_ref()),
-        Settlement::Ignored { reason } => ("ignored", None, Some(reason), None),
-    };
-    tx.prepare_cached(
-        "INSERT INTO attempts \
-         (event_id, number, at, outcome, status, code, delay_ms, error, athos_request_id) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        lease.event_id,
-        lease.number,
-        now.as_millis(),
-        outcome,
-        failure.and_then(|failure| failure.status),
-        failure.map(|failure| &failure.code),
-        next.map(|at| (at.as_millis() - now.as_millis()).max(0)),
-        error,
-        failure.and_then(|failure| failure.athos_request_id.as_deref()),
-    ])?;
-    Ok(())
-}
-
 /// What may be replayed, and is asked for. An event without its body says nothing any more.
 fn replayable(replay: Replay) -> String {
     let mut sql = "next_attempt_at IS NULL AND body <> x''".to_owned();
@@ -298,9 +259,14 @@ pub(super) async fn count_replayable(
     let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
         .fetch_one(readers)
         .await?;
+    let sql = format!(
+        "SELECT id FROM events WHERE {} ORDER BY id LIMIT $1",
+        replayable(replay)
+    );
+    let first = sqlx::query_scalar(AssertSqlSafe(sql)).bind(limit);
     Ok(WouldReplay {
         count: count.unsigned_abs(),
-        first: find_replayable(readers, replay, 0, limit).await?,
+        first: first.fetch_all(readers).await?,
     })
 }
 
@@ -309,53 +275,35 @@ async fn find_replayable(
     readers: &ReadPool,
     replay: Replay,
     after: i64,
-    limit: u32,
-) -> StoreResult<Vec<i64>> {
+) -> StoreResult<Replayable> {
     let sql = format!(
-        "SELECT id FROM events WHERE id > ? AND {} ORDER BY id LIMIT ?",
+        "SELECT id, received_at, CASE WHEN call_id IS NULL THEN body END AS unread FROM events \
+         WHERE id > $1 AND {} ORDER BY id LIMIT $2",
         replayable(replay)
     );
-    let ids = sqlx::query_scalar(AssertSqlSafe(sql))
+    let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(after)
-        .bind(limit)
+        .bind(REPLAYS)
         .fetch_all(readers)
         .await?;
-    Ok(ids)
-}
-
-/// Replays the next events of a range. They are looked for beside the writer, which is held for a batch only.
-async fn replay_some(
-    readers: &ReadPool,
-    writer: &Writer,
-    replay: Replay,
-    after: i64,
-    actor: Actor,
-    now: Timestamp,
-) -> StoreResult<Replayed> {
-    let ids = find_replayable(readers, replay, after, REPLAYS).await?;
-    let next = (ids.len() == REPLAYS as usize)
-        .then(|| ids.last().copied())
-        .flatten();
-    let ids = match ids.is_empty() {
-        true => ids,
-        false => {
-            let by = ReplayBy {
-                replay,
-                ids,
-                actor,
-                now,
-            };
-            writer.write(by).await?
-        }
+    let event = |row: &SqliteRow| ReplayableEvent {
+        id: row.get("id"),
+        received_at: Timestamp::from_millis(row.get("received_at")),
+        unread: row.get("unread"),
+        parsed: None,
     };
-    Ok(Replayed { ids, next })
+    let events: Vec<_> = rows.iter().map(event).collect();
+    let last = events.last().map(|event| event.id);
+    Ok(Replayable {
+        next: last.filter(|_| events.len() == REPLAYS as usize),
+        events,
+    })
 }
 
-/// Makes events pending again, as if they had just come in, and records who did it. What was not understood is read once
-/// more: this may be a later version.
+/// Makes events pending again, as if they had just come in, and records who did it.
 struct ReplayBy {
     replay: Replay,
-    ids: Vec<i64>,
+    events: Vec<ReplayableEvent>,
     actor: Actor,
     now: Timestamp,
 }
@@ -363,34 +311,25 @@ struct ReplayBy {
 impl ReplayBy {
     /// Those that may still be replayed.
     fn which(&self) -> String {
-        format!(
-            "id IN {} AND {}",
-            id_list(&self.ids),
-            replayable(self.replay)
-        )
+        let ids: Vec<_> = self.events.iter().map(|event| event.id).collect();
+        format!("id IN {} AND {}", id_list(&ids), replayable(self.replay))
     }
 
     /// Gives what is understood by now the call that it is about, as accepting it would have.
-    fn read_again(&self, tx: &Connection) -> StoreResult<()> {
-        let sql = format!(
-            "SELECT id, received_at, body FROM events WHERE call_id IS NULL AND {}",
-            self.which()
-        );
-        let read = tx
-            .prepare(&sql)?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<Result<Vec<(i64, i64, Vec<u8>)>, _>>()?;
-        for (id, received_at, body) in read {
-            let Ok(said) = types::read_event(&body) else {
+    fn open_calls(&self, tx: &Connection, ids: &[i64]) -> StoreResult<()> {
+        for event in &self.events {
+            let Some(said) = event.parsed.as_ref().filter(|_| ids.contains(&event.id)) else {
                 continue;
             };
-            tx.prepare_cached("UPDATE events SET call_id = ?, needs_fetch = ? WHERE id = ?")?
-                .execute(params![said.call_id, said.needs_fetch(), id])?;
-            let received_at = Timestamp::from_millis(received_at);
-            let incoming = Incoming::event(&said, received_at);
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE events SET call_id = ?, needs_fetch = ? WHERE id = ? AND call_id IS NULL",
+                )?
+                .execute(params![said.call_id, said.needs_fetch(), event.id])?;
+            let incoming = Incoming::event(said, event.received_at);
             // The attempt removes an event of what was erased.
-            if !tombstones::is_tombstoned(tx, &incoming, "replay")? {
-                calls::open(tx, &said, received_at)?;
+            if changed > 0 && !tombstones::is_tombstoned(tx, &incoming, "replay")? {
+                calls::open(tx, said, event.received_at)?;
             }
         }
         Ok(())
@@ -412,8 +351,8 @@ impl Operation for ReplayBy {
         let ids = tx
             .prepare(&sql)?
             .query_map(params![self.now.as_millis(), caller, rep], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        self.read_again(tx)?;
+            .collect::<Result<Vec<i64>, _>>()?;
+        self.open_calls(tx, &ids)?;
         let sql = format!(
             "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
              needs_fetch = needs_fetch OR call_id IS NULL, next_attempt_at = ? WHERE {}",
@@ -443,27 +382,28 @@ impl Operators for SqliteStore {
         self.noting(count_replayable(&self.readers.background, replay, limit).await)
     }
 
+    async fn find_replayable(&self, replay: Replay, after: i64) -> StoreResult<Replayable> {
+        self.noting(find_replayable(&self.readers.background, replay, after).await)
+    }
+
     async fn replay(
         &self,
         replay: Replay,
-        after: i64,
+        events: Vec<ReplayableEvent>,
         actor: Actor,
         now: Timestamp,
-    ) -> StoreResult<Replayed> {
-        let replayed = replay_some(
-            &self.readers.background,
-            &self.writer,
+    ) -> StoreResult<Vec<i64>> {
+        let by = ReplayBy {
             replay,
-            after,
+            events,
             actor,
             now,
-        )
-        .await;
-        let replayed = self.noting(replayed)?;
-        if !replayed.ids.is_empty() {
+        };
+        let ids = self.writer.write(by).await?;
+        if !ids.is_empty() {
             self.arrivals.notify_one();
         }
-        Ok(replayed)
+        Ok(ids)
     }
 
     async fn received_since(&self, from: Timestamp) -> StoreResult<Received> {

@@ -63,6 +63,21 @@ pub(super) trait Operation: Send + 'static {
     }
 }
 
+/// Does an operation and takes it back: the output says what it would have done.
+pub(super) struct DryRun<O>(pub(super) O);
+
+impl<O: Operation> Operation for DryRun<O> {
+    type Output = O::Output;
+    const DURABILITY: Durability = Durability::Committed;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<O::Output> {
+        tx.execute_batch("SAVEPOINT dry_run")?;
+        let output = self.0.apply(tx);
+        tx.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
+        output
+    }
+}
+
 /// A queued operation of any kind, and whoever waits for it.
 trait Queued: Send {
     fn apply(&mut self, tx: &Connection) -> StoreResult<()>;

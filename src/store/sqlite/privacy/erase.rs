@@ -1,16 +1,17 @@
 //! The erasure of a rep, in steps that each hold the writer for moments. First it is written down, with what must not
 //! come back; then rows go batch by batch. Whoever finds one that has begun, after a crash or hours later, goes on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use super::super::readers::ReadPool;
-use super::super::writer::{Operation, Writer};
-use super::data_subject::{DataSubject, Page, find_calls, list_calls, to_json};
+use super::super::writer::{DryRun, Operation, Writer};
+use super::data_subject::{self, Page, find_calls, to_json};
 use super::{id_list, tombstones};
-use crate::model::{RepId, Timestamp};
+use crate::model::{DataSubject, RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
 /// Calls of one batch; each may have pages of transcript, which are overwritten.
@@ -118,23 +119,26 @@ fn count(tx: &Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
     Ok(())
 }
 
-/// Removes some calls of the person; none are left when it is 0. They are looked for here: a list that was made before
-/// could have a call that Athos has since given to somebody else.
+/// Removes some calls of the person; none are left when it says none. They are looked for here: a list that was made
+/// before could have a call that Athos has since given to somebody else.
 struct EraseCalls {
     erasure: i64,
     person: Arc<DataSubject>,
     until: i64,
+    after: i64,
 }
 
 impl Operation for EraseCalls {
-    type Output = u64;
+    /// What is gone, and which calls those were.
+    type Output = (ErasedRows, Vec<(i64, String)>);
     const CHANGES_CALLS: bool = true;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
-        let seqs = find_calls(tx, &self.person, self.until, CALLS)?;
+    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
+        let calls = find_calls(tx, &self.person, self.until, self.after, CALLS)?;
+        let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
         let gone = remove_calls(tx, &seqs)?;
         count(tx, self.erasure, gone)?;
-        Ok(gone.calls)
+        Ok((gone, calls))
     }
 }
 
@@ -176,13 +180,14 @@ struct EraseEvents {
 }
 
 impl Operation for EraseEvents {
-    type Output = ();
+    type Output = ErasedRows;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
         let gone = remove_events(tx, &self.ids)?;
         tx.prepare_cached("UPDATE erasures SET event_id = ? WHERE id = ?")?
             .execute([self.up_to, self.erasure])?;
-        count(tx, self.erasure, gone)
+        count(tx, self.erasure, gone)?;
+        Ok(gone)
     }
 }
 
@@ -210,14 +215,15 @@ pub(in crate::store::sqlite) fn forget_event(tx: &Connection, event: i64) -> Sto
 
 struct EraseMints {
     erasure: i64,
-    reps: String,
+    names: String,
     until: i64,
+    limit: u32,
 }
 
 impl Operation for EraseMints {
-    type Output = u64;
+    type Output = ErasedRows;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
         let mints = tx
             .prepare_cached(
                 "DELETE FROM mints WHERE id IN (\
@@ -226,13 +232,13 @@ impl Operation for EraseMints {
                    SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
                    WHERE rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 LIMIT ?3)",
             )?
-            .execute(params![self.reps, self.until, MINTS])?;
+            .execute(params![self.names, self.until, self.limit])?;
         let gone = ErasedRows {
             mints: mints as u64,
             ..ErasedRows::default()
         };
         count(tx, self.erasure, gone)?;
-        Ok(gone.mints)
+        Ok(gone)
     }
 }
 
@@ -252,26 +258,38 @@ impl Operation for RenameActor {
     }
 }
 
-/// Puts the act on record in place of the erasure, which named the rep.
-struct Finish {
+struct EraseIdentities {
     erasure: i64,
-    names: Vec<String>,
+    names: String,
 }
 
-impl Operation for Finish {
+impl Operation for EraseIdentities {
     type Output = ErasedRows;
 
     fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
         let learnt = tx.execute(
             "DELETE FROM identities WHERE kind = 'rep' \
              AND our_id IN (SELECT value FROM json_each(?))",
-            [to_json(&self.names)],
+            [&self.names],
         )?;
         let gone = ErasedRows {
             identities: learnt as u64,
             ..ErasedRows::default()
         };
         count(tx, self.erasure, gone)?;
+        Ok(gone)
+    }
+}
+
+/// Puts the act on record in place of the erasure, which named the rep.
+struct Finish {
+    erasure: i64,
+}
+
+impl Operation for Finish {
+    type Output = ErasedRows;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
         let result: Option<String> = tx
             .prepare_cached(
                 "INSERT INTO acts (at, caller, rep, act, subject, result) \
@@ -300,53 +318,21 @@ pub(in crate::store::sqlite) async fn carry_out(
     writer: &Writer,
     id: i64,
 ) -> StoreResult<ErasedRows> {
-    let Some(mut erasure) = Erasure::load(readers, id).await? else {
+    let Some(erasure) = Erasure::load(readers, id).await? else {
         return Ok(ErasedRows::default());
     };
-    loop {
-        let step = EraseCalls {
-            erasure: erasure.id,
-            person: Arc::clone(&erasure.person),
-            until: erasure.at,
-        };
-        if writer.write(step).await? == 0 {
-            break;
-        }
-    }
-    loop {
-        let page = Page::read(readers, erasure.looked_through).await?;
-        let Some(up_to) = page.last() else { break };
-        let hashes = page.erased(readers).await?;
-        let ids = page.concerning(&erasure.person, erasure.at, &hashes);
-        let step = EraseEvents {
-            erasure: erasure.id,
-            ids,
-            up_to,
-        };
-        writer.write(step).await?;
-        erasure.looked_through = up_to;
-    }
-    let names: Vec<String> = erasure
-        .person
-        .ids()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    loop {
-        let step = EraseMints {
-            erasure: erasure.id,
-            reps: to_json(&names),
-            until: erasure.at,
-        };
-        if writer.write(step).await? == 0 {
-            break;
-        }
-    }
-    for name in &names {
+    let person = Arc::clone(&erasure.person);
+    let removal = Removal {
+        readers,
+        writer,
+        is_dry_run: false,
+    };
+    removal.run(erasure).await?;
+    for name in person.ids() {
         let mut after = 0;
         loop {
             let ids: Vec<i64> = sqlx::query_scalar(
-                "SELECT id FROM acts WHERE rep = ? AND id > ? ORDER BY id LIMIT ?",
+                "SELECT id FROM acts WHERE rep = $1 AND id > $2 ORDER BY id LIMIT $3",
             )
             .bind(name)
             .bind(after)
@@ -359,81 +345,100 @@ pub(in crate::store::sqlite) async fn carry_out(
             writer.write(RenameActor { ids, alias }).await?;
         }
     }
-    let erasure = erasure.id;
-    writer.write(Finish { erasure, names }).await
+    writer.write(Finish { erasure: id }).await
 }
 
-/// How many rows an erasure would remove. Writes nothing.
-pub(in crate::store::sqlite) async fn preview_erasure(
+/// How many rows an erasure would remove.
+pub(in crate::store::sqlite) async fn preview(
     readers: &ReadPool,
-    id: &str,
+    writer: &Writer,
+    rep: &RepId,
     now: Timestamp,
 ) -> StoreResult<ErasedRows> {
-    let person = DataSubject::find(readers, id).await?;
-    let now = now.as_millis();
-    let calls = list_calls(readers, &person, now).await?;
-    let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
-    let hashes = calls
-        .iter()
-        .map(|(_, id)| tombstones::hash_of_call(id))
-        .collect();
-    let mut rows = ErasedRows {
-        calls: calls.len() as u64,
-        ..ErasedRows::default()
+    let erasure = Erasure {
+        // No row has it.
+        id: 0,
+        at: now.as_millis(),
+        person: Arc::new(data_subject::find(readers, rep.as_str()).await?),
+        looked_through: 0,
     };
-    for seqs in seqs.chunks(CALLS as usize) {
-        rows.details += count_rows(
-            readers,
-            "SELECT count(*) FROM call_details WHERE call_seq IN ",
-            seqs,
-        )
-        .await?;
-    }
-    let mut looked_through = 0;
-    loop {
-        let page = Page::read(readers, looked_through).await?;
-        let Some(up_to) = page.last() else { break };
-        let ids = page.concerning(&person, now, &hashes);
-        rows.events += ids.len() as u64;
-        rows.attempts += count_rows(
-            readers,
-            "SELECT count(*) FROM attempts WHERE event_id IN ",
-            &ids,
-        )
-        .await?;
-        rows.acts += count_rows(
-            readers,
-            "SELECT count(*) FROM acts WHERE event_id IN ",
-            &ids,
-        )
-        .await?;
-        looked_through = up_to;
-    }
-    let names: Vec<String> = person.ids().into_iter().map(str::to_owned).collect();
-    let mints: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM mints \
-         WHERE (rep IN (SELECT value FROM json_each(?1)) \
-                OR (rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)))) \
-           AND requested_at <= ?2",
-    )
-    .bind(to_json(&names))
-    .bind(now)
-    .fetch_one(readers)
-    .await?;
-    rows.mints = mints.unsigned_abs();
-    let identities: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM identities WHERE kind = 'rep' \
-         AND our_id IN (SELECT value FROM json_each(?))",
-    )
-    .bind(to_json(&names))
-    .fetch_one(readers)
-    .await?;
-    rows.identities = identities.unsigned_abs();
-    Ok(rows)
+    let removal = Removal {
+        readers,
+        writer,
+        is_dry_run: true,
+    };
+    removal.run(erasure).await
 }
 
-async fn count_rows(readers: &ReadPool, sql: &'static str, ids: &[i64]) -> StoreResult<u64> {
-    let sql = AssertSqlSafe(format!("{sql} {}", id_list(ids)));
-    let count: i64 = sqlx::query_scalar(sql).fetch_one(readers).await?;
-    Ok(count.unsigned_abs())
+/// The steps of an erasure; in a dry run each is rolled back.
+struct Removal<'s> {
+    readers: &'s ReadPool,
+    writer: &'s Writer,
+    is_dry_run: bool,
+}
+
+impl Removal<'_> {
+    async fn take<O: Operation>(&self, step: O) -> StoreResult<O::Output> {
+        match self.is_dry_run {
+            true => self.writer.write(DryRun(step)).await,
+            false => self.writer.write(step).await,
+        }
+    }
+
+    async fn run(&self, mut erasure: Erasure) -> StoreResult<ErasedRows> {
+        let mut gone = ErasedRows::default();
+        let mut calls = HashSet::new();
+        let mut after = 0;
+        loop {
+            let step = EraseCalls {
+                erasure: erasure.id,
+                person: Arc::clone(&erasure.person),
+                until: erasure.at,
+                after,
+            };
+            let (rows, erased) = self.take(step).await?;
+            let Some((last, _)) = erased.last() else {
+                break;
+            };
+            // Otherwise they are gone, and one that has become the person's meanwhile may be among those before.
+            if self.is_dry_run {
+                after = *last;
+            }
+            gone = gone.plus(rows);
+            calls.extend(erased.iter().map(|(_, id)| tombstones::hash_of_call(id)));
+        }
+        loop {
+            let page = Page::read(self.readers, erasure.looked_through).await?;
+            let Some(up_to) = page.last() else { break };
+            let mut erased = page.erased(self.readers).await?;
+            erased.extend(&calls);
+            let step = EraseEvents {
+                erasure: erasure.id,
+                ids: page.concerning(&erasure.person, erasure.at, &erased),
+                up_to,
+            };
+            gone = gone.plus(self.take(step).await?);
+            erasure.looked_through = up_to;
+        }
+        let names = erasure.person.ids().into_iter().map(str::to_owned);
+        let names = to_json(&names.collect::<Vec<_>>());
+        loop {
+            let step = EraseMints {
+                erasure: erasure.id,
+                names: names.clone(),
+                until: erasure.at,
+                limit: if self.is_dry_run { u32::MAX } else { MINTS },
+            };
+            let rows = self.take(step).await?;
+            gone = gone.plus(rows);
+            if self.is_dry_run || rows.mints == 0 {
+                break;
+            }
+        }
+        let step = EraseIdentities {
+            erasure: erasure.id,
+            names,
+        };
+        Ok(gone.plus(self.take(step).await?))
+    }
 }

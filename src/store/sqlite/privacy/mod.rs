@@ -10,8 +10,7 @@ use async_trait::async_trait;
 
 use super::SqliteStore;
 use crate::model::{RepId, Timestamp};
-use crate::store::{Actor, ErasedRows, Privacy, StoreResult, Strip};
-use data_subject::DataSubject;
+use crate::store::{Actor, ErasedRows, Privacy, StoreResult, Transcript};
 
 /// Numbers as SQL has them in a list.
 pub(super) fn id_list(ids: &[i64]) -> String {
@@ -25,7 +24,7 @@ impl Privacy for SqliteStore {
         let _turn = self.erasing.lock().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
-            person: DataSubject::find(&self.readers.background, rep.as_str()).await?,
+            person: data_subject::find(&self.readers.background, rep.as_str()).await?,
             actor,
             now,
         };
@@ -34,7 +33,7 @@ impl Privacy for SqliteStore {
     }
 
     async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
-        self.noting(erase::preview_erasure(&self.readers.background, rep.as_str(), now).await)
+        self.noting(erase::preview(&self.readers.background, &self.writer, rep, now).await)
     }
 
     async fn resume_erasures(&self) -> StoreResult<usize> {
@@ -46,13 +45,17 @@ impl Privacy for SqliteStore {
         Ok(ids.len())
     }
 
+    async fn find_transcripts(&self, before: Timestamp) -> StoreResult<Vec<Transcript>> {
+        self.noting(purge::transcripts(&self.readers.background, before).await)
+    }
+
     async fn redact_transcripts(
         &self,
-        before: Timestamp,
-        strip: Strip,
+        redacted: Vec<Transcript>,
         now: Timestamp,
-    ) -> StoreResult<u64> {
-        purge::words(&self.readers.background, &self.writer, before, strip, now).await
+    ) -> StoreResult<()> {
+        let redact = purge::RedactTranscripts { redacted, now };
+        self.writer.write(redact).await
     }
 
     async fn purge_bodies(&self, before: Timestamp) -> StoreResult<u64> {

@@ -3,29 +3,22 @@
 
 use rusqlite::{Connection, params};
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::super::readers::ReadPool;
 use super::super::writer::{Operation, Writer};
 use super::id_list;
 use crate::model::Timestamp;
-use crate::store::{StoreResult, Strip};
+use crate::store::{StoreResult, Transcript};
 
 /// Details of one batch; each has pages that are overwritten.
 const DETAILS: u32 = 50;
 /// Rows of one batch where they are small.
 const ROWS: u32 = 200;
 
-/// What is left of a call's detail.
-struct Stripped {
-    seq: i64,
-    /// As of which change of the call.
-    rev: i64,
-    raw: Option<String>,
-}
-
-struct RedactTranscripts {
-    calls: Vec<Stripped>,
-    now: Timestamp,
+pub(super) struct RedactTranscripts {
+    pub(super) redacted: Vec<Transcript>,
+    pub(super) now: Timestamp,
 }
 
 impl Operation for RedactTranscripts {
@@ -36,45 +29,35 @@ impl Operation for RedactTranscripts {
         let mut purge = tx.prepare_cached(
             "UPDATE calls SET purged_at = ? WHERE seq = ? AND rev = ? AND purged_at IS NULL",
         )?;
-        let mut strip = tx.prepare_cached("UPDATE call_details SET raw = ? WHERE call_seq = ?")?;
-        for Stripped { seq, rev, raw } in &self.calls {
-            if purge.execute([self.now.as_millis(), *seq, *rev])? > 0 {
-                strip.execute(params![raw, seq])?;
+        let mut redact = tx.prepare_cached("UPDATE call_details SET raw = ? WHERE call_seq = ?")?;
+        for Transcript { call, rev, raw } in &self.redacted {
+            if purge.execute([self.now.as_millis(), *call, *rev])? > 0 {
+                redact.execute(params![raw, call])?;
             }
         }
         Ok(())
     }
 }
 
-/// Removes the words of some calls that ended before; `strip` says what is left of a detail.
-pub(in crate::store::sqlite) async fn words(
+/// Some details with what was spoken, of calls that ended before.
+pub(in crate::store::sqlite) async fn transcripts(
     readers: &ReadPool,
-    writer: &Writer,
     before: Timestamp,
-    strip: Strip,
-    now: Timestamp,
-) -> StoreResult<u64> {
+) -> StoreResult<Vec<Transcript>> {
     let rows = sqlx::query(
         "SELECT seq, rev, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
-         WHERE status = 'scored' AND purged_at IS NULL AND sort_at < ? ORDER BY sort_at LIMIT ?",
+         WHERE status = 'scored' AND purged_at IS NULL AND sort_at < $1 ORDER BY sort_at LIMIT $2",
     )
     .bind(before.as_millis())
     .bind(DETAILS)
     .fetch_all(readers)
     .await?;
-    let calls: Vec<_> = rows
-        .iter()
-        .map(|row| Stripped {
-            seq: row.get("seq"),
-            rev: row.get("rev"),
-            raw: row.get::<Option<&str>, _>("raw").map(strip),
-        })
-        .collect();
-    let count = calls.len() as u64;
-    if count > 0 {
-        writer.write(RedactTranscripts { calls, now }).await?;
-    }
-    Ok(count)
+    let transcript = |row: &SqliteRow| Transcript {
+        call: row.get("seq"),
+        rev: row.get("rev"),
+        raw: row.get("raw"),
+    };
+    Ok(rows.iter().map(transcript).collect())
 }
 
 struct PurgeBodies {
@@ -183,20 +166,22 @@ mod tests {
         .execute(&mut db)
         .await
         .unwrap();
-        let read_before = Stripped {
-            seq: 1,
+        let read_before = Transcript {
+            call: 1,
             rev: 4,
             raw: Some("of an old score".to_owned()),
         };
         let now = Timestamp::from_millis(9);
-        let calls = vec![read_before];
-        let stale = store.writer.write(RedactTranscripts { calls, now });
+        let stale = store.redact_transcripts(vec![read_before], now);
         stale.await.unwrap();
         let kept = "SELECT raw FROM call_details";
         let raw: String = sqlx::query_scalar(kept).fetch_one(&mut db).await.unwrap();
         assert_eq!(raw, "of a new score");
-        let strip: Strip = |raw| format!("what is left {raw}");
-        assert_eq!(store.redact_transcripts(now, strip, now).await.unwrap(), 1);
+        let mut found = store.find_transcripts(now).await.unwrap();
+        assert_eq!(found[0].raw.as_deref(), Some("of a new score"));
+        found[0].raw = Some("what is left of a new score".to_owned());
+        store.redact_transcripts(found, now).await.unwrap();
+        assert_eq!(store.find_transcripts(now).await.unwrap(), []);
         let raw: String = sqlx::query_scalar(kept).fetch_one(&mut db).await.unwrap();
         assert_eq!(raw, "what is left of a new score");
         store.close().await;
