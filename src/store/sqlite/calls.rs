@@ -1,23 +1,22 @@
 //! The calls in SQL: what is known of each, and what each reader may see. A call only ever learns: `scored` is never
 //! undone by `unscored`, nor either by `processing`, in whatever order events arrive.
 
-use std::str::FromStr;
-
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 use tokio::sync::watch;
 
-use super::identities::{self, push_named};
+use super::identities;
 use super::readers::ReadPool;
+use super::rows::{push_filter, push_scope, word};
 use super::{SqliteStore, progress};
 use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
 use crate::store::{
-    CallChange, CallFilter, Calls, Changes, EventCall, IdentityKind, LinkedIds, Page, PageKey,
-    Progress, ProgressFilter, StoreError, StoreResult, StoredCall,
+    CallChange, CallFilter, Calls, Changes, EventCall, LinkedIds, Page, PageKey, Progress,
+    ProgressFilter, StoreResult, StoredCall,
 };
 
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
@@ -215,35 +214,6 @@ pub(super) async fn list(
     Page::cut(&found, limit, key, call_row)
 }
 
-/// Adds the reader's scope, and what narrows it: a rep, an agency, the earliest and the latest end. The caller's
-/// statement has a WHERE already.
-pub(super) fn push_filter(
-    sql: &mut QueryBuilder<Sqlite>,
-    scope: &Scope,
-    [rep, agency]: [&Option<String>; 2],
-    [from, to]: [Option<Timestamp>; 2],
-) {
-    push_scope(sql, scope);
-    for (kind, id) in [(IdentityKind::Rep, rep), (IdentityKind::Agency, agency)] {
-        if let Some(id) = id {
-            push_named(sql, kind, id);
-        }
-    }
-    for (condition, time) in [(" AND sort_at >= ", from), (" AND sort_at <= ", to)] {
-        if let Some(time) = time {
-            sql.push(condition).push_bind(time.as_millis());
-        }
-    }
-}
-
-fn push_scope(sql: &mut QueryBuilder<Sqlite>, scope: &Scope) {
-    match scope {
-        Scope::Rep(rep) => sql.push(" AND rep = ").push_bind(rep.as_str()),
-        Scope::Agency(agency) => sql.push(" AND agency = ").push_bind(agency.as_str()),
-        Scope::All => sql,
-    };
-}
-
 pub(super) async fn find(
     readers: &ReadPool,
     scope: &Scope,
@@ -357,13 +327,6 @@ fn call_row(row: &SqliteRow) -> StoreResult<CallRow> {
         overall_score: row.get("overall_score"),
         compliance_percent: row.get("compliance_percent"),
     })
-}
-
-/// Reads a column that holds one of a few words.
-pub(super) fn word<T: FromStr>(row: &SqliteRow, column: &str) -> StoreResult<T> {
-    let word: &str = row.get(column);
-    word.parse()
-        .map_err(|_| StoreError::Unreadable(format!("{column} is \"{word}\"")))
 }
 
 #[async_trait]

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 use sqlx::Row;
 
-use super::calls::word;
 use super::readers::ReadPool;
+use super::rows::word;
 use super::writer::Operation;
 use crate::model::LearnedContract;
 use crate::model::Timestamp;

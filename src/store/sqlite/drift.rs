@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 use sqlx::Row;
 
-use super::calls::word;
 use super::readers::ReadPool;
+use super::rows::word;
 use super::writer::{Durability, Operation};
 use crate::model::{Drift, SeenDrift, Timestamp};
 use crate::store::StoreResult;

@@ -19,6 +19,7 @@ mod privacy;
 mod progress;
 mod readers;
 mod reconcile;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod waits;

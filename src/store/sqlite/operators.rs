@@ -5,10 +5,11 @@ use rusqlite::{Connection, params};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 
-use super::calls::{self, word};
+use super::calls;
 use super::privacy::id_list;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
+use super::rows::word;
 use super::writer::Operation;
 use super::{SqliteStore, mints};
 use crate::model::{EventState, Timestamp};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::calls::push_filter;
 use super::readers::ReadPool;
+use super::rows::push_filter;
 use crate::model::Timestamp;
 use crate::store::{Progress, ProgressFilter, ScorePoint, StoreResult};
 
