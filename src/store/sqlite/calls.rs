@@ -86,7 +86,7 @@ pub(super) fn store_detail(
                scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
                compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
                sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev, \
-               purged_at = iif(excluded.purged_at IS NULL, NULL, coalesce(purged_at, excluded.purged_at)) \
+               purged_at = CASE WHEN excluded.purged_at IS NOT NULL THEN coalesce(purged_at, excluded.purged_at) END \
              RETURNING seq",
         )?
         .query_row(

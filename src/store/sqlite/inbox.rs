@@ -51,7 +51,7 @@ fn due(which: Claimable, limit: &str) -> String {
     };
     format!(
         "SELECT id FROM ({} UNION {}) AS events {condition} \
-         ORDER BY {HAS_FAILED}, iif({HAS_FAILED}, next_attempt_at, -next_attempt_at), -id LIMIT {limit}",
+         ORDER BY {HAS_FAILED}, CASE WHEN {HAS_FAILED} THEN next_attempt_at ELSE -next_attempt_at END, -id LIMIT {limit}",
         end("ASC"),
         end("DESC"),
     )

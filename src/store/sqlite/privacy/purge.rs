@@ -71,7 +71,7 @@ impl Operation for PurgeBodies {
         // Reasons of dead events quote Athos; those of ignored ones are our own words.
         for statement in [
             "UPDATE events SET body = x'', \
-             reason = iif(state = 'dead', 'removed by retention', reason) \
+             reason = CASE state WHEN 'dead' THEN 'removed by retention' ELSE reason END \
              WHERE next_attempt_at IS NULL AND id IN",
             "UPDATE attempts SET error = NULL WHERE event_id IN",
             "UPDATE acts SET was_reason = NULL WHERE event_id IN",
