@@ -18,7 +18,7 @@ use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::model::Source;
+use crate::model::{MessageKind, Source};
 use athos_api::contract::Generation;
 use athos_api::setting::{parse_address, parse_secret as secret};
 
@@ -26,7 +26,9 @@ pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
 pub(crate) use read::Unreadable;
 pub(crate) use values::source;
-use values::{at_least_one, duration, header, ip_range, set_source, url, word, yes_or_no};
+use values::{
+    at_least_one, duration, header, ip_range, message_kind, set_source, url, word, yes_or_no,
+};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +166,22 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "TOKEN")]
     pub service_tokens: Vec<SecretString>,
 
+    /// Where scored calls are sent to as signed messages, comma-separated; without any, nothing is forwarded
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = url, value_name = "URL")]
+    pub forward_urls: Vec<Url>,
+
+    /// What signs them: `whsec_` and the base64 of 24 to 64 bytes; of several, comma-separated, each does. Not Athos's secret
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "SECRET")]
+    pub forward_secrets: Vec<SecretString>,
+
+    /// Which messages are sent, comma-separated: `call.scored`, `call.unscored`, `call.updated`, `event.dead`; without any, all
+    #[arg(long, env, value_delimiter = ',', value_parser = message_kind, value_name = "TYPE")]
+    pub forward_events: Vec<MessageKind>,
+
+    /// Hosts of FORWARD_URLS, comma-separated, that may be reached without TLS wherever they are
+    #[arg(long, env, value_delimiter = ',', value_parser = word, value_name = "HOST")]
+    pub forward_allow_http: Vec<String>,
+
     /// Exact origins, comma-separated, whose pages may call with credentials
     #[arg(long, env, value_delimiter = ',', value_parser = word, value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
@@ -280,6 +298,7 @@ impl Config {
     pub fn is_reloaded(variable: &str) -> bool {
         matches!(variable, "ATHOS_API_KEY" | "ATHOS_WHSEC" | "SERVICE_TOKENS")
             || variable.starts_with("AUTH_")
+            || variable.starts_with("FORWARD_")
     }
 }
 

@@ -18,6 +18,7 @@ use crate::clients::athos_client;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{Credentials, KeyUsage, Replaced};
+use crate::forward::{self, Forwarder};
 use crate::http::{self, AppState, Authenticator, CallerLimits, Deadlines, DemoSecret, Shared};
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
@@ -57,6 +58,8 @@ pub struct Service {
     pub reconcilers: Vec<Arc<Reconciler>>,
     /// The retention task.
     pub retention: Arc<Retention>,
+    /// Sends calls on to the endpoints of `FORWARD_URLS`.
+    pub forwarder: Arc<Forwarder>,
     /// The credentials that are shared with Athos.
     pub credentials: Arc<Credentials>,
     authenticator: Arc<Reloadable<Authenticator>>,
@@ -82,6 +85,7 @@ impl Service {
             run_worker,
             deadlines,
         } = options;
+        let forwarding = forward::Settings::new(config)?;
         let metrics = telemetry::metrics()?;
         let key_usage = Arc::new(KeyUsage::new(clock.clone()));
         let observer = Arc::clone(&key_usage) as _;
@@ -119,6 +123,7 @@ impl Service {
         let reconcilers: Vec<_> = config.sources.iter().map(reconciler).collect();
         let (pinned, enrolls) = (config.athos_contract.pinned(), config.auto_enroll);
         let minter = Minter::start(&athos, &store, &clock, pinned, enrolls).await?;
+        let forwarder = Arc::new(Forwarder::start(forwarding, &store, &clock).await?);
         let limits = Arc::new(CallerLimits::from_config(config));
 
         let shutdown = CancellationToken::new();
@@ -137,6 +142,7 @@ impl Service {
         if run_worker {
             background.keep_up(&worker, Worker::run);
             background.keep_up(&retention, Retention::run);
+            background.keep_up(&forwarder, Forwarder::run);
             let every = config.reconcile_every;
             for reconciler in &reconcilers {
                 background.keep_up(reconciler, move |it, until| it.run(every, until));
@@ -168,6 +174,7 @@ impl Service {
             worker,
             reconcilers,
             retention,
+            forwarder,
             credentials,
             authenticator,
             clock,
@@ -192,7 +199,8 @@ impl Service {
         }
     }
 
-    /// Applies the credentials of another configuration: Athos's keys and secrets, and the ways to authenticate callers.
+    /// Applies the credentials of another configuration: Athos's keys and secrets, the ways to authenticate callers, and
+    /// where messages are forwarded to.
     /// Requests under way keep the earlier ones; the callers of streams are authenticated again. Every other setting stays
     /// as it was at the start.
     ///
@@ -202,11 +210,13 @@ impl Service {
         for warning in config.check()? {
             tracing::warn!("{warning}");
         }
+        let forwarding = forward::Settings::new(config)?;
         let authenticator = self.authenticator.get().renewed(config, &self.clock)?;
         let replaced = self
             .credentials
             .replace(&config.athos_whsec, &config.athos_api_key)?;
         self.authenticator.replace(authenticator);
+        self.forwarder.replace(forwarding).await?;
         if let Err(error) = self.credentials.remember().await {
             tracing::warn!(%error, "failed to read credential usage");
         }

@@ -6,6 +6,7 @@ mod contract;
 mod credential;
 mod data_subject;
 mod drift;
+mod message;
 mod plural;
 mod time_bound;
 
@@ -20,6 +21,7 @@ pub use contract::{EffectiveContract, LearnedContract, Why};
 pub use credential::{Credential, CredentialKind, idle_secrets};
 pub use data_subject::DataSubject;
 pub use drift::SeenDrift;
+pub use message::MessageKind;
 pub(crate) use plural::{counted, plural};
 pub use time_bound::{NotATimeBound, TimeBound};
 

@@ -100,6 +100,7 @@ impl Config {
             ("AUTH_JWT_SECRET", self.auth_jwt_secret.as_slice()),
             ("AUTH_PROXY_SECRET", self.auth_proxy_secret.as_slice()),
             ("SERVICE_TOKENS", &self.service_tokens),
+            ("FORWARD_SECRETS", &self.forward_secrets),
         ];
         for (name, secrets) in secrets {
             check_placeholder(name, secrets, problems);

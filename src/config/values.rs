@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use reqwest::header::HeaderName;
 use url::{ParseError, Url};
 
-use crate::model::{Source, UnknownVariant};
+use crate::model::{MessageKind, Source, UnknownVariant};
 use athos_api::setting::EMPTY;
 
 const NO_URL: &str = "not a whole URL, such as https://app.example.com";
@@ -51,6 +51,12 @@ pub(crate) fn source(text: &str) -> Result<Source, UnknownVariant> {
 /// The same for a setting: the error does not show the text.
 pub(super) fn set_source(text: &str) -> Result<Source, String> {
     source(text).map_err(|why| format!("not one of {}", why.words.join(", ")))
+}
+
+/// A type of message; the text is not shown.
+pub(super) fn message_kind(text: &str) -> Result<MessageKind, String> {
+    let kind = text.trim().parse();
+    kind.map_err(|why: UnknownVariant| format!("not one of {}", why.words.join(", ")))
 }
 
 pub(super) fn header(text: &str) -> Result<HeaderName, &'static str> {
@@ -99,6 +105,10 @@ mod tests {
             ("athos-api-key", "ath_live_a", "ath_live_b"),
             ("athos-whsec", "whsec_a", "whsec_b"),
             ("service-tokens", "a", "b"),
+            ("forward-urls", "https://a.com/", "https://b.com/"),
+            ("forward-secrets", "whsec_a", "whsec_b"),
+            ("forward-events", "call.scored", "event.dead"),
+            ("forward-allow-http", "a.internal", "b.internal"),
             ("cors-origins", "https://a.com", "https://b.com"),
             ("frame-ancestors", "https://a.com", "https://b.com"),
             ("trusted-proxies", "10.0.0.1", "10.1.0.0/16"),
@@ -120,6 +130,7 @@ mod tests {
                     &config.athos_api_key,
                     &config.athos_whsec,
                     &config.service_tokens,
+                    &config.forward_secrets,
                 ];
                 let secrets = secrets.into_iter().flatten();
                 let secrets: Vec<_> = secrets.map(|one| one.expose_secret().to_owned()).collect();

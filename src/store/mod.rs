@@ -9,6 +9,7 @@ mod maintenance;
 mod mints;
 mod open;
 mod operators;
+mod outbox;
 mod page;
 mod privacy;
 mod reconcile;
@@ -37,6 +38,10 @@ pub use operators::{
     Actor, Attempt, AuditEntry, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin,
     Received, Replay, Replayable, ReplayableEvent, StoredEvent, WouldReplay,
 };
+pub use outbox::{
+    ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
+    SendOutcome,
+};
 pub use page::Page;
 pub use privacy::{ErasedRows, Privacy, Transcript};
 pub use reconcile::{
@@ -49,12 +54,20 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Everything the service stores. All methods are safe to call from any task; a write is on disk when it returns.
 pub trait Store:
-    Inbox + Calls + Mints + Identities + Reconciliation + Privacy + Operators + Maintenance
+    Inbox + Calls + Mints + Identities + Reconciliation + Privacy + Operators + Outbox + Maintenance
 {
 }
 
 impl<T> Store for T where
-    T: Inbox + Calls + Mints + Identities + Reconciliation + Privacy + Operators + Maintenance
+    T: Inbox
+        + Calls
+        + Mints
+        + Identities
+        + Reconciliation
+        + Privacy
+        + Operators
+        + Outbox
+        + Maintenance
 {
 }
 

@@ -5,23 +5,26 @@ use std::time::Duration;
 use athos_api::{Class, Error};
 
 use crate::model::{Timestamp, counted};
+use crate::queue::schedule::Schedule;
 
-/// Delays after the first failures; after the last of them, [`HOURLY`].
-const FIRST_DELAYS: [Duration; 5] = [
-    Duration::from_secs(1),
-    Duration::from_secs(4),
-    Duration::from_secs(15),
-    Duration::from_secs(60),
-    Duration::from_secs(5 * 60),
-];
-const HOURLY: Duration = Duration::from_secs(60 * 60);
-/// Attempts in all: the first delays, then three days of hourly ones.
-const MAX_ATTEMPTS: u32 = 5 + 3 * 24;
+/// Seconds, then minutes, then hourly for three days.
+const SCHEDULE: Schedule = Schedule {
+    first: &[
+        Duration::from_secs(1),
+        Duration::from_secs(4),
+        Duration::from_secs(15),
+        Duration::from_secs(60),
+        Duration::from_secs(5 * 60),
+    ],
+    then: Duration::from_secs(60 * 60),
+    max_attempts: 5 + 3 * 24,
+};
 /// Attempts at a call that Athos does not find: about six minutes. A call exists when its webhook is sent, or moments later,
 /// or never.
-const MAX_ATTEMPTS_NOT_FOUND: u32 = 6;
-/// Largest relative deviation of a delay, up or down, so that a burst is not retried as a burst.
-const JITTER: f64 = 0.2;
+const NOT_FOUND_SCHEDULE: Schedule = Schedule {
+    max_attempts: 6,
+    ..SCHEDULE
+};
 
 /// What to do with an event whose attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,43 +41,32 @@ pub enum Next {
 /// of one call while others are fetched.
 #[must_use]
 pub fn after_failure(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -> Next {
-    let (limit, asked) = match error.class() {
+    let (schedule, asked) = match error.class() {
         Class::Permanent => return Next::Dead(format!("Trying again cannot help: {error}.")),
-        Class::NotFound => (MAX_ATTEMPTS_NOT_FOUND, None),
-        Class::Transient { after } => (MAX_ATTEMPTS, after),
-        Class::KeyFault => (MAX_ATTEMPTS, None),
+        Class::NotFound => (NOT_FOUND_SCHEDULE, None),
+        Class::Transient { after } => (SCHEDULE, after),
+        Class::KeyFault => (SCHEDULE, None),
     };
-    if attempt >= limit {
-        return Next::Dead(format!(
+    match schedule.next(attempt, now, jitter, asked) {
+        Some(at) => Next::Retry(at),
+        None => Next::Dead(format!(
             "Given up after {}; the last: {error}.",
             counted(attempt, "attempt")
-        ));
+        )),
     }
-    let wait = delay(attempt, jitter).max(asked.unwrap_or_default());
-    Next::Retry(now.plus(wait))
 }
 
 /// When an event is due again whose attempt number `attempt` (from 1) did not count, since Athos as a whole failed.
 #[must_use]
 pub fn after_outage(error: &Error, attempt: u32, now: Timestamp, jitter: f64) -> Timestamp {
     let asked = error.retry_after().unwrap_or_default();
-    now.plus(delay(attempt, jitter).max(asked))
+    now.plus(SCHEDULE.delay(attempt, jitter).max(asked))
 }
 
 /// The longest delay of the schedule after 0, 1, 2 … spent attempts; the last one is for any more.
 #[must_use]
-pub fn max_delays() -> [Duration; FIRST_DELAYS.len() + 2] {
-    std::array::from_fn(|spent| match u32::try_from(spent) {
-        Ok(spent @ 1..) => delay(spent, 1.0),
-        _ => Duration::ZERO,
-    })
-}
-
-/// The delay after attempt number `attempt` (from 1), jittered.
-fn delay(attempt: u32, jitter: f64) -> Duration {
-    let index = attempt.saturating_sub(1) as usize;
-    let scheduled = FIRST_DELAYS.get(index).copied().unwrap_or(HOURLY);
-    scheduled.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter.clamp(0.0, 1.0))
+pub fn max_delays() -> Vec<Duration> {
+    SCHEDULE.max_delays()
 }
 
 #[cfg(test)]
@@ -108,9 +100,9 @@ mod tests {
             .map(|attempt| wait(&after_failure(&Error::Timeout, attempt, NOW, 0.5)).as_secs())
             .collect();
         assert_eq!(waits, [1, 4, 15, 60, 300, 3600, 3600]);
-        let last = after_failure(&Error::Timeout, MAX_ATTEMPTS - 1, NOW, 0.5);
-        assert_eq!(wait(&last), HOURLY);
-        let spent = after_failure(&Error::Timeout, MAX_ATTEMPTS, NOW, 0.5);
+        let last = after_failure(&Error::Timeout, SCHEDULE.max_attempts - 1, NOW, 0.5);
+        assert_eq!(wait(&last), Duration::from_secs(60 * 60));
+        let spent = after_failure(&Error::Timeout, SCHEDULE.max_attempts, NOW, 0.5);
         assert!(matches!(spent, Next::Dead(_)));
     }
 
@@ -128,17 +120,6 @@ mod tests {
         assert_eq!(wait(&asked).as_secs(), 90);
         let asked_less = after_failure(&refused(503, Some(1)), 4, NOW, 0.5);
         assert_eq!(wait(&asked_less).as_secs(), 60);
-    }
-
-    #[test]
-    fn no_wait_of_the_schedule_is_longer_than_the_longest() {
-        let longest = max_delays();
-        assert_eq!(longest[0], Duration::ZERO);
-        for attempt in 1..20 {
-            let waited = wait(&after_failure(&Error::Timeout, attempt, NOW, 1.0));
-            let place = (attempt as usize).min(longest.len() - 1);
-            assert_eq!(waited.as_millis(), longest[place].as_millis(), "{attempt}");
-        }
     }
 
     #[test]

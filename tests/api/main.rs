@@ -18,6 +18,7 @@ mod drift;
 mod enrolment;
 mod events;
 mod faults;
+mod forwarding;
 mod fuzz;
 mod generations;
 mod harness;

@@ -26,8 +26,8 @@ const DOCUMENTS: [&str; 7] = [
     "docs/embedding.md",
     "docs/forking.md",
 ];
-/// Facts about the vendor: nothing in it is typed.
-const NOT_TYPED: &str = "docs/athos-contract.md";
+/// Facts about the vendor, and code for other programs: nothing in them is typed.
+const NOT_TYPED: [&str; 2] = ["docs/athos-contract.md", "docs/forwarding.md"];
 
 struct Block {
     /// Document and line.
@@ -294,7 +294,7 @@ fn anchor(heading: &str) -> String {
 fn every_document_is_run_or_has_nothing_to_type() {
     let docs = documents().into_iter().map(|(name, _)| name);
     let mut docs: Vec<_> = docs.filter(|name| name.starts_with("docs/")).collect();
-    let known = DOCUMENTS.into_iter().chain([NOT_TYPED]);
+    let known = DOCUMENTS.into_iter().chain(NOT_TYPED);
     let mut known: Vec<_> = known.filter(|name| name.starts_with("docs/")).collect();
     docs.sort_unstable();
     known.sort_unstable();

@@ -313,7 +313,8 @@ fn transport(error: reqwest::Error) -> Error {
 
 /// How long `Retry-After` asks to wait: seconds, with or without a fraction, or a date, measured against the answer's own
 /// `Date`.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |text: &str| {
         let date = jiff::fmt::rfc2822::parse(text).ok()?;

@@ -77,6 +77,10 @@ impl Operation for Learn {
     type Output = (Vec<LinkedIds>, Vec<LinkedIds>);
     const CHANGES_CALLS: bool = true;
 
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.now)
+    }
+
     fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
         let mut known = Vec::with_capacity(self.pairings.len());
         let mut unfinished = Vec::new();
@@ -127,45 +131,63 @@ fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
     Ok(calls.max(mints) >= FILLED_IN as usize)
 }
 
-struct FillIn(LinkedIds);
+struct FillIn {
+    pairing: LinkedIds,
+    now: Timestamp,
+}
 
 impl Operation for FillIn {
     type Output = bool;
     const CHANGES_CALLS: bool = true;
 
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.now)
+    }
+
     fn apply(&self, tx: &Connection) -> StoreResult<bool> {
-        fill_in(tx, &self.0)
+        fill_in(tx, &self.pairing)
     }
 }
 
 /// Fills in the rest, in further transactions.
-pub(super) async fn go_on(writer: &Writer, unfinished: Vec<LinkedIds>) -> StoreResult<()> {
+pub(super) async fn go_on(
+    writer: &Writer,
+    unfinished: Vec<LinkedIds>,
+    now: Timestamp,
+) -> StoreResult<()> {
     for pairing in unfinished {
-        while writer.write(FillIn(pairing.clone())).await? {}
+        let fill_in = || FillIn {
+            pairing: pairing.clone(),
+            now,
+        };
+        while writer.write(fill_in()).await? {}
     }
     Ok(())
 }
 
-/// What an earlier process left to fill in.
-pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<LinkedIds>> {
+/// What an earlier process left to fill in, and when it was learned.
+pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<(LinkedIds, Timestamp)>> {
     let rows = sqlx::query(
-        "SELECT kind, athos_id, our_id, on_record FROM identities WHERE kind = 'rep' \
+        "SELECT kind, athos_id, our_id, on_record, learnt_at FROM identities WHERE kind = 'rep' \
            AND (EXISTS (SELECT 1 FROM calls WHERE rep IS NULL AND athos_rep = athos_id) \
                 OR EXISTS (SELECT 1 FROM mints WHERE rep IS NULL AND athos_rep = athos_id)) \
          UNION ALL \
-         SELECT kind, athos_id, our_id, on_record FROM identities WHERE kind = 'agency' \
+         SELECT kind, athos_id, our_id, on_record, learnt_at FROM identities WHERE kind = 'agency' \
            AND EXISTS (SELECT 1 FROM calls WHERE agency IS NULL AND athos_agency = athos_id)",
     )
     .fetch_all(readers)
     .await?;
-    let pairing = |row: &SqliteRow| LinkedIds {
-        kind: match row.get("kind") {
-            "rep" => IdentityKind::Rep,
-            _ => IdentityKind::Agency,
-        },
-        athos_id: row.get("athos_id"),
-        our_id: row.get("our_id"),
-        on_record: row.get("on_record"),
+    let pairing = |row: &SqliteRow| {
+        let pairing = LinkedIds {
+            kind: match row.get("kind") {
+                "rep" => IdentityKind::Rep,
+                _ => IdentityKind::Agency,
+            },
+            athos_id: row.get("athos_id"),
+            our_id: row.get("our_id"),
+            on_record: row.get("on_record"),
+        };
+        (pairing, Timestamp::from_millis(row.get("learnt_at")))
     };
     Ok(rows.iter().map(pairing).collect())
 }
@@ -252,7 +274,7 @@ impl Identities for SqliteStore {
     ) -> StoreResult<Vec<LinkedIds>> {
         let learn = Learn { pairings, now };
         let (known, unfinished) = self.writer.write(learn).await?;
-        go_on(&self.writer, unfinished).await?;
+        go_on(&self.writer, unfinished, now).await?;
         Ok(known)
     }
 

@@ -12,7 +12,7 @@ use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Durability, Operation};
-use super::{SqliteStore, accept, calls, identities, waits};
+use super::{SqliteStore, accept, calls, identities, outbox, waits};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Accepted, Claimable, ClaimedEvent, Inbox, Lease, LinkedIds, NewEvent, QueueDepth, Settled,
@@ -138,6 +138,14 @@ impl Operation for Settle {
     const DURABILITY: Durability = Durability::Committed;
     const CHANGES_CALLS: bool = true;
 
+    fn announced_at(&self) -> Option<Timestamp> {
+        matches!(
+            self.settlement,
+            Settlement::Scored(_) | Settlement::Unscored(_)
+        )
+        .then_some(self.now)
+    }
+
     fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
         let (state, due, reason, spent) = match &self.settlement {
             Settlement::Scored(_) | Settlement::Unscored(_) => (EventState::Done, None, None, true),
@@ -176,6 +184,10 @@ impl Operation for Settle {
         let unfinished = match &self.settlement {
             Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now)?,
             Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now)?,
+            Settlement::Dead { .. } => {
+                outbox::write_dead(tx, self.lease.event_id, self.now)?;
+                Vec::new()
+            }
             _ => Vec::new(),
         };
         Ok((Settled::Yes, unfinished))
@@ -302,7 +314,7 @@ impl Inbox for SqliteStore {
         };
         let (settled, unfinished) = self.writer.write(settle).await?;
         // It is settled; what is left is gone on with at the next start, too.
-        if let Err(error) = identities::go_on(&self.writer, unfinished).await {
+        if let Err(error) = identities::go_on(&self.writer, unfinished, now).await {
             tracing::warn!(%error, "failed to fill in linked ids; the next start continues");
         }
         Ok(settled)

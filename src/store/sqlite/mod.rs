@@ -15,6 +15,7 @@ mod migrations;
 mod mints;
 mod open;
 mod operators;
+mod outbox;
 mod privacy;
 mod progress;
 mod readers;
@@ -87,13 +88,14 @@ impl SqliteStore {
         let writing = open::connect_writer(&file).map_err(|error| explain(error.into()))?;
         let _ = connection.close().await;
         let readers = ReadPools::open(&options.pragma("query_only", "ON"));
-        let writer = Writer::start(writing);
+        let writer = Writer::start(writing, outbox::write_messages);
         let arrivals = Arc::default();
         let wal = Arc::new(Wal::new(&file, writer.truncations(), readers.gates.clone()));
         let kept = Arc::clone(&wal);
         let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
-        let unfinished = identities::unfinished(&readers.background).await?;
-        identities::go_on(&writer, unfinished).await?;
+        for (pairing, learnt_at) in identities::unfinished(&readers.background).await? {
+            identities::go_on(&writer, vec![pairing], learnt_at).await?;
+        }
         Ok(Self {
             writer,
             arrivals,

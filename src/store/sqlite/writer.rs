@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::BUSY_TIMEOUT;
+use crate::model::Timestamp;
 use crate::store::{StoreError, StoreResult, WRITE_DEADLINE};
 use crate::telemetry::metric;
 
@@ -52,6 +53,11 @@ pub(super) trait Operation: Send + 'static {
     /// Whether readers of the live stream should look.
     const CHANGES_CALLS: bool = false;
 
+    /// When it changes what is known of calls, and endpoints must be told.
+    fn announced_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Does it, inside a transaction that somebody else commits.
     fn apply(&self, tx: &Connection) -> StoreResult<Self::Output>;
 
@@ -83,6 +89,7 @@ trait Queued: Send {
     fn apply(&mut self, tx: &Connection) -> StoreResult<()>;
     fn durability(&self) -> Durability;
     fn changes_calls(&self) -> bool;
+    fn announced_at(&self) -> Option<Timestamp>;
     fn acknowledge(self: Box<Self>, committed: StoreResult<()>);
 }
 
@@ -106,6 +113,10 @@ impl<O: Operation> Queued for Waiting<O> {
         O::CHANGES_CALLS
     }
 
+    fn announced_at(&self) -> Option<Timestamp> {
+        self.operation.announced_at()
+    }
+
     fn acknowledge(self: Box<Self>, committed: StoreResult<()>) {
         let Self {
             operation,
@@ -120,6 +131,9 @@ impl<O: Operation> Queued for Waiting<O> {
         let _ = reply.send(outcome);
     }
 }
+
+/// What is written with every batch that says something new of calls, in the same transaction.
+pub(super) type AfterChanges = fn(&Connection, Timestamp) -> StoreResult<()>;
 
 /// How long to wait for readers, and who wants to know.
 type Truncation = (Duration, oneshot::Sender<StoreResult<bool>>);
@@ -154,6 +168,7 @@ struct Shared {
     ended: CancellationToken,
     /// Why the last batch failed, until one succeeds; damage stays.
     trouble: Mutex<Option<StoreError>>,
+    after_changes: AfterChanges,
 }
 
 impl Shared {
@@ -193,13 +208,14 @@ impl Shared {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Self {
+    pub(super) fn start(connection: Connection, after_changes: AfterChanges) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE);
         let (truncations, truncate) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             changes: watch::Sender::new(0),
             ended: CancellationToken::new(),
             trouble: Mutex::new(None),
+            after_changes,
         });
         let task = tokio::spawn(run(connection, commands, truncate, Arc::clone(&shared)));
         Self {
@@ -322,14 +338,14 @@ async fn write_batch(
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!(metric::COMMIT_BATCH_SIZE).record(batch.len() as f64);
     let started = Instant::now();
-    let committed = commit(connection, &mut batch).await;
+    let committed = commit(connection, &mut batch, shared.after_changes).await;
     metrics::histogram!(metric::COMMIT_SYNC_SECONDS).record(started.elapsed());
     if let Err(error) = &committed {
         tracing::error!(%error, operations = batch.len(), "failed to commit a batch to the database");
         if batch.len() > 1 && !error.concerns_all_writes() {
             for operation in batch {
                 let mut alone = vec![operation];
-                let committed = commit(connection, &mut alone).await;
+                let committed = commit(connection, &mut alone, shared.after_changes).await;
                 acknowledge(alone, &committed, shared);
             }
             return;
@@ -347,24 +363,38 @@ fn acknowledge(batch: Vec<Box<dyn Queued>>, committed: &StoreResult<()>, shared:
 }
 
 /// Writes a batch in one transaction, which is as durable as the most demanding of its operations.
-async fn commit(connection: &mut Connection, batch: &mut [Box<dyn Queued>]) -> StoreResult<()> {
+async fn commit(
+    connection: &mut Connection,
+    batch: &mut [Box<dyn Queued>],
+    after_changes: AfterChanges,
+) -> StoreResult<()> {
     let durability = batch.iter().map(|operation| operation.durability()).max();
     // SQLite does this while it reads the text: such a statement cannot be kept.
     connection.execute_batch(durability.unwrap_or(Durability::Synced).pragma())?;
     begin(connection).await?;
-    let mut written = Ok(());
-    for operation in batch {
-        written = operation.apply(connection);
-        if written.is_err() {
-            break;
-        }
-    }
+    let written = apply(connection, batch, after_changes);
     let committed = written.and_then(|()| Ok(run_cached(connection, "COMMIT")?));
     if committed.is_err() {
         // Where SQLite has rolled back by itself there is none left to end, and this fails, as it should.
         let _ = run_cached(connection, "ROLLBACK");
     }
     committed
+}
+
+fn apply(
+    connection: &Connection,
+    batch: &mut [Box<dyn Queued>],
+    after_changes: AfterChanges,
+) -> StoreResult<()> {
+    for operation in batch.iter_mut() {
+        operation.apply(connection)?;
+    }
+    let announced_at = batch
+        .iter()
+        .filter_map(|operation| operation.announced_at());
+    announced_at
+        .max()
+        .map_or(Ok(()), |at| after_changes(connection, at))
 }
 
 /// Begins a transaction. While another process writes, it waits without holding a thread of the runtime.

@@ -23,11 +23,17 @@ pub(super) struct RedactTranscripts {
 
 impl Operation for RedactTranscripts {
     type Output = ();
+    const CHANGES_CALLS: bool = true;
+
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.now)
+    }
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         // Unless an attempt has stored it anew since it was read: the next look has it as it is then.
         let mut purge = tx.prepare_cached(
-            "UPDATE calls SET purged_at = ? WHERE seq = ? AND rev = ? AND purged_at IS NULL",
+            "UPDATE calls SET purged_at = ?, rev = (SELECT rev + 1 FROM latest_rev) \
+             WHERE seq = ? AND rev = ? AND purged_at IS NULL",
         )?;
         let mut redact = tx.prepare_cached("UPDATE call_details SET raw = ? WHERE call_seq = ?")?;
         for Transcript { call, rev, raw } in &self.redacted {

@@ -1,0 +1,557 @@
+//! The forwarder: takes messages from the outbox, sends each to its endpoint, signed, and settles what came of it. Endpoints
+//! do not wait for each other: each has slots, a circuit breaker and a queue of its own.
+
+pub mod address;
+pub mod endpoint;
+mod message;
+pub mod signature;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::{Config, Problems};
+use crate::model::{MessageKind, Timestamp};
+use crate::queue::LEASE;
+use crate::queue::breaker::{Breaker, Holds, Permit};
+use crate::queue::schedule::Schedule;
+use crate::reloadable::Reloadable;
+use crate::store::{
+    ClaimedMessage, MessageLease, MessageSettled, NewEndpoint, SendOutcome, SharedStore,
+    StoreResult,
+};
+use crate::telemetry::metric;
+use endpoint::{ANSWER_DEADLINE, Endpoint, Failure};
+use signature::ForwardSecret;
+
+/// At once, and then for some four days.
+pub const SCHEDULE: Schedule = Schedule {
+    first: &[
+        Duration::from_secs(5),
+        Duration::from_secs(5 * 60),
+        Duration::from_secs(30 * 60),
+        Duration::from_secs(2 * 60 * 60),
+        Duration::from_secs(5 * 60 * 60),
+        Duration::from_secs(10 * 60 * 60),
+        Duration::from_secs(14 * 60 * 60),
+        Duration::from_secs(20 * 60 * 60),
+    ],
+    then: Duration::from_secs(24 * 60 * 60),
+    max_attempts: 10,
+};
+/// How long an endpoint's breaker stays open.
+const HOLDS: Holds = Holds {
+    first: Duration::from_secs(5),
+    longest: Duration::from_secs(5 * 60),
+};
+/// Longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Distinct messages that must fail, with no success in between, before an endpoint counts as down.
+const TRIP_AFTER: usize = 5;
+/// An endpoint that has failed for so long, without a success, is disabled.
+const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
+/// Messages under way to one endpoint at a time.
+const CONCURRENCY: usize = 32;
+/// The status of an endpoint that is gone for good.
+const GONE: u16 = 410;
+/// How often the forwarder looks although nothing woke it: another process may have written.
+const POLL: Duration = Duration::from_secs(5);
+
+/// What is forwarded, and how: `FORWARD_…`.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    endpoints: Vec<(Url, Endpoint)>,
+    secrets: Vec<ForwardSecret>,
+    kinds: Vec<MessageKind>,
+    public_url: Option<Url>,
+}
+
+impl Settings {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// All that cannot work, by the names of the settings.
+    pub fn new(config: &Config) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut endpoints: Vec<(Url, Endpoint)> = Vec::new();
+        for (at, url) in config.forward_urls.iter().enumerate() {
+            let place = at + 1;
+            if endpoints.iter().any(|(other, _)| other == url) {
+                problems.push(format!(
+                    "Entry {place} of FORWARD_URLS is there twice: remove one."
+                ));
+                continue;
+            }
+            match Endpoint::new(url, &config.forward_allow_http) {
+                Ok(endpoint) => endpoints.push((url.clone(), endpoint)),
+                Err(why) => problems.push(format!("Entry {place} of FORWARD_URLS {why}.")),
+            }
+        }
+        let mut secrets = Vec::new();
+        for secret in &config.forward_secrets {
+            match ForwardSecret::parse(secret.expose_secret()) {
+                Ok(secret) => secrets.push(secret),
+                Err(why) => problems.push(format!("An entry of FORWARD_SECRETS is {why}.")),
+            }
+        }
+        if !config.forward_urls.is_empty() && config.forward_secrets.is_empty() {
+            problems.push(
+                "FORWARD_URLS is set without FORWARD_SECRETS: receivers could not tell messages from anybody else's; \
+                 make a secret with: echo whsec_$(openssl rand -base64 32)"
+                    .to_owned(),
+            );
+        }
+        if !problems.is_empty() {
+            return Err(Problems::new(problems));
+        }
+        let kinds = match &*config.forward_events {
+            [] => MessageKind::DEFAULT.to_vec(),
+            kinds => kinds.to_vec(),
+        };
+        Ok(Self {
+            endpoints,
+            secrets,
+            kinds,
+            public_url: config.public_url.clone(),
+        })
+    }
+}
+
+/// Sends messages.
+pub struct Forwarder {
+    store: SharedStore,
+    clock: Clock,
+    active: Reloadable<Active>,
+    breakers: Mutex<HashMap<i64, EndpointState>>,
+    heartbeat: AtomicI64,
+}
+
+/// The settings in force, with the store's number of each endpoint.
+#[derive(Debug, Default)]
+struct Active {
+    settings: Settings,
+    endpoints: Vec<(i64, Endpoint)>,
+}
+
+#[derive(Debug, Default)]
+struct EndpointState {
+    breaker: Breaker,
+    /// Messages that failed since the last success; at most [`TRIP_AFTER`] are told apart.
+    failing: Vec<i64>,
+    under_way: usize,
+}
+
+/// What one step of the forwarder did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendSummary {
+    /// Messages that were taken.
+    pub delivered: usize,
+    /// Messages to be sent again.
+    pub retried: usize,
+    /// Messages given up.
+    pub failed: usize,
+    /// Attempts whose lease had gone to somebody else, or whose message is no more.
+    pub lease_lost: usize,
+}
+
+impl Forwarder {
+    /// A forwarder with these settings; tells the store which endpoints there are.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn start(
+        settings: Settings,
+        store: &SharedStore,
+        clock: &Clock,
+    ) -> StoreResult<Self> {
+        let forwarder = Self {
+            heartbeat: AtomicI64::new(clock.now().as_millis()),
+            store: Arc::clone(store),
+            clock: clock.clone(),
+            active: Reloadable::new(Active::default()),
+            breakers: Mutex::default(),
+        };
+        forwarder.replace(settings).await?;
+        Ok(forwarder)
+    }
+
+    /// Puts other settings in force. Endpoints that were disabled are tried again.
+    ///
+    /// # Errors
+    /// When the store cannot be used; then nothing has changed.
+    pub async fn replace(&self, settings: Settings) -> StoreResult<()> {
+        let urls = settings.endpoints.iter().map(|(url, _)| NewEndpoint {
+            url: url.to_string(),
+            kinds: settings.kinds.clone(),
+        });
+        let numbers = self
+            .store
+            .register_endpoints(urls.collect(), self.clock.now())
+            .await?;
+        let endpoints = numbers
+            .into_iter()
+            .zip(
+                settings
+                    .endpoints
+                    .iter()
+                    .map(|(_, endpoint)| endpoint.clone()),
+            )
+            .collect();
+        self.breakers().clear();
+        self.active.replace(Active {
+            settings,
+            endpoints,
+        });
+        Ok(())
+    }
+
+    /// Whether anything is forwarded.
+    pub fn is_on(&self) -> bool {
+        !self.active.get().endpoints.is_empty()
+    }
+
+    fn breakers(&self) -> MutexGuard<'_, HashMap<i64, EndpointState>> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step: sends what is due, and settles it.
+    ///
+    /// # Errors
+    /// When the store fails; what was claimed is due again when its lease ends.
+    pub async fn run_once(self: &Arc<Self>) -> StoreResult<SendSummary> {
+        let mut attempts = JoinSet::new();
+        self.start_attempts(&mut attempts).await?;
+        let mut summary = SendSummary::default();
+        while let Some(attempted) = attempts.join_next().await {
+            summary.count(report(attempted)?);
+        }
+        Ok(summary)
+    }
+
+    /// Sends until `shutdown`, then lets the attempts under way finish.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut attempts = JoinSet::new();
+        let mut changes = self.store.changes();
+        let mut reloads = self.active.follow();
+        while !shutdown.is_cancelled() {
+            self.heartbeat
+                .store(self.clock.now().as_millis(), Ordering::Relaxed);
+            reloads.mark_unchanged();
+            if !self.is_on() {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    _ = reloads.changed() => {}
+                }
+                continue;
+            }
+            changes.mark_unchanged();
+            let wait = match self.start_attempts(&mut attempts).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(%error, "forwarder failed to use the store; it tries again");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = changes.changed() => {}
+                _ = reloads.changed() => {}
+                Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        let drained = tokio::time::timeout(ANSWER_DEADLINE, async {
+            while let Some(attempted) = attempts.join_next().await {
+                log_failure(report(attempted));
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                attempts = attempts.len(),
+                "shutdown cut sending short; the messages are due again when the leases expire"
+            );
+        }
+    }
+
+    /// When the forwarder last showed life.
+    pub fn last_beat(&self) -> Timestamp {
+        Timestamp::from_millis(self.heartbeat.load(Ordering::Relaxed))
+    }
+
+    /// Fills every endpoint's free slots; says how long nothing will be due.
+    async fn start_attempts(
+        self: &Arc<Self>,
+        attempts: &mut JoinSet<Attempted>,
+    ) -> StoreResult<Duration> {
+        let active = self.active.get();
+        let mut wait = POLL;
+        for (number, endpoint) in &active.endpoints {
+            wait = wait.min(self.start_for(&active, *number, endpoint, attempts).await?);
+        }
+        Ok(wait)
+    }
+
+    async fn start_for(
+        self: &Arc<Self>,
+        active: &Arc<Active>,
+        number: i64,
+        endpoint: &Endpoint,
+        attempts: &mut JoinSet<Attempted>,
+    ) -> StoreResult<Duration> {
+        let now = self.clock.now();
+        let limit = {
+            let mut breakers = self.breakers();
+            let state = breakers.entry(number).or_default();
+            match state.breaker.permit(now, ANSWER_DEADLINE) {
+                Permit::All => CONCURRENCY.saturating_sub(state.under_way),
+                Permit::Probe => 1,
+                Permit::Wait(until) => return Ok(until.since(now).min(POLL)),
+            }
+        };
+        if limit == 0 {
+            // The next attempt that ends makes room, and wakes us.
+            return Ok(POLL);
+        }
+        let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
+        let claimed = self
+            .store
+            .claim_messages(number, now, wanted, now.plus(LEASE))
+            .await;
+        let started = claimed.as_ref().map_or(0, Vec::len);
+        {
+            let mut breakers = self.breakers();
+            let state = breakers.entry(number).or_default();
+            state.under_way += started;
+            if started == 0 {
+                state.breaker.probe_unused(now);
+            }
+        }
+        for message in claimed? {
+            let (active, endpoint) = (Arc::clone(active), endpoint.clone());
+            let slot = Slot {
+                forwarder: Arc::clone(self),
+                number,
+            };
+            attempts.spawn(async move {
+                let forwarder = &slot.forwarder;
+                forwarder
+                    .attempt(&active, (number, &endpoint), message)
+                    .await
+            });
+        }
+        if started == limit {
+            return Ok(Duration::ZERO);
+        }
+        let due = self.store.next_message_due(number, now).await?;
+        Ok(due.map_or(POLL, |due| due.since(now).min(POLL)))
+    }
+
+    async fn attempt(
+        &self,
+        active: &Active,
+        endpoint: (i64, &Endpoint),
+        claimed: ClaimedMessage,
+    ) -> Attempted {
+        let (number, endpoint) = endpoint;
+        let settings = &active.settings;
+        let (lease, attempt) = (claimed.lease.clone(), claimed.attempts + 1);
+        let sent = match message::render(claimed, settings.public_url.as_ref()) {
+            Ok(message) => {
+                let now = self.clock.now();
+                endpoint.send(&message, &settings.secrets, now).await
+            }
+            Err(why) => Err(Failure {
+                status: None,
+                reason: format!("the message cannot be made: {why}"),
+                retry_after: None,
+            }),
+        };
+        let now = self.clock.now();
+        let (outcome, ending) = match sent {
+            Ok(status) => {
+                let outcome = SendOutcome::Delivered {
+                    status: status.as_u16(),
+                    resumes: self.succeeded(number),
+                };
+                (outcome, Ending::Delivered)
+            }
+            Err(failure) => self.after_failure(number, &lease, attempt, failure, now),
+        };
+        let message = lease.message_id.clone();
+        let is_gone = matches!(
+            &outcome,
+            SendOutcome::NotDelivered {
+                status: Some(GONE),
+                ..
+            }
+        );
+        let settled = self.store.settle_message(lease, outcome, now).await?;
+        let ending = match settled {
+            MessageSettled::Yes { failing_since } => {
+                let failing = failing_since.map_or(Duration::ZERO, |since| now.since(since));
+                if is_gone || failing >= DISABLE_AFTER {
+                    self.disable(number, is_gone, now).await?;
+                }
+                ending
+            }
+            MessageSettled::LeaseLost => {
+                tracing::warn!(
+                    endpoint = number,
+                    message,
+                    "attempt discarded: its lease expired before it settled"
+                );
+                Ending::LeaseLost
+            }
+        };
+        metrics::counter!(metric::MESSAGES_SENT_TOTAL, "endpoint" => number.to_string(), "outcome" => ending.as_str())
+            .increment(1);
+        Ok(ending)
+    }
+
+    fn after_failure(
+        &self,
+        number: i64,
+        lease: &MessageLease,
+        attempt: u32,
+        failure: Failure,
+        now: Timestamp,
+    ) -> (SendOutcome, Ending) {
+        let asked = failure.retry_after.map(|asked| asked.min(MAX_RETRY_AFTER));
+        let retry_at = SCHEDULE.next(attempt, now, rand::random(), asked);
+        self.failed(number, lease.seq, asked, now);
+        tracing::warn!(
+            endpoint = number,
+            message = lease.message_id,
+            attempt,
+            status = failure.status,
+            next = retry_at.map(tracing::field::display),
+            reason = failure.reason,
+            "failed to deliver a message"
+        );
+        let ending = match retry_at {
+            Some(_) => Ending::Retried,
+            None => Ending::Failed,
+        };
+        let outcome = SendOutcome::NotDelivered {
+            retry_at,
+            status: failure.status,
+            reason: failure.reason,
+        };
+        (outcome, ending)
+    }
+
+    /// Closes the breaker; whether it was open, so that what failed meanwhile is to be sent again.
+    fn succeeded(&self, number: i64) -> bool {
+        let mut breakers = self.breakers();
+        let state = breakers.entry(number).or_default();
+        let resumes = !state.breaker.is_closed();
+        state.breaker = Breaker::Closed;
+        state.failing.clear();
+        if resumes {
+            tracing::info!(
+                endpoint = number,
+                "circuit breaker closed: sending to the endpoint resumes"
+            );
+        }
+        resumes
+    }
+
+    fn failed(&self, number: i64, seq: i64, asked: Option<Duration>, now: Timestamp) {
+        let mut breakers = self.breakers();
+        let state = breakers.entry(number).or_default();
+        if state.failing.len() < TRIP_AFTER && !state.failing.contains(&seq) {
+            state.failing.push(seq);
+        }
+        let was_closed = state.breaker.is_closed();
+        if !was_closed || asked.is_some() || state.failing.len() == TRIP_AFTER {
+            state.breaker.open(now, HOLDS, asked);
+        }
+        if was_closed && !state.breaker.is_closed() {
+            tracing::error!(
+                endpoint = number,
+                "circuit breaker opened: sending to the endpoint is paused; messages wait"
+            );
+        }
+    }
+
+    async fn disable(&self, number: i64, is_gone: bool, now: Timestamp) -> StoreResult<()> {
+        let reason = match is_gone {
+            true => "it answered 410 Gone",
+            false => "it has failed for five days",
+        };
+        self.store.disable_endpoint(number, reason, now).await?;
+        tracing::error!(
+            endpoint = number,
+            reason,
+            "endpoint disabled: nothing is sent to it until a reload or a restart; its messages wait"
+        );
+        Ok(())
+    }
+}
+
+/// A place among the messages under way to an endpoint.
+struct Slot {
+    forwarder: Arc<Forwarder>,
+    number: i64,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(state) = self.forwarder.breakers().get_mut(&self.number) {
+            state.under_way = state.under_way.saturating_sub(1);
+        }
+    }
+}
+
+type Attempted = StoreResult<Ending>;
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Delivered,
+    Retried,
+    Failed,
+    LeaseLost,
+}
+
+impl Ending {
+    /// The label in metrics.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+            Self::LeaseLost => "lease_lost",
+        }
+    }
+}
+
+impl SendSummary {
+    fn count(&mut self, ending: Ending) {
+        match ending {
+            Ending::Delivered => self.delivered += 1,
+            Ending::Retried => self.retried += 1,
+            Ending::Failed => self.failed += 1,
+            Ending::LeaseLost => self.lease_lost += 1,
+        }
+    }
+}
+
+fn report(attempted: Result<Attempted, tokio::task::JoinError>) -> Attempted {
+    attempted.unwrap_or_else(|panic| {
+        tracing::error!(error = %panic, "sending panicked; the message is due again when the lease expires");
+        Ok(Ending::LeaseLost)
+    })
+}
+
+fn log_failure(attempted: Attempted) {
+    if let Err(error) = attempted {
+        tracing::error!(%error, "failed to settle a message; it is due again when the lease expires");
+    }
+}

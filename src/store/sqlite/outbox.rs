@@ -1,0 +1,480 @@
+//! The outbox in SQL: messages about what changed, and the claim and the settlement of each. What is told of a call is derived
+//! from its `rev`: whatever changes a call in a batch of writes is found there, so that no write can forget to tell.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::readers::ReadPool;
+use super::writer::{Durability, Operation};
+use super::{SqliteStore, calls};
+use crate::model::{MessageKind, Scope, Timestamp, UnknownVariant};
+use crate::store::{
+    ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
+    SendOutcome, StoreError, StoreResult,
+};
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn register_endpoints(
+        &self,
+        endpoints: Vec<NewEndpoint>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<i64>> {
+        self.writer.write(Register { endpoints, now }).await
+    }
+
+    async fn endpoints(&self) -> StoreResult<Vec<EndpointRow>> {
+        self.noting(endpoints(&self.readers.requests).await)
+    }
+
+    async fn claim_messages(
+        &self,
+        endpoint: i64,
+        now: Timestamp,
+        limit: u32,
+        until: Timestamp,
+    ) -> StoreResult<Vec<ClaimedMessage>> {
+        // A claim is a write; looking first keeps an endpoint for which nothing waits from costing any.
+        if !is_any_due(&self.readers.work, endpoint, now).await? {
+            return Ok(Vec::new());
+        }
+        let claim = ClaimMessages {
+            endpoint,
+            now,
+            limit,
+            until,
+        };
+        let claimed = self.writer.write(claim).await?;
+        self.noting(with_subjects(&self.readers.work, claimed).await)
+    }
+
+    async fn settle_message(
+        &self,
+        lease: MessageLease,
+        outcome: SendOutcome,
+        now: Timestamp,
+    ) -> StoreResult<MessageSettled> {
+        let settle = SettleMessage {
+            lease,
+            outcome,
+            now,
+        };
+        self.writer.write(settle).await
+    }
+
+    async fn next_message_due(
+        &self,
+        endpoint: i64,
+        now: Timestamp,
+    ) -> StoreResult<Option<Timestamp>> {
+        self.noting(next_due(&self.readers.work, endpoint, now).await)
+    }
+
+    async fn disable_endpoint(
+        &self,
+        endpoint: i64,
+        reason: &str,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let disable = Disable {
+            endpoint,
+            reason: reason.to_owned(),
+            now,
+        };
+        self.writer.write(disable).await
+    }
+}
+
+/// No message waits for longer, whatever the schedule or an answer says: one that would is of a clock that was set back.
+const MAX_WAIT: Duration = Duration::from_secs(36 * 60 * 60);
+
+/// Begins an id of a message; ids are unique across restored backups.
+fn new_prefix() -> String {
+    format!("msg_{:032x}_", rand::random::<u128>())
+}
+
+/// Writes a message about every call that changed since the last time, for each endpoint that is told of such changes.
+pub(super) fn write_messages(tx: &Connection, now: Timestamp) -> StoreResult<()> {
+    let has_endpoints: bool = tx
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM endpoints WHERE is_active = 1)")?
+        .query_row([], |row| row.get(0))?;
+    if !has_endpoints {
+        return Ok(());
+    }
+    let prefix = new_prefix();
+    let changed = "calls.rev > (SELECT rev FROM told_rev) AND calls.status <> 'processing'";
+    let kind = "CASE WHEN calls.told IS NOT DISTINCT FROM calls.status THEN 'call.updated' \
+                ELSE 'call.' || calls.status END";
+    // A message about the call waits: it tells of the newest state, and as the first that the endpoint hears of it.
+    tx.prepare_cached(&format!(
+        "UPDATE messages SET message_id = ?1 || calls.rev, at = ?2, due_at = ?2, attempts = 0, \
+           status = NULL, error = NULL, \
+           kind = CASE WHEN {kind} = 'call.updated' THEN messages.kind ELSE {kind} END \
+         FROM calls WHERE {changed} AND call_seq = calls.seq AND state = 'waiting'"
+    ))?
+    .execute(params![prefix, now.as_millis()])?;
+    tx.prepare_cached(&format!(
+        "INSERT INTO messages (endpoint_id, message_id, kind, call_seq, at, state, due_at) \
+         SELECT endpoints.id, ?1 || calls.rev, {kind}, calls.seq, ?2, 'waiting', ?2 \
+         FROM calls JOIN endpoints ON is_active = 1 AND kinds LIKE '% ' || {kind} || ' %' \
+         WHERE {changed} AND NOT EXISTS (SELECT 1 FROM messages \
+           WHERE call_seq = calls.seq AND endpoint_id = endpoints.id AND state = 'waiting')"
+    ))?
+    .execute(params![prefix, now.as_millis()])?;
+    tx.prepare_cached(&format!(
+        "UPDATE calls SET told = status WHERE {changed} AND told IS DISTINCT FROM status"
+    ))?
+    .execute([])?;
+    tx.prepare_cached("UPDATE told_rev SET rev = (SELECT rev FROM latest_rev)")?
+        .execute([])?;
+    Ok(())
+}
+
+/// Writes a message about an event that was given up.
+pub(super) fn write_dead(tx: &Connection, event_id: i64, now: Timestamp) -> StoreResult<()> {
+    tx.prepare_cached(
+        "INSERT INTO messages (endpoint_id, message_id, kind, event_id, at, state, due_at) \
+         SELECT id, ?1, 'event.dead', ?2, ?3, 'waiting', ?3 FROM endpoints \
+         WHERE is_active = 1 AND kinds LIKE '% event.dead %'",
+    )?
+    .execute(params![
+        format!("{}{event_id}", new_prefix()),
+        event_id,
+        now.as_millis()
+    ])?;
+    Ok(())
+}
+
+/// Makes these the endpoints that there are.
+pub(super) struct Register {
+    pub(super) endpoints: Vec<NewEndpoint>,
+    pub(super) now: Timestamp,
+}
+
+impl Operation for Register {
+    type Output = Vec<i64>;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
+        // Of what changed while there was no endpoint, none is told.
+        tx.execute(
+            "UPDATE told_rev SET rev = (SELECT rev FROM latest_rev) \
+             WHERE NOT EXISTS (SELECT 1 FROM endpoints WHERE is_active = 1)",
+            [],
+        )?;
+        tx.execute("UPDATE endpoints SET is_active = 0 WHERE is_active = 1", [])?;
+        let mut numbers = Vec::with_capacity(self.endpoints.len());
+        for endpoint in &self.endpoints {
+            let kinds: Vec<_> = endpoint.kinds.iter().map(|kind| kind.as_str()).collect();
+            let number = tx.query_row(
+                "INSERT INTO endpoints (url, kinds, is_active, added_at) VALUES (?1, ?2, 1, ?3) \
+                 ON CONFLICT (url) DO UPDATE SET kinds = excluded.kinds, is_active = 1, \
+                   failing_since = CASE WHEN disabled_at IS NULL THEN failing_since END, \
+                   disabled_at = NULL, disabled_reason = NULL \
+                 RETURNING id",
+                params![
+                    endpoint.url,
+                    format!(" {} ", kinds.join(" ")),
+                    self.now.as_millis()
+                ],
+                |row| row.get(0),
+            )?;
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+}
+
+/// Leases messages that are due.
+pub(super) struct ClaimMessages {
+    pub(super) endpoint: i64,
+    pub(super) now: Timestamp,
+    pub(super) limit: u32,
+    pub(super) until: Timestamp,
+}
+
+/// What a claim knows of a message; what it tells of is read afterwards.
+pub(super) struct Claimed {
+    lease: MessageLease,
+    kind: MessageKind,
+    at: Timestamp,
+    attempts: u32,
+}
+
+impl Operation for ClaimMessages {
+    type Output = Vec<Claimed>;
+    /// Without it the message is due as before.
+    const DURABILITY: Durability = Durability::Committed;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<Vec<Claimed>> {
+        let mut claim = tx.prepare_cached(
+            "UPDATE messages SET state = 'sending', lease = lease + 1, due_at = ?1 WHERE seq IN (\
+               SELECT seq FROM messages AS due \
+               WHERE endpoint_id = ?2 AND (due_at <= ?3 OR due_at > ?5) \
+                 AND EXISTS (SELECT 1 FROM endpoints \
+                             WHERE id = ?2 AND is_active = 1 AND disabled_at IS NULL) \
+                 AND NOT EXISTS (SELECT 1 FROM messages AS older \
+                                 WHERE older.call_seq = due.call_seq AND older.endpoint_id = ?2 \
+                                   AND older.seq < due.seq AND older.due_at IS NOT NULL) \
+               ORDER BY due_at, seq LIMIT ?4) \
+             RETURNING seq, message_id, lease, kind, at, attempts",
+        )?;
+        let mut rows = claim.query(params![
+            self.until.as_millis(),
+            self.endpoint,
+            self.now.as_millis(),
+            self.limit,
+            self.now.plus(MAX_WAIT).as_millis()
+        ])?;
+        let mut claimed = Vec::new();
+        while let Some(row) = rows.next()? {
+            claimed.push(Claimed {
+                lease: MessageLease {
+                    seq: row.get(0)?,
+                    message_id: row.get(1)?,
+                    number: row.get(2)?,
+                },
+                kind: read_kind(&row.get::<_, String>(3)?)?,
+                at: Timestamp::from_millis(row.get(4)?),
+                attempts: row.get(5)?,
+            });
+        }
+        Ok(claimed)
+    }
+}
+
+fn read_kind(word: &str) -> StoreResult<MessageKind> {
+    word.parse()
+        .map_err(|why: UnknownVariant| StoreError::Unreadable(why.to_string()))
+}
+
+/// Adds what the claimed messages tell of, as it is now. One whose call was erased meanwhile is left out: it is gone.
+pub(super) async fn with_subjects(
+    readers: &ReadPool,
+    claimed: Vec<Claimed>,
+) -> StoreResult<Vec<ClaimedMessage>> {
+    let mut messages = Vec::with_capacity(claimed.len());
+    for claimed in claimed {
+        let Some(subject) = subject(readers, claimed.lease.seq).await? else {
+            continue;
+        };
+        messages.push(ClaimedMessage {
+            lease: claimed.lease,
+            kind: claimed.kind,
+            at: claimed.at,
+            attempts: claimed.attempts,
+            subject,
+        });
+    }
+    Ok(messages)
+}
+
+async fn subject(readers: &ReadPool, seq: i64) -> StoreResult<Option<MessageSubject>> {
+    let sql = "SELECT event_id, events.webhook_id, events.call_id AS event_call, events.reason, \
+                 (SELECT calls.id FROM calls WHERE calls.seq = call_seq) AS call \
+               FROM messages LEFT JOIN events ON events.id = event_id WHERE seq = ?1";
+    let Some(row) = sqlx::query(sql).bind(seq).fetch_optional(readers).await? else {
+        return Ok(None);
+    };
+    if let Some(id) = row.get::<Option<i64>, _>("event_id") {
+        return Ok(Some(MessageSubject::Event {
+            id,
+            webhook_id: row.get("webhook_id"),
+            call_id: row.get("event_call"),
+            reason: row.get("reason"),
+        }));
+    }
+    let Some(call) = row.get::<Option<&str>, _>("call") else {
+        return Ok(None);
+    };
+    let call = calls::find(readers, &Scope::All, call).await?;
+    Ok(call.map(|call| MessageSubject::Call(Box::new(call))))
+}
+
+/// Ends an attempt at a message.
+pub(super) struct SettleMessage {
+    pub(super) lease: MessageLease,
+    pub(super) outcome: SendOutcome,
+    pub(super) now: Timestamp,
+}
+
+impl Operation for SettleMessage {
+    type Output = MessageSettled;
+    /// Without it the message is sent again, under the same id.
+    const DURABILITY: Durability = Durability::Committed;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<MessageSettled> {
+        let now = self.now.as_millis();
+        let (state, due, status, error) = match &self.outcome {
+            SendOutcome::Delivered { status, .. } => ("delivered", None, Some(*status), None),
+            SendOutcome::NotDelivered {
+                retry_at,
+                status,
+                reason,
+                ..
+            } => match retry_at {
+                Some(at) => ("waiting", Some(at.as_millis()), *status, Some(&**reason)),
+                None => ("failed", None, *status, Some(&**reason)),
+            },
+        };
+        // Where the call has changed meanwhile, another message waits that tells of it as it is now.
+        const NEWER: &str = "EXISTS (SELECT 1 FROM messages AS newer WHERE newer.call_seq = messages.call_seq \
+                             AND newer.endpoint_id = messages.endpoint_id AND newer.state = 'waiting')";
+        let settled = tx
+            .prepare_cached(&format!(
+                "UPDATE messages SET attempts = attempts + 1, status = ?4, error = ?5, \
+                   state = CASE WHEN ?6 = 'waiting' AND {NEWER} THEN 'superseded' ELSE ?6 END, \
+                   due_at = CASE WHEN {NEWER} THEN NULL ELSE ?7 END, \
+                   settled_at = CASE WHEN ?7 IS NULL OR {NEWER} THEN ?8 END \
+                 WHERE seq = ?1 AND message_id = ?2 AND lease = ?3 AND state = 'sending' \
+                 RETURNING endpoint_id, call_seq, state, kind"
+            ))?
+            .query_row(
+                params![
+                    self.lease.seq,
+                    self.lease.message_id,
+                    self.lease.number,
+                    status,
+                    error,
+                    state,
+                    due,
+                    now
+                ],
+                |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, Option<i64>>(1)?,
+                        row.get::<_, String>(2)?,
+                        row.get::<_, String>(3)?,
+                    ))
+                },
+            )
+            .optional()?;
+        let Some((endpoint, call, state, kind)) = settled else {
+            return Ok(MessageSettled::LeaseLost);
+        };
+        if state != "delivered" {
+            // Nobody took the message that the call has its score: the newer one says so.
+            tx.prepare_cached(
+                "UPDATE messages SET kind = ?1 WHERE kind = 'call.updated' AND state = 'waiting' \
+                 AND call_seq = ?2 AND endpoint_id = ?3",
+            )?
+            .execute(params![kind, call, endpoint])?;
+        }
+        if matches!(self.outcome, SendOutcome::Delivered { resumes: true, .. }) {
+            resume(tx, endpoint, now)?;
+        }
+        let failing_since: Option<i64> = tx
+            .prepare_cached(
+                "UPDATE endpoints SET last_attempt_at = ?2, last_status = ?3, last_error = ?4, \
+                   healthy_since = CASE WHEN ?4 IS NULL THEN coalesce(healthy_since, ?2) END, \
+                   failing_since = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(failing_since, ?2) END \
+                 WHERE id = ?1 RETURNING failing_since",
+            )?
+            .query_row(params![endpoint, now, status, error], |row| row.get(0))?;
+        Ok(MessageSettled::Yes {
+            failing_since: failing_since.map(Timestamp::from_millis),
+        })
+    }
+}
+
+/// What an endpoint did not take while it was down is due now, and what was given up meanwhile as well.
+fn resume(tx: &Connection, endpoint: i64, now: i64) -> StoreResult<()> {
+    let statements = [
+        "UPDATE messages SET due_at = ?2 WHERE endpoint_id = ?1 AND state = 'waiting' AND due_at > ?2",
+        "UPDATE messages SET state = 'waiting', due_at = ?2, attempts = 0, settled_at = NULL \
+         WHERE endpoint_id = ?1 AND state = 'failed' \
+           AND settled_at >= (SELECT failing_since FROM endpoints WHERE id = ?1) \
+           AND NOT EXISTS (SELECT 1 FROM messages AS newer \
+                           WHERE newer.call_seq = messages.call_seq AND newer.endpoint_id = ?1 \
+                             AND newer.seq > messages.seq)",
+    ];
+    for statement in statements {
+        tx.execute(statement, params![endpoint, now])?;
+    }
+    Ok(())
+}
+
+/// Sends nothing more to an endpoint.
+pub(super) struct Disable {
+    pub(super) endpoint: i64,
+    pub(super) reason: String,
+    pub(super) now: Timestamp,
+}
+
+impl Operation for Disable {
+    type Output = ();
+
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        tx.execute(
+            "UPDATE endpoints SET disabled_at = ?2, disabled_reason = ?3 \
+             WHERE id = ?1 AND disabled_at IS NULL",
+            params![self.endpoint, self.now.as_millis(), self.reason],
+        )?;
+        Ok(())
+    }
+}
+
+async fn is_any_due(readers: &ReadPool, endpoint: i64, now: Timestamp) -> StoreResult<bool> {
+    let found = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND (due_at <= ?2 OR due_at > ?3))",
+    )
+    .bind(endpoint)
+    .bind(now.as_millis())
+    .bind(now.plus(MAX_WAIT).as_millis())
+    .fetch_one(readers)
+    .await?;
+    Ok(found)
+}
+
+/// When the next message becomes due after `now`. One that is due and was not claimed waits for an older one about its call.
+pub(super) async fn next_due(
+    readers: &ReadPool,
+    endpoint: i64,
+    now: Timestamp,
+) -> StoreResult<Option<Timestamp>> {
+    let due: Option<i64> = sqlx::query_scalar(
+        "SELECT min(due_at) FROM messages WHERE endpoint_id = ?1 AND due_at > ?2 \
+         AND EXISTS (SELECT 1 FROM endpoints WHERE id = ?1 AND disabled_at IS NULL)",
+    )
+    .bind(endpoint)
+    .bind(now.as_millis())
+    .fetch_one(readers)
+    .await?;
+    Ok(due.map(Timestamp::from_millis))
+}
+
+pub(super) async fn endpoints(readers: &ReadPool) -> StoreResult<Vec<EndpointRow>> {
+    let rows = sqlx::query(
+        "SELECT *, \
+           (SELECT count(*) FROM messages WHERE endpoint_id = endpoints.id AND due_at IS NOT NULL) AS waiting, \
+           (SELECT count(*) FROM messages WHERE endpoint_id = endpoints.id AND state = 'failed') AS failed \
+         FROM endpoints ORDER BY id",
+    )
+    .fetch_all(readers)
+    .await?;
+    Ok(rows.iter().map(endpoint_row).collect())
+}
+
+fn endpoint_row(row: &SqliteRow) -> EndpointRow {
+    let time = |column| {
+        row.get::<Option<i64>, _>(column)
+            .map(Timestamp::from_millis)
+    };
+    EndpointRow {
+        id: row.get("id"),
+        url: row.get("url"),
+        is_active: row.get("is_active"),
+        disabled: time("disabled_at").zip(row.get("disabled_reason")),
+        healthy_since: time("healthy_since"),
+        failing_since: time("failing_since"),
+        last_attempt_at: time("last_attempt_at"),
+        last_status: row.get("last_status"),
+        last_error: row.get("last_error"),
+        waiting: row.get::<i64, _>("waiting").unsigned_abs(),
+        failed: row.get::<i64, _>("failed").unsigned_abs(),
+    }
+}
