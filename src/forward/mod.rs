@@ -384,7 +384,7 @@ impl Forwarder {
             }
             Err(failure) => self.after_failure(number, &lease, attempt, failure, now),
         };
-        let message = lease.message_id.clone();
+        let message_id = lease.message_id.clone();
         let is_gone = matches!(
             &outcome,
             SendOutcome::NotDelivered {
@@ -404,7 +404,7 @@ impl Forwarder {
             MessageSettled::LeaseLost => {
                 tracing::warn!(
                     endpoint = number,
-                    message,
+                    message_id,
                     "attempt discarded: its lease expired before it settled"
                 );
                 Ending::LeaseLost
@@ -428,7 +428,7 @@ impl Forwarder {
         self.failed(number, lease.seq, asked, now);
         tracing::warn!(
             endpoint = number,
-            message = lease.message_id,
+            message_id = lease.message_id,
             attempt,
             status = failure.status,
             next = retry_at.map(tracing::field::display),

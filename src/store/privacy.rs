@@ -35,6 +35,9 @@ pub trait Privacy: Send + Sync {
     /// Removes some records of session tokens and of reconciliations from before.
     async fn purge_records(&self, before: Timestamp) -> StoreResult<u64>;
 
+    /// Removes some messages that were settled before, whether or not they were delivered.
+    async fn purge_messages(&self, before: Timestamp) -> StoreResult<u64>;
+
     /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
     async fn truncate_wal(&self) -> StoreResult<bool>;
 }

@@ -35,7 +35,7 @@ metrics! {
     counter RECONCILE_RUNS_TOTAL = "athos_reconcile_runs_total", Unit::Count, "Reconciliations, by source and outcome: completed, failed, refused, or held by an open circuit breaker";
     counter RECONCILE_REPAIRED_TOTAL = "athos_reconcile_repaired_total", Unit::Count, "Calls that reconciliation recovered because no webhook brought them, by source";
     counter DRIFT_TOTAL = "athos_drift_total", Unit::Count, "Bodies in which Athos sent a name that the contract does not mention, by its kind";
-    counter PURGED_TOTAL = "athos_purged_total", Unit::Count, "What retention removed: transcripts, bodies of events, records of tokens and runs";
+    counter PURGED_TOTAL = "athos_purged_total", Unit::Count, "What retention removed: transcripts, bodies of events, records of tokens and runs, messages to endpoints";
     counter ERASED_STOPPED_TOTAL = "athos_erased_stopped_total", Unit::Count, "Calls and webhooks discarded because of a tombstone, by the way they came";
     counter HTTP_REQUESTS_TOTAL = "athos_http_requests_total", Unit::Count, "Requests, by route, method and status";
     gauge CONNECTIONS_OPEN = "athos_connections_open", Unit::Count, "Connections, by listener";

@@ -19,6 +19,9 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Delay after a run that could not finish: readers held the log, or the store failed.
 const CATCH_UP_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long a message is kept after it was delivered or given up, whatever the policy.
+const MESSAGE_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How long transcripts are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionPolicy {
@@ -66,6 +69,8 @@ pub struct Purged {
     pub bodies: u64,
     /// Records of mints and reconciliations that were removed.
     pub records: u64,
+    /// Messages to endpoints, settled long ago, that were removed.
+    pub messages: u64,
     /// Interrupted erasures that were finished.
     pub erasures: usize,
     /// Whether the write-ahead log was truncated as well.
@@ -110,11 +115,20 @@ impl Retention {
         if let Some(cutoff) = self.retention_policy.cutoff(now) {
             self.purge(cutoff, now, &mut purged).await?;
         }
+        loop {
+            let messages = self.store.purge_messages(now.minus(MESSAGE_RETENTION));
+            match messages.await? {
+                0 => break,
+                removed => purged.messages += removed,
+            }
+        }
+        metrics::counter!(metric::PURGED_TOTAL, "what" => "messages").increment(purged.messages);
         purged.log_emptied = self.store.truncate_wal().await?;
         let Purged {
             calls,
             bodies,
             records,
+            messages,
             erasures,
             log_emptied,
         } = purged;
@@ -123,6 +137,7 @@ impl Retention {
                 calls,
                 bodies,
                 records,
+                messages,
                 erasures,
                 log_emptied,
                 "retention run finished"

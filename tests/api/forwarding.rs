@@ -418,6 +418,25 @@ async fn an_endpoint_where_nobody_listens_is_told_as_such() {
     assert!(why.unwrap().contains("onnect"));
 }
 
+#[tokio::test]
+async fn messages_are_removed_a_month_after_they_were_settled_and_not_while_they_wait() {
+    let (healthy, down) = (
+        receiver(ResponseTemplate::new(200)).await,
+        receiver(ResponseTemplate::new(500)).await,
+    );
+    let app = setup(&[&healthy, &down]).start().await;
+    app.ended_call("rep_1", "agency_1").await;
+    app.work().await;
+    forward(&app).await;
+    let purge = async || app.service().retention.run_once().await.unwrap().messages;
+    app.clock.advance(HOUR * 24 * 29);
+    assert_eq!(purge().await, 0);
+    app.clock.advance(HOUR * 24 * 2);
+    assert_eq!(purge().await, 1);
+    let endpoints = app.service().store.endpoints().await.unwrap();
+    assert_eq!(endpoints[1].waiting, 1);
+}
+
 #[test]
 fn settings_that_cannot_work_are_told_together_and_quote_no_secret() {
     let flags = [

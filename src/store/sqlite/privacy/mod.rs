@@ -66,6 +66,10 @@ impl Privacy for SqliteStore {
         purge::records(&self.writer, before).await
     }
 
+    async fn purge_messages(&self, before: Timestamp) -> StoreResult<u64> {
+        self.writer.write(purge::PurgeMessages { before }).await
+    }
+
     async fn truncate_wal(&self) -> StoreResult<bool> {
         self.wal.empty().await
     }

@@ -144,6 +144,24 @@ pub(in crate::store::sqlite) async fn records(
     writer.write(PurgeRecords { before }).await
 }
 
+/// Removes some messages that were settled before.
+pub(super) struct PurgeMessages {
+    pub(super) before: Timestamp,
+}
+
+impl Operation for PurgeMessages {
+    type Output = u64;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+        let removed = tx.execute(
+            "DELETE FROM messages WHERE seq IN \
+             (SELECT seq FROM messages WHERE settled_at < ?1 ORDER BY settled_at LIMIT ?2)",
+            params![self.before.as_millis(), ROWS],
+        )?;
+        Ok(removed as u64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::ConnectOptions;
