@@ -208,7 +208,7 @@ pub struct Config {
     pub mint_limit_per_rep: NonZeroU32,
 
     /// Calls fetched from Athos at the same time
-    #[arg(long, env, value_name = "COUNT", value_parser = at_least_one, default_value = "8")]
+    #[arg(long, env, value_name = "COUNT", value_parser = at_least_one, default_value = "32")]
     pub fetch_concurrency: NonZeroU32,
 
     /// Whose calls are looked for in Athos's lists: `roleplay`, `real_call`, or both, comma-separated

@@ -221,7 +221,7 @@ impl Service {
             tracing::warn!(%error, "failed to read credential usage");
         }
         self.worker.circuit_breaker().try_now(self.clock.now());
-        self.store.arrivals().notify_one();
+        self.store.due_times().wake();
         Ok(replaced)
     }
 

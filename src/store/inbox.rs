@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 
-use super::StoreResult;
+use super::{DueTimes, StoreResult};
 use crate::model::{CallDetail, CallEvent, Timestamp};
 
 /// Events from their arrival to their settlement.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// Takes a signed delivery into the inbox, once for each webhook id, and gives its call a row in `processing` unless
-    /// it has one; returns after the sync.
+    /// Takes a signed delivery into the inbox, once for each webhook id; returns after the sync. Its call has a row in
+    /// `processing` moments later, unless it has one, and before anybody who asks for calls is answered.
     async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted>;
 
     /// Leases up to `limit` events that are due at `now`, for `lease`; an expired lease is due again.
@@ -42,11 +41,17 @@ pub trait Inbox: Send + Sync {
         waits: &[Duration],
     ) -> StoreResult<u64>;
 
-    /// When the next event is due, if any is waiting.
+    /// When the next event is due, if any is waiting, whichever process wrote it.
     async fn next_due(&self) -> StoreResult<Option<Timestamp>>;
 
-    /// Woken when an event has been accepted. Register before querying.
-    fn arrivals(&self) -> &Notify;
+    /// Accepted events that wait, and whose calls a process that ended gave no row.
+    async fn find_unopened(&self) -> StoreResult<Vec<UnopenedEvent>>;
+
+    /// Gives the call of such an event its row in moments.
+    fn open_call(&self, event_id: i64, said: CallEvent, received_at: Timestamp);
+
+    /// When events are due, as far as this process knows.
+    fn due_times(&self) -> &DueTimes;
 
     /// The size of the queue.
     async fn queue_depth(&self) -> StoreResult<QueueDepth>;
@@ -93,6 +98,17 @@ impl NewEvent {
     pub fn is_own_id(id: &str) -> bool {
         id.starts_with(OF_CONTENT) || id.starts_with(OF_RECONCILIATION)
     }
+}
+
+/// An event whose call has no row yet.
+#[derive(Clone, Debug)]
+pub struct UnopenedEvent {
+    /// Its number.
+    pub event_id: i64,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// The bytes as they came.
+    pub body: Vec<u8>,
 }
 
 /// Whether a delivery was new. Its row is on disk, unless it must not be.

@@ -2,6 +2,7 @@
 //! (`sqlite/`) implements them; no SQL leaves it.
 
 mod calls;
+mod due_times;
 mod error;
 mod identities;
 mod inbox;
@@ -22,11 +23,12 @@ pub use calls::{
     CallChange, CallFilter, Calls, Changes, PageKey, Progress, ProgressFilter, ScorePoint,
     StoredCall,
 };
+pub use due_times::{DueTimes, NextDue};
 pub use error::StoreError;
 pub use identities::{Identities, IdentityKind, LinkedIds};
 pub use inbox::{
     Accepted, Claimable, ClaimedEvent, Failure, Inbox, Lease, NewEvent, QueueDepth, Settled,
-    Settlement,
+    Settlement, UnopenedEvent,
 };
 pub use maintenance::Maintenance;
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, Mints, NewMint};

@@ -3,6 +3,7 @@
 
 pub mod circuit_breaker;
 pub mod drift;
+mod opening;
 mod process;
 pub mod reconcile;
 pub mod replay;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -167,6 +169,8 @@ impl Worker {
     /// # Errors
     /// When the store fails; whatever was claimed is due again when its lease ends.
     pub async fn run_once(self: &Arc<Self>) -> StoreResult<StepSummary> {
+        // Another process may have written.
+        self.store.next_due().await?;
         let mut attempts = JoinSet::new();
         let mut outcome = StepSummary {
             held: self.start_attempts(&mut attempts).await? == ClaimResult::Held,
@@ -180,12 +184,16 @@ impl Worker {
 
     /// Works until `shutdown`, then lets the attempts in flight finish.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        if let Err(error) = opening::resume(&*self.store).await {
+            tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
+        }
         let mut attempts: JoinSet<Attempted> = JoinSet::new();
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
             self.beat();
             // Registered before the query: an event that arrives in between still wakes the worker.
-            let arrivals = Arc::clone(&self.store);
-            let arrival = arrivals.arrivals().notified();
+            let arrival = self.store.due_times().arrival();
             let wait = match self.step(&mut attempts).await {
                 Ok(wait) => wait,
                 Err(error) => {
@@ -196,6 +204,8 @@ impl Worker {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = arrival => {}
+                // Another process may have written.
+                _ = poll.tick() => log_poll(self.store.next_due().await),
                 Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
                 () = tokio::time::sleep(wait) => {}
             }
@@ -223,7 +233,7 @@ impl Worker {
         if started == ClaimResult::All {
             return Ok(Duration::ZERO);
         }
-        let Some(due) = self.store.next_due().await? else {
+        let Some(due) = self.store.due_times().earliest(Claimable::All) else {
             return Ok(POLL);
         };
         let now = self.clock.now();
@@ -324,6 +334,10 @@ impl Worker {
         now: Timestamp,
         limit: usize,
     ) -> StoreResult<Vec<ClaimedEvent>> {
+        let due = self.store.due_times().earliest(which);
+        if due.is_none_or(|due| due > now) {
+            return Ok(Vec::new());
+        }
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         self.store.claim_due(which, now, limit, LEASE).await
     }
@@ -412,6 +426,12 @@ fn report(attempted: Result<Attempted, tokio::task::JoinError>) -> Attempted {
         tracing::error!(error = %panic, "attempt panicked; its event is due again when the lease expires");
         Ok(AttemptOutcome::LeaseLost)
     })
+}
+
+fn log_poll(polled: StoreResult<Option<Timestamp>>) {
+    if let Err(error) = polled {
+        tracing::error!(%error, "failed to read when events are due; the worker reads it again soon");
+    }
 }
 
 fn log_failure(attempted: Attempted) {

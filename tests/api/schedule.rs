@@ -198,7 +198,7 @@ async fn a_vendor_that_is_down_is_asked_now_and_then_and_not_for_each_event() {
     app.burst(40, &["rep_1"], "agency_1").await;
     app.step().await;
     let asked = app.asked("call").await;
-    assert!(asked <= 8, "{asked}: as many as are fetched at a time");
+    assert!(asked <= 32, "{asked}: as many as are fetched at a time");
     assert!(app.step().await.held);
     assert_eq!(
         readiness(&app).await["athos"]["paused"]["cause"],

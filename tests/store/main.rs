@@ -167,7 +167,9 @@ async fn events_are_taken_once(store: &SharedStore) {
     store.check().await.unwrap();
     assert_eq!(store.next_due().await.unwrap(), None);
     assert_eq!(store.latest_rev().await.unwrap(), 0);
-    let arrived = store.arrivals();
+    let due = store.due_times();
+    assert!(claim(store, NOW).await.is_empty());
+    assert_eq!(due.earliest(Claimable::All), None);
     let mut changes = store.changes();
 
     let first = delivery("wh_1", Ok(parsed("call_1", "rep_1", "agency_1")));
@@ -175,7 +177,9 @@ async fn events_are_taken_once(store: &SharedStore) {
         store.accept_event(first.clone()).await.unwrap(),
         Accepted::New
     );
-    arrived.notified().await;
+    due.arrival().await;
+    assert_eq!(due.earliest(Claimable::All), Some(NOW));
+    assert_eq!(due.earliest(Claimable::WithoutFetch), None);
     changes.changed().await.unwrap();
     // The call is there with its event, before anyone has worked.
     let call = store

@@ -4,23 +4,42 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 
-use super::calls;
+use super::opening::{Opening, Unopened};
 use super::privacy::tombstones::{self, Incoming};
 use super::writer::Operation;
 use crate::model::{EventState, Timestamp};
-use crate::store::{Accepted, NewEvent, Origin, StoreResult};
+use crate::store::{Accepted, DueTimes, NewEvent, Origin, StoreResult};
+
+/// Where those who wait for events hear of them.
+#[derive(Clone, Default)]
+pub(super) struct Arrivals {
+    pub(super) opening: Arc<Opening>,
+    pub(super) due: Arc<DueTimes>,
+}
+
+impl Arrivals {
+    /// Tells of an event that has come in.
+    fn tell(&self, event_id: i64, event: NewEvent) {
+        let Ok(said) = event.parsed else { return };
+        self.due.note(event.received_at, said.needs_fetch());
+        self.opening.push(Unopened {
+            event_id,
+            said,
+            received_at: event.received_at,
+        });
+    }
+}
 
 /// Takes a delivery into the inbox.
 pub(super) struct Accept {
     event: NewEvent,
     content_key: ContentKey,
-    arrivals: Arc<Notify>,
+    arrivals: Arrivals,
 }
 
 impl Accept {
-    pub(super) fn new(event: NewEvent, arrivals: Arc<Notify>) -> Self {
+    pub(super) fn new(event: NewEvent, arrivals: Arrivals) -> Self {
         Self {
             content_key: content_key(&event),
             event,
@@ -30,16 +49,16 @@ impl Accept {
 }
 
 impl Operation for Accept {
-    type Output = Accepted;
-    const CHANGES_CALLS: bool = true;
+    /// With the number of its row, when it is new.
+    type Output = (Accepted, Option<i64>);
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Accepted> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
         accept(tx, &self.event, Some(&self.content_key))
     }
 
-    fn committed(self, accepted: &Accepted) {
-        if accepted.is_new() {
-            self.arrivals.notify_one();
+    fn committed(self, (_, new): &Self::Output) {
+        if let Some(event_id) = new {
+            self.arrivals.tell(*event_id, self.event);
         }
     }
 }
@@ -59,12 +78,12 @@ fn content_key(event: &NewEvent) -> ContentKey {
 }
 
 /// Accepts what was signed and has this content, or what reconciliation found, which nobody signed: two listings of a call
-/// may have the same bytes and another score.
+/// may have the same bytes and another score. With the number of its row, when it is new.
 pub(super) fn accept(
     tx: &Connection,
     event: &NewEvent,
     content_key: Option<&ContentKey>,
-) -> StoreResult<Accepted> {
+) -> StoreResult<(Accepted, Option<i64>)> {
     let (origin, by) = match content_key {
         Some(_) => (Origin::Webhook, "webhook"),
         None => (Origin::Reconcile, "reconciliation"),
@@ -72,24 +91,21 @@ pub(super) fn accept(
     if let Ok(said) = &event.parsed
         && tombstones::is_tombstoned(tx, &Incoming::event(said, event.received_at), by)?
     {
-        return Ok(Accepted::Erased);
+        return Ok((Accepted::Erased, None));
     }
     let accepted = if insert(tx, event, &event.webhook_id, content_key, origin)? {
         Accepted::New
     } else if let Some(known) = count_delivery(tx, event, content_key)? {
-        return Ok(known);
+        return Ok((known, None));
     } else if origin == Origin::Webhook
         // Its webhook id belongs to other content: it is taken as one that came without an id.
         && insert(tx, event, &NewEvent::id_of_content(&event.body), content_key, origin)?
     {
         Accepted::NewUnderUsedId
     } else {
-        return Ok(Accepted::Duplicate);
+        return Ok((Accepted::Duplicate, None));
     };
-    if let Ok(said) = &event.parsed {
-        calls::open(tx, said, event.received_at)?;
-    }
-    Ok(accepted)
+    Ok((accepted, Some(tx.last_insert_rowid())))
 }
 
 /// Whether it was new.

@@ -22,33 +22,36 @@ use crate::store::{
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
 // had it is erased. It may have gaps.
 
-/// Gives an event's call its row, unless it has one; whether it had none.
-pub(super) fn open(
-    tx: &Connection,
-    event: &CallEvent,
-    received_at: Timestamp,
-) -> StoreResult<bool> {
+/// Gives an event's call its row. One that is there learns whose call it is, where it lacks that: an attempt may have been
+/// faster.
+pub(super) fn open(tx: &Connection, event: &CallEvent, received_at: Timestamp) -> StoreResult<()> {
     let who = &event.identity;
-    let opened = tx
-        .prepare_cached(
-            "INSERT INTO calls \
-             (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
-             VALUES (?1, 'processing', ?2, \
-               coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?5)), \
-               coalesce(?4, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?6)), \
-               ?5, ?6, ?7, (SELECT rev + 1 FROM latest_rev)) \
-             ON CONFLICT (id) DO NOTHING",
-        )?
-        .execute(params![
-            event.call_id,
-            event.source,
-            who.rep,
-            who.agency,
-            who.athos_rep,
-            who.athos_agency,
-            event.occurred_at.unwrap_or(received_at).as_millis(),
-        ])?;
-    Ok(opened > 0)
+    tx.prepare_cached(
+        "INSERT INTO calls \
+         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
+         VALUES (?1, 'processing', ?2, \
+           coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?5)), \
+           coalesce(?4, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?6)), \
+           ?5, ?6, ?7, (SELECT rev + 1 FROM latest_rev)) \
+         ON CONFLICT (id) DO UPDATE SET \
+           rep = coalesce(rep, excluded.rep), agency = coalesce(agency, excluded.agency), \
+           athos_rep = coalesce(athos_rep, excluded.athos_rep), \
+           athos_agency = coalesce(athos_agency, excluded.athos_agency), rev = excluded.rev \
+         WHERE (rep IS NULL AND excluded.rep IS NOT NULL) \
+            OR (agency IS NULL AND excluded.agency IS NOT NULL) \
+            OR (athos_rep IS NULL AND excluded.athos_rep IS NOT NULL) \
+            OR (athos_agency IS NULL AND excluded.athos_agency IS NOT NULL)",
+    )?
+    .execute(params![
+        event.call_id,
+        event.source,
+        who.rep,
+        who.agency,
+        who.athos_rep,
+        who.athos_agency,
+        event.occurred_at.unwrap_or(received_at).as_millis(),
+    ])?;
+    Ok(())
 }
 
 /// Stores a call's detail; the same detail again changes nothing. Says what is left to fill in.
@@ -337,10 +340,15 @@ impl Calls for SqliteStore {
         limit: u32,
         after: Option<PageKey>,
     ) -> StoreResult<Page<CallRow, PageKey>> {
+        self.arrivals.opening.caught_up().await;
         self.noting(list(&self.readers.requests, filter, limit, after).await)
     }
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
+        let found = self.noting(find(&self.readers.requests, scope, id).await)?;
+        if found.is_some() || !self.arrivals.opening.caught_up().await {
+            return Ok(found);
+        }
         self.noting(find(&self.readers.requests, scope, id).await)
     }
 
@@ -350,6 +358,7 @@ impl Calls for SqliteStore {
         limit: u32,
         points: u32,
     ) -> StoreResult<Vec<Progress>> {
+        self.arrivals.opening.caught_up().await;
         self.noting(progress::of_reps(&self.readers.scans, filter, limit, points).await)
     }
 

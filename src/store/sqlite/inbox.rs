@@ -6,17 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use sqlx::Row;
-use tokio::sync::Notify;
 
+use super::opening::{self, Opening, Unopened};
 use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Durability, Operation};
 use super::{SqliteStore, accept, calls, identities, outbox, waits};
-use crate::model::{EventState, Timestamp};
+use crate::model::{CallEvent, EventState, Timestamp};
 use crate::store::{
-    Accepted, Claimable, ClaimedEvent, Inbox, Lease, LinkedIds, NewEvent, QueueDepth, Settled,
-    Settlement, StoreResult,
+    Accepted, Claimable, ClaimedEvent, DueTimes, Inbox, Lease, LinkedIds, NewEvent, NextDue,
+    QueueDepth, Settled, Settlement, StoreResult, UnopenedEvent,
 };
 
 const HAS_FAILED: &str =
@@ -62,6 +62,7 @@ const PROBE_CANDIDATES: u32 = 64;
 
 /// Leases due events.
 pub(super) struct Claim {
+    pub(super) due: Arc<DueTimes>,
     pub(super) which: Claimable,
     pub(super) now: Timestamp,
     pub(super) limit: u32,
@@ -69,11 +70,12 @@ pub(super) struct Claim {
 }
 
 impl Operation for Claim {
-    type Output = Vec<ClaimedEvent>;
+    /// With when the next are due.
+    type Output = (Vec<ClaimedEvent>, NextDue);
     /// Without it the event is due as before, and its worker is gone.
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Vec<ClaimedEvent>> {
+    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
         let sql = format!(
             "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ?2 \
              WHERE id IN ({}) \
@@ -98,12 +100,20 @@ impl Operation for Claim {
                 },
             )?
             .collect::<Result<_, _>>()?;
-        Ok(claimed)
+        let next = tx
+            .prepare_cached(NEXT_DUE)?
+            .query_row([], |row| Ok(next_due_of(row.get(0)?, row.get(1)?)))?;
+        Ok((claimed, next))
+    }
+
+    fn committed(self, (_, next): &Self::Output) {
+        self.due.found(*next);
     }
 }
 
 /// Ends an attempt.
 pub(super) struct Settle {
+    pub(super) opening: Arc<Opening>,
     pub(super) lease: Lease,
     pub(super) settlement: Settlement,
     pub(super) now: Timestamp,
@@ -174,8 +184,12 @@ impl Operation for Settle {
         if settled == 0 {
             return Ok((Settled::LeaseLost, Vec::new()));
         }
-        if let Some(call) = self.result()
-            && tombstones::is_tombstoned(tx, &call, "attempt")?
+        let result = self.result();
+        if let Some(call) = &result {
+            self.opening.open_first(tx, call.call_id)?;
+        }
+        if let Some(call) = &result
+            && tombstones::is_tombstoned(tx, call, "attempt")?
         {
             erase::forget_event(tx, self.lease.event_id)?;
             return Ok((Settled::Erased, Vec::new()));
@@ -232,27 +246,21 @@ fn record_attempt(
     Ok(())
 }
 
-/// Whether a claim would find anything.
-pub(super) async fn is_any_due(
-    readers: &ReadPool,
-    which: Claimable,
-    now: Timestamp,
-) -> StoreResult<bool> {
-    let sql = format!("SELECT EXISTS ({})", due(which, "1"));
-    let found = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(now.as_millis())
-        .fetch_one(readers)
-        .await?;
-    Ok(found)
+/// When the next events are due: any, and those that need nothing from Athos.
+const NEXT_DUE: &str = "SELECT \
+    (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL), \
+    (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL AND needs_fetch = 0)";
+
+fn next_due_of(any: Option<i64>, without_fetch: Option<i64>) -> NextDue {
+    NextDue {
+        any: any.map(Timestamp::from_millis),
+        without_fetch: without_fetch.map(Timestamp::from_millis),
+    }
 }
 
-pub(super) async fn next_due(readers: &ReadPool) -> StoreResult<Option<Timestamp>> {
-    let due: Option<i64> = sqlx::query_scalar(
-        "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL",
-    )
-    .fetch_one(readers)
-    .await?;
-    Ok(due.map(Timestamp::from_millis))
+async fn next_due(readers: &ReadPool) -> StoreResult<NextDue> {
+    let (any, without_fetch) = sqlx::query_as(NEXT_DUE).fetch_one(readers).await?;
+    Ok(next_due_of(any, without_fetch))
 }
 
 pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
@@ -276,8 +284,9 @@ pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
 #[async_trait]
 impl Inbox for SqliteStore {
     async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted> {
-        let accept = accept::Accept::new(event, Arc::clone(&self.arrivals));
-        self.writer.write(accept).await
+        let accept = accept::Accept::new(event, self.arrivals.clone());
+        let (accepted, _) = self.writer.write(accept).await?;
+        Ok(accepted)
     }
 
     async fn claim_due(
@@ -287,18 +296,17 @@ impl Inbox for SqliteStore {
         limit: u32,
         lease: Duration,
     ) -> StoreResult<Vec<ClaimedEvent>> {
-        // Every arrival wakes the worker; one that finds nothing to do must not get in the way of the next arrival.
-        if !is_any_due(&self.readers.work, which, now).await? {
-            return Ok(Vec::new());
-        }
-        self.writer
+        let (claimed, _) = self
+            .writer
             .write(Claim {
+                due: Arc::clone(&self.arrivals.due),
                 which,
                 now,
                 limit,
                 until: now.plus(lease),
             })
-            .await
+            .await?;
+        Ok(claimed)
     }
 
     async fn settle(
@@ -307,12 +315,20 @@ impl Inbox for SqliteStore {
         settlement: Settlement,
         now: Timestamp,
     ) -> StoreResult<Settled> {
+        let retry = match &settlement {
+            Settlement::Retry { at, .. } => Some(*at),
+            _ => None,
+        };
         let settle = Settle {
+            opening: Arc::clone(&self.arrivals.opening),
             lease,
             settlement,
             now,
         };
         let (settled, unfinished) = self.writer.write(settle).await?;
+        if let Some(at) = retry {
+            self.arrivals.due.note(at, true);
+        }
         // It is settled; what is left is gone on with at the next start, too.
         if let Err(error) = identities::go_on(&self.writer, unfinished, now).await {
             tracing::warn!(%error, "failed to fill in linked ids; the next start continues");
@@ -326,15 +342,31 @@ impl Inbox for SqliteStore {
         lease: Duration,
         waits: &[Duration],
     ) -> StoreResult<u64> {
-        waits::shorten(&self.readers.work, &self.writer, now, lease, waits).await
+        let shortened = waits::shorten(&self.readers.work, &self.writer, now, lease, waits).await?;
+        self.arrivals.due.note(now, false);
+        Ok(shortened)
     }
 
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
-        self.noting(next_due(&self.readers.work).await)
+        let next = self.noting(next_due(&self.readers.work).await)?;
+        self.arrivals.due.note_next(next);
+        Ok(next.any)
     }
 
-    fn arrivals(&self) -> &Notify {
-        &self.arrivals
+    async fn find_unopened(&self) -> StoreResult<Vec<UnopenedEvent>> {
+        self.noting(opening::find_unopened(&self.readers.background).await)
+    }
+
+    fn open_call(&self, event_id: i64, said: CallEvent, received_at: Timestamp) {
+        self.arrivals.opening.push(Unopened {
+            event_id,
+            said,
+            received_at,
+        });
+    }
+
+    fn due_times(&self) -> &DueTimes {
+        &self.arrivals.due
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {

@@ -38,6 +38,7 @@ impl Maintenance for SqliteStore {
 
     async fn close(&self) {
         self.keeper.abort();
+        self.opener.abort();
         self.writer.close().await;
         self.readers.close().await;
     }

@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = &files![
     "0006_drift",
     "0007_console",
     "0008_ids_once_and_content",
+    "0009_opening",
     "0010_outbox",
 ];
 

@@ -14,6 +14,7 @@ mod maintenance;
 mod migrations;
 mod mints;
 mod open;
+mod opening;
 mod operators;
 mod outbox;
 mod privacy;
@@ -32,11 +33,12 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 use super::{StoreError, StoreResult};
 use crate::telemetry::metric;
+use accept::Arrivals;
 pub(super) use backup::back_up;
 pub(super) use examine::examine;
 use migrations::MIGRATIONS;
@@ -49,13 +51,14 @@ use writer::Writer;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// The store in one SQLite file.
 pub(super) struct SqliteStore {
-    writer: Writer,
-    /// Events have come in.
-    arrivals: Arc<Notify>,
+    writer: Arc<Writer>,
+    arrivals: Arrivals,
     readers: ReadPools,
     wal: Arc<Wal>,
     /// Keeps the write-ahead log short.
     keeper: AbortHandle,
+    /// Gives accepted events' calls their rows.
+    opener: AbortHandle,
     /// One erasure at a time.
     erasing: Mutex<()>,
 }
@@ -85,23 +88,28 @@ impl SqliteStore {
         open::check_durable(&mut connection, url).await?;
         open::check_sound(&mut connection, &file).await?;
         open::migrate(&mut connection, &file).await?;
+        let skipped = open::skip_undone_revs(&mut connection).await;
+        skipped.map_err(|error| explain(error.into()))?;
         let writing = open::connect_writer(&file).map_err(|error| explain(error.into()))?;
         let _ = connection.close().await;
         let readers = ReadPools::open(&options.pragma("query_only", "ON"));
-        let writer = Writer::start(writing, outbox::write_messages);
-        let arrivals = Arc::default();
+        let writer = Arc::new(Writer::start(writing, outbox::write_messages));
+        let arrivals = Arrivals::default();
         let wal = Arc::new(Wal::new(&file, writer.truncations(), readers.gates.clone()));
         let kept = Arc::clone(&wal);
         let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
         for (pairing, learnt_at) in identities::unfinished(&readers.background).await? {
             identities::go_on(&writer, vec![pairing], learnt_at).await?;
         }
+        let (opening, opens) = (Arc::clone(&arrivals.opening), Arc::clone(&writer));
+        let opener = tokio::spawn(async move { opening.run(&opens).await }).abort_handle();
         Ok(Self {
             writer,
             arrivals,
             readers,
             wal,
             keeper,
+            opener,
             erasing: Mutex::new(()),
         })
     }
@@ -130,5 +138,6 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.opener.abort();
     }
 }

@@ -43,6 +43,25 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> StoreResult<Sqlit
     }
 }
 
+/// More changes of calls than are ever committed and not synced.
+const UNSYNCED_REVS_MAX: i64 = 100_000;
+
+/// After another start of the machine, revs go on beyond those that a power cut may have undone: a stream that resumes with
+/// one of them is told that it has missed changes, instead of waiting for others with the same revs.
+pub(super) async fn skip_undone_revs(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    sqlx::query(
+        "UPDATE rev_floor SET boot = ?1, \
+           rev = CASE WHEN boot IS NULL THEN rev ELSE (SELECT rev + ?2 FROM latest_rev) END \
+         WHERE boot IS NOT ?1",
+    )
+    .bind(boot.trim())
+    .bind(UNSYNCED_REVS_MAX)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The connection that writes, to a database that is there and up to date. It waits for no lock: whoever begins a
 /// transaction does.
 pub(super) fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {

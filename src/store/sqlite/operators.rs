@@ -376,6 +376,7 @@ impl Operators for SqliteStore {
     }
 
     async fn find_event(&self, id: i64) -> StoreResult<Option<StoredEvent>> {
+        self.arrivals.opening.caught_up().await;
         self.noting(find(&self.readers.requests, id).await)
     }
 
@@ -402,7 +403,7 @@ impl Operators for SqliteStore {
         };
         let ids = self.writer.write(by).await?;
         if !ids.is_empty() {
-            self.arrivals.notify_one();
+            self.arrivals.due.note(now, false);
         }
         Ok(ids)
     }

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::writer::{Operation, Writer};
-use super::{SqliteStore, accept};
+use super::{SqliteStore, accept, calls};
 use crate::model::{CallStatus, Source, Timestamp};
 use crate::store::{
     ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd, StoreResult,
@@ -191,7 +191,11 @@ impl Operation for IngestMissing {
             if in_flight.exists(params![self.looked_through, call.id])? {
                 continue;
             }
-            if accept::accept(tx, &call.event, None)?.is_new() {
+            let (accepted, _) = accept::accept(tx, &call.event, None)?;
+            if accepted.is_new() {
+                if let Ok(said) = &call.event.parsed {
+                    calls::open(tx, said, call.event.received_at)?;
+                }
                 repairs.push(RecoveredCall {
                     call_id: call.id.clone(),
                     cause,
@@ -295,9 +299,10 @@ impl Reconciliation for SqliteStore {
     }
 
     async fn ingest_missing(&self, listed: Vec<ListedCall>) -> StoreResult<Vec<RecoveredCall>> {
+        let first = listed.iter().map(|call| call.event.received_at).min();
         let repairs = ingest_missing(&self.readers.background, &self.writer, listed).await?;
-        if !repairs.is_empty() {
-            self.arrivals.notify_one();
+        if let (Some(due), false) = (first, repairs.is_empty()) {
+            self.arrivals.due.note(due, false);
         }
         Ok(repairs)
     }

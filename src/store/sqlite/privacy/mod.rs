@@ -22,6 +22,8 @@ pub(super) fn id_list(ids: &[i64]) -> String {
 impl Privacy for SqliteStore {
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
         let _turn = self.erasing.lock().await;
+        // Calls say which ids are one person's.
+        self.arrivals.opening.caught_up().await;
         let begin = erase::Begin {
             asked_for: rep.clone(),
             person: data_subject::find(&self.readers.background, rep.as_str()).await?,
@@ -33,6 +35,7 @@ impl Privacy for SqliteStore {
     }
 
     async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
+        self.arrivals.opening.caught_up().await;
         self.noting(erase::preview(&self.readers.background, &self.writer, rep, now).await)
     }
 

@@ -6,7 +6,9 @@ use crate::store::sqlite::accept::Accept;
 use crate::store::sqlite::inbox::{Claim, Settle};
 use crate::store::sqlite::mints::Finish;
 use crate::store::sqlite::writer::Durability;
-use crate::store::{Calls, EventFilter, MintFilter, MintOutcome, Operators, Settlement};
+use crate::store::{
+    CallFilter, Calls, EventFilter, MintFilter, MintOutcome, Operators, Settlement,
+};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -101,7 +103,16 @@ impl Powered {
             .write(true)
             .open(after.path().join("athos.db-wal"));
         log.unwrap().set_len(self.synced_bytes).unwrap();
+        let db = rusqlite::Connection::open(after.path().join("athos.db")).unwrap();
+        db.execute("UPDATE rev_floor SET boot = 'before'", [])
+            .unwrap();
+        let told = self.store.latest_rev().await.unwrap();
         let store = store(&after).await;
+        assert!(
+            store.latest_rev().await.unwrap() > told,
+            "a rev is given again"
+        );
+        drop(db);
         Self {
             folder: after,
             store,
@@ -157,4 +168,84 @@ async fn after_a_power_cut_every_acknowledged_event_is_processed_once() {
     }
     assert!(undone < 12 * 12, "what was synced later was not undone");
     before.store.close().await;
+}
+
+/// What the database itself has of a call, without anybody hurrying its row.
+async fn row_of(store: &SqliteStore, number: usize) -> Option<String> {
+    sqlx::query_scalar("SELECT status FROM calls WHERE id = ?")
+        .bind(said_of("rep_1", number).call_id)
+        .fetch_optional(&store.readers.work)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn whoever_asks_for_calls_sees_those_of_webhooks_that_are_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let mut powered = Powered {
+        folder,
+        store,
+        synced_bytes: 0,
+    };
+    let mut changes = powered.store.changes();
+    let [theirs, others] = ["rep_1", "rep_2"].map(|rep| Scope::Rep(PlatformId::new(rep).unwrap()));
+    for number in 0..300 {
+        powered.accept(number).await;
+        let id = said_of("rep_1", number).call_id;
+        let found = powered.store.find_call(&theirs, &id).await;
+        assert_eq!(found.unwrap().unwrap().row.status, CallStatus::Processing);
+        let found = powered.store.find_call(&others, &id).await;
+        assert!(found.unwrap().is_none());
+    }
+    assert!(changes.has_changed().unwrap());
+    changes.borrow_and_update();
+    powered.accept(300).await;
+    let all = CallFilter {
+        scope: Scope::All,
+        rep: None,
+        agency: None,
+        from: None,
+        to: None,
+        drill: None,
+        status: None,
+        source: None,
+    };
+    let calls = powered.store.list_calls(&all, 1000, None).await.unwrap();
+    assert_eq!(calls.rows.len(), 301);
+    changes.changed().await.unwrap();
+    powered.store.close().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_row_a_power_cut_took_has_it_again_after_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let mut before = Powered {
+        folder,
+        store,
+        synced_bytes: 0,
+    };
+    for number in 0..3 {
+        before.accept(number).await;
+    }
+    // What was undone with the row is not the event.
+    before.store.arrivals.opening.caught_up().await;
+    assert_eq!(
+        row_of(&before.store, 2).await.as_deref(),
+        Some("processing")
+    );
+    let after = before.after_power_cut().await;
+    for left in after.store.find_unopened().await.unwrap() {
+        let number = std::str::from_utf8(&left.body).unwrap().trim();
+        let said = said_of("rep_1", number.parse().unwrap());
+        after.store.open_call(left.event_id, said, left.received_at);
+    }
+    after.store.arrivals.opening.caught_up().await;
+    for number in 0..3 {
+        let row = row_of(&after.store, number).await;
+        assert_eq!(row.as_deref(), Some("processing"), "{number}");
+    }
+    before.store.close().await;
+    after.store.close().await;
 }

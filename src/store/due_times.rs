@@ -1,0 +1,92 @@
+//! When events are due, as far as this process knows: whoever works on them need not ask the database at each arrival.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::Claimable;
+use crate::model::Timestamp;
+
+/// When the next events are due.
+#[derive(Clone, Copy, Debug)]
+pub struct NextDue {
+    /// Of all that wait.
+    pub any: Option<Timestamp>,
+    /// Of those that need nothing from Athos.
+    pub without_fetch: Option<Timestamp>,
+}
+
+/// Bounds: nothing is due sooner, unless another process wrote it. Something due then may be gone by now.
+#[derive(Debug)]
+pub struct DueTimes {
+    any: AtomicI64,
+    without_fetch: AtomicI64,
+    arrivals: Notify,
+}
+
+impl Default for DueTimes {
+    /// Anything may be due.
+    fn default() -> Self {
+        Self {
+            any: AtomicI64::new(i64::MIN),
+            without_fetch: AtomicI64::new(i64::MIN),
+            arrivals: Notify::new(),
+        }
+    }
+}
+
+impl DueTimes {
+    /// An event waits. Wakes whoever works on events, also when something was due before: it notices what time it is.
+    pub(super) fn note(&self, due: Timestamp, needs_fetch: bool) {
+        self.any.fetch_min(due.as_millis(), Ordering::AcqRel);
+        if !needs_fetch {
+            self.without_fetch
+                .fetch_min(due.as_millis(), Ordering::AcqRel);
+        }
+        self.wake();
+    }
+
+    /// The same for what the database says.
+    pub(super) fn note_next(&self, next: NextDue) {
+        for (due, needs_fetch) in [(next.any, true), (next.without_fetch, false)] {
+            if let Some(due) = due {
+                self.note(due, needs_fetch);
+            }
+        }
+    }
+
+    /// What a claim left. Not to be told of after an event that was written later.
+    pub(super) fn found(&self, next: NextDue) {
+        for (bound, due) in [
+            (&self.any, next.any),
+            (&self.without_fetch, next.without_fetch),
+        ] {
+            bound.store(
+                due.map_or(i64::MAX, Timestamp::as_millis),
+                Ordering::Release,
+            );
+        }
+    }
+
+    /// When to look for such events; `None` when none are waiting.
+    #[must_use]
+    pub fn earliest(&self, which: Claimable) -> Option<Timestamp> {
+        let bound = match which {
+            Claimable::WithoutFetch => &self.without_fetch,
+            Claimable::All | Claimable::Probe | Claimable::UntriedProbe => &self.any,
+        };
+        let due = bound.load(Ordering::Acquire);
+        (due != i64::MAX).then_some(Timestamp::from_millis(due))
+    }
+
+    /// Woken when an event waits. Register before looking.
+    pub fn arrival(&self) -> Notified<'_> {
+        self.arrivals.notified()
+    }
+
+    /// Has whoever waits look again.
+    pub fn wake(&self) {
+        self.arrivals.notify_one();
+    }
+}

@@ -1,0 +1,168 @@
+//! Calls get their rows moments after their webhooks were accepted. A row is on twice as many pages as the event: written for
+//! many calls at a time, in a commit that nobody waits for, it costs a fraction. Whoever asks for calls meanwhile hurries it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::calls;
+use super::privacy::tombstones::{self, Incoming};
+use super::readers::ReadPool;
+use super::writer::{Durability, Operation, Writer, lock};
+use crate::model::{CallEvent, Timestamp};
+use crate::store::{StoreError, StoreResult, UnopenedEvent};
+
+/// How long a call waits for others.
+const LINGER: Duration = Duration::from_millis(25);
+/// Most calls of one transaction: no webhook waits long for it.
+const MAX_CALLS: usize = 128;
+/// How soon to try again when nothing can be written.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Longest that a reader waits. When nothing can be written, what is there is shown.
+const READER_MAY_WAIT: Duration = Duration::from_millis(500);
+
+/// An accepted event, whose call may have no row yet.
+pub(super) struct Unopened {
+    pub(super) event_id: i64,
+    pub(super) said: CallEvent,
+    pub(super) received_at: Timestamp,
+}
+
+/// What a process that ended left behind.
+pub(super) async fn find_unopened(readers: &ReadPool) -> StoreResult<Vec<UnopenedEvent>> {
+    let rows = sqlx::query(
+        "SELECT id, received_at, body FROM events \
+         WHERE id > (SELECT up_to FROM opened_events) AND next_attempt_at IS NOT NULL \
+           AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = call_id) ORDER BY id",
+    )
+    .fetch_all(readers)
+    .await?;
+    let unopened = |row: &SqliteRow| UnopenedEvent {
+        event_id: row.get("id"),
+        received_at: Timestamp::from_millis(row.get("received_at")),
+        body: row.get("body"),
+    };
+    Ok(rows.iter().map(unopened).collect())
+}
+
+/// Accepted events on the way to their calls' rows.
+#[derive(Default)]
+pub(super) struct Opening {
+    /// In the order of their numbers; each until its call has its row.
+    waiting: Mutex<VecDeque<Arc<Unopened>>>,
+    /// How many have ever waited.
+    accepted: AtomicU64,
+    /// How many of them wait no more.
+    opened: watch::Sender<u64>,
+    arrivals: Notify,
+    hurry: Notify,
+}
+
+impl Opening {
+    pub(super) fn push(&self, unopened: Unopened) {
+        lock(&self.waiting).push_back(Arc::new(unopened));
+        self.accepted.fetch_add(1, Ordering::Release);
+        self.arrivals.notify_one();
+    }
+
+    /// Opens calls until the writer is closed.
+    pub(super) async fn run(&self, writer: &Writer) {
+        loop {
+            self.arrivals.notified().await;
+            tokio::select! {
+                () = sleep(LINGER) => {}
+                () = self.hurry.notified() => {}
+            }
+            while let Some(calls) = self.next() {
+                let count = calls.0.len();
+                match write(writer, calls).await {
+                    Ok(()) => {}
+                    Err(StoreError::Closed) => return,
+                    // Their attempts will write them.
+                    Err(error) => tracing::error!(%error, "failed to write the rows of new calls"),
+                }
+                lock(&self.waiting).drain(..count);
+                self.opened.send_modify(|opened| *opened += count as u64);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<OpenCalls> {
+        let calls: Arc<[_]> = lock(&self.waiting)
+            .iter()
+            .take(MAX_CALLS)
+            .cloned()
+            .collect();
+        (!calls.is_empty()).then_some(OpenCalls(calls))
+    }
+
+    /// Opens a call that is about to change, if it waits: what its webhooks said comes first.
+    pub(super) fn open_first(&self, tx: &Connection, call_id: &str) -> StoreResult<()> {
+        let waiting: Vec<_> = lock(&self.waiting)
+            .iter()
+            .filter(|unopened| unopened.said.call_id == call_id)
+            .cloned()
+            .collect();
+        waiting.iter().try_for_each(|unopened| open(tx, unopened))
+    }
+
+    /// Waits a moment for what has been accepted so far: who was told that a webhook is in sees its call. `false` when there
+    /// is nothing to wait for.
+    pub(super) async fn caught_up(&self) -> bool {
+        let accepted = self.accepted.load(Ordering::Acquire);
+        if *self.opened.borrow() >= accepted {
+            return false;
+        }
+        self.hurry.notify_one();
+        let mut opened = self.opened.subscribe();
+        // Late is shown as it was: the row is not there yet.
+        let _ = timeout(READER_MAY_WAIT, opened.wait_for(|count| *count >= accepted)).await;
+        true
+    }
+}
+
+/// Tries until it is written, or until it is refused for what it is.
+async fn write(writer: &Writer, calls: OpenCalls) -> StoreResult<()> {
+    loop {
+        match writer.write(calls.clone()).await {
+            Err(error) if error.concerns_all_writes() && !matches!(error, StoreError::Closed) => {
+                sleep(RETRY_DELAY).await;
+            }
+            written => return written,
+        }
+    }
+}
+
+fn open(tx: &Connection, unopened: &Unopened) -> StoreResult<()> {
+    let incoming = Incoming::event(&unopened.said, unopened.received_at);
+    // An erasure may have begun since it was accepted.
+    if tombstones::is_tombstoned(tx, &incoming, "webhook")? {
+        return Ok(());
+    }
+    calls::open(tx, &unopened.said, unopened.received_at)
+}
+
+#[derive(Clone)]
+struct OpenCalls(Arc<[Arc<Unopened>]>);
+
+impl Operation for OpenCalls {
+    type Output = ();
+    /// What is undone is looked through again at the start.
+    const DURABILITY: Durability = Durability::Committed;
+    const CHANGES_CALLS: bool = true;
+
+    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        self.0.iter().try_for_each(|unopened| open(tx, unopened))?;
+        let last = self.0.last().map(|call| call.event_id);
+        tx.prepare_cached("UPDATE opened_events SET up_to = max(up_to, coalesce(?, 0))")?
+            .execute([last])?;
+        Ok(())
+    }
+}
