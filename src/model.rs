@@ -6,6 +6,7 @@ mod contract;
 mod credential;
 mod data_subject;
 mod drift;
+mod engine;
 mod message;
 mod plural;
 mod time_bound;
@@ -14,13 +15,14 @@ pub use athos_api::{
     AGENCY_PREFIX, AGENT_PREFIX, AgentId, BadId, CallContent, CallDetail, CallEvent, CallHeader,
     Drift, DriftKind, EventOutcome, Identity, InvalidTime, KeyState, MAX_ID_CHARS,
     MAX_OUTSIDE_CHARS, PlatformId, RepId, Source, Speaker, Timestamp, Turn, UnknownVariant,
-    is_invisible, outside_text, string_enum,
+    is_invisible, outside_text, outside_text_within, string_enum,
 };
 pub use call::{CallRow, CallStatus};
 pub use contract::{EffectiveContract, LearnedContract, Why};
 pub use credential::{Credential, CredentialKind, idle_secrets};
 pub use data_subject::DataSubject;
 pub use drift::SeenDrift;
+pub use engine::{Engine, UnknownEngine};
 pub use message::MessageKind;
 pub(crate) use plural::{counted, plural};
 pub use time_bound::{NotATimeBound, TimeBound};

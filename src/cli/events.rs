@@ -16,6 +16,7 @@ use crate::store::{
 };
 use crate::worker::replay::replay_next;
 
+use super::output::one_line;
 use super::{Database, Misconfigured, at_least_one};
 
 /// Rows read at a time.
@@ -353,11 +354,9 @@ fn print_event(out: &mut impl Write, event: &StoredEvent) -> io::Result<()> {
     writeln!(out, "body\n{}", shown(&event.body))
 }
 
-/// Text from outside, without control characters: it is printed on a terminal.
+/// Text from outside, all of it, on one line.
 fn shown(text: &str) -> String {
-    text.chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
-        .collect()
+    one_line(text, usize::MAX)
 }
 
 async fn replay_events(

@@ -3,6 +3,8 @@
 
 use std::io::{self, Stdout, Write};
 
+use crate::model::outside_text_within;
+
 /// The exit code of a program that SIGPIPE ended.
 pub(super) const CLOSED_EXIT_CODE: u8 = 128 + 13;
 
@@ -28,6 +30,11 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush().map_err(mark)
     }
+}
+
+/// Text from outside on one line, at most so many characters of it, without anything that a terminal would act upon.
+pub(super) fn one_line(text: &str, max_chars: usize) -> String {
+    outside_text_within(&text.replace(['\r', '\n', '\t'], " "), max_chars)
 }
 
 /// Marks a broken pipe as that of the output: a broken connection has the same kind.

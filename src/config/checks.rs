@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::Config;
-use crate::model::Source;
+use crate::model::{Engine, Source};
 
 /// All problems that keep the service from starting, one a line.
 #[derive(Debug, thiserror::Error)]
@@ -241,17 +241,14 @@ impl Config {
     }
 
     fn check_database(&self, problems: &mut Vec<String>) {
-        if !self.database_url.starts_with("sqlite:") {
-            problems.push(
-                "DATABASE_URL must begin with sqlite: in this version, for example sqlite://data/athos.db."
-                    .to_owned(),
-            );
-        } else if self.database_url.contains(":memory:") {
-            problems.push(
+        match Engine::of(&self.database_url) {
+            Err(unknown) => problems.push(format!("{unknown}.")),
+            Ok(Engine::Sqlite) if self.database_url.contains(":memory:") => problems.push(
                 "DATABASE_URL names a database in memory, which forgets every event on a crash: name a file, for \
                  example sqlite://data/athos.db."
                     .to_owned(),
-            );
+            ),
+            Ok(Engine::Sqlite) => {}
         }
     }
 

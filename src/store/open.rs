@@ -1,4 +1,4 @@
-//! Opens, copies and examines the database that a URL names. The one place that knows which engines there are.
+//! Opens, copies and examines the database that a URL names. The one place that knows how each engine does it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,32 +6,15 @@ use std::time::Duration;
 
 use super::sqlite::{self, SqliteStore};
 use super::{QueueDepth, Run, SharedStore};
-use crate::model::{Credential, LearnedContract, SeenDrift, Timestamp};
+use crate::model::{Credential, Engine, LearnedContract, SeenDrift, Timestamp};
 
 /// Why a URL cannot be used, and what to write instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidUrl(pub(super) String);
 
-/// The engines, by the scheme of their URLs.
-enum Engine {
-    Sqlite,
-}
-
-impl Engine {
-    fn of(url: &str) -> Result<Self, InvalidUrl> {
-        match url.split_once(':') {
-            Some(("sqlite", _)) => Ok(Self::Sqlite),
-            _ => {
-                // What comes later may be a password.
-                let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-                Err(InvalidUrl(format!(
-                    "DATABASE_URL names no database that this version can use (its scheme is \"{scheme}\"): write the \
-                     URL of a SQLite file, for example sqlite://data/athos.db"
-                )))
-            }
-        }
-    }
+fn engine_of(url: &str) -> Result<Engine, InvalidUrl> {
+    Engine::of(url).map_err(|unknown| InvalidUrl(unknown.to_string()))
 }
 
 /// Opens the database at `url`, creating it where the engine can, and brings its schema up to date.
@@ -39,7 +22,7 @@ impl Engine {
 /// # Errors
 /// With advice: [`InvalidUrl`], or when the database cannot be created, is damaged, or was written by a newer version.
 pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
-    match Engine::of(url)? {
+    match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(SqliteStore::open(url).await?)),
     }
 }
@@ -49,7 +32,7 @@ pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
 /// # Errors
 /// As [`open`], and when there is no such database.
 pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
-    match Engine::of(url)? {
+    match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(SqliteStore::open_existing(url).await?)),
     }
 }
@@ -59,7 +42,7 @@ pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
 /// # Errors
 /// [`InvalidUrl`].
 pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
-    match Engine::of(url)? {
+    match engine_of(url)? {
         Engine::Sqlite => sqlite::database_file(url),
     }
 }
@@ -70,7 +53,7 @@ pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
 /// # Errors
 /// When it cannot be read, or is no database.
 pub async fn examine(url: &str, limit: Duration) -> anyhow::Result<Examined> {
-    match Engine::of(url)? {
+    match engine_of(url)? {
         Engine::Sqlite => sqlite::examine(&sqlite::database_file(url)?, limit).await,
     }
 }
@@ -85,7 +68,7 @@ pub async fn back_up(
     overwrite: bool,
     watch: impl FnMut(Step),
 ) -> anyhow::Result<Backup> {
-    match Engine::of(url)? {
+    match engine_of(url)? {
         Engine::Sqlite => sqlite::back_up(url, file, overwrite, watch).await,
     }
 }

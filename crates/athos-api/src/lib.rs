@@ -86,7 +86,7 @@ pub use id::{
 pub use keys::{InvalidKey, KeyState};
 #[cfg(feature = "client")]
 pub use observer::Observer;
-pub use outside::{MAX_OUTSIDE_CHARS, outside_text};
+pub use outside::{MAX_OUTSIDE_CHARS, outside_text, outside_text_within};
 #[cfg(feature = "client")]
 pub use roster::{AgencyChange, AgentOwner, AgentPage, npn_digits};
 pub use source::Source;

@@ -10,9 +10,15 @@ pub const MAX_OUTSIDE_CHARS: usize = 300;
 /// [`MAX_OUTSIDE_CHARS`].
 #[must_use]
 pub fn outside_text(text: &str) -> String {
+    outside_text_within(text, MAX_OUTSIDE_CHARS)
+}
+
+/// The same, cut after `max_chars`.
+#[must_use]
+pub fn outside_text_within(text: &str, max_chars: usize) -> String {
     let mut shown = String::new();
     for (n, c) in text.chars().enumerate() {
-        if n == MAX_OUTSIDE_CHARS {
+        if n == max_chars {
             shown.push('…');
             break;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::output::one_line;
 use crate::model::counted;
 
 /// The status of a check, from good to bad.
@@ -50,7 +51,7 @@ impl Finding {
         Self {
             check: check.to_owned(),
             verdict,
-            message: one_line(&without_userinfo(&message.into())),
+            message: shown(&message.into()),
             fix: None,
         }
     }
@@ -73,16 +74,17 @@ impl Finding {
 
     /// What to do about it.
     pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(one_line(&without_userinfo(&fix.into())));
+        self.fix = Some(shown(&fix.into()));
         self
     }
 }
 
-/// The text on one line, without control characters: it may contain text from outside.
-fn one_line(text: &str) -> String {
-    const MAX_CHARS: usize = 600;
-    let words = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    words.take(MAX_CHARS).collect()
+/// Longest text of a finding, in characters.
+const MAX_TEXT_CHARS: usize = 600;
+
+/// The text as it is shown: it may contain text from outside, and passwords.
+fn shown(text: &str) -> String {
+    one_line(&without_userinfo(text), MAX_TEXT_CHARS)
 }
 
 /// The text without the user information of URLs: it may be a password.

@@ -1,0 +1,52 @@
+//! The database engines that this version can use, by the scheme of their URLs.
+
+/// A database engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// One file; `sqlite://path`.
+    Sqlite,
+}
+
+/// A URL that names no engine, and what to write instead. Of the URL it has the scheme only: the rest may be a password.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "DATABASE_URL must begin with sqlite: in this version (its scheme is \"{scheme}\"): write the URL of a SQLite file, for \
+     example sqlite://data/athos.db"
+)]
+pub struct UnknownEngine {
+    scheme: String,
+}
+
+impl Engine {
+    /// The engine of the database at `url`.
+    ///
+    /// # Errors
+    /// [`UnknownEngine`], when no engine has its scheme.
+    pub fn of(url: &str) -> Result<Self, UnknownEngine> {
+        match url.split_once(':') {
+            Some(("sqlite", _)) => Ok(Self::Sqlite),
+            _ => Err(UnknownEngine {
+                scheme: url
+                    .split_once("://")
+                    .map_or("", |(scheme, _)| scheme)
+                    .to_owned(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_url_that_names_no_engine_only_the_scheme_is_shown() {
+        assert_eq!(Engine::of("sqlite://data/a.db").unwrap(), Engine::Sqlite);
+        assert_eq!(Engine::of("sqlite::memory:").unwrap(), Engine::Sqlite);
+        let message = |url| Engine::of(url).unwrap_err().to_string();
+        let postgres = message("postgres://me:hunter2@db/athos");
+        assert!(postgres.contains("\"postgres\""), "{postgres}");
+        assert!(!postgres.contains("hunter2"), "{postgres}");
+        assert!(!message("hunter2:a").contains("hunter2"));
+    }
+}
