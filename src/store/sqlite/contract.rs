@@ -18,8 +18,8 @@ impl Operation for Learn {
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         tx.prepare_cached(
-            "INSERT INTO learnt_contract (only, generation, learnt_at, learnt_from) VALUES (1, ?, ?, ?) \
-             ON CONFLICT (only) DO UPDATE SET generation = excluded.generation, \
+            "INSERT INTO learnt_contract (\"only\", generation, learnt_at, learnt_from) VALUES (1, ?1, ?2, ?3) \
+             ON CONFLICT (\"only\") DO UPDATE SET generation = excluded.generation, \
                learnt_at = excluded.learnt_at, learnt_from = excluded.learnt_from",
         )?
         .execute(params![

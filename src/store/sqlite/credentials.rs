@@ -21,13 +21,14 @@ impl Operation for Note {
         for credential in &self.0 {
             tx.prepare_cached(
                 "INSERT INTO credentials (kind, fingerprint, first_seen_at, last_used_at, last_refused_at, last_code) \
-                 VALUES (?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT DO UPDATE SET \
-                   first_seen_at = min(first_seen_at, excluded.first_seen_at), \
-                   last_used_at = max(coalesce(last_used_at, excluded.last_used_at), \
-                                      coalesce(excluded.last_used_at, last_used_at)), \
-                   last_refused_at = coalesce(excluded.last_refused_at, last_refused_at), \
-                   last_code = coalesce(excluded.last_code, last_code)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (kind, fingerprint) DO UPDATE SET \
+                   first_seen_at = CASE WHEN excluded.first_seen_at < credentials.first_seen_at \
+                     THEN excluded.first_seen_at ELSE credentials.first_seen_at END, \
+                   last_used_at = CASE WHEN excluded.last_used_at < credentials.last_used_at \
+                     THEN credentials.last_used_at ELSE coalesce(excluded.last_used_at, credentials.last_used_at) END, \
+                   last_refused_at = coalesce(excluded.last_refused_at, credentials.last_refused_at), \
+                   last_code = coalesce(excluded.last_code, credentials.last_code)",
             )?
             .execute(params![
                 credential.kind.as_str(),

@@ -54,7 +54,7 @@ fn insert(
     or_else: &'static str,
 ) -> StoreResult<bool> {
     let sql = format!(
-        "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) VALUES (?, ?, ?, ?, ?) {or_else}"
+        "INSERT INTO identities (kind, athos_id, our_id, on_record, learnt_at) VALUES (?1, ?2, ?3, ?4, ?5) {or_else}"
     );
     let written = tx.prepare_cached(&sql)?.execute(params![
         pairing.kind.as_str(),
@@ -87,7 +87,7 @@ impl Operation for Learn {
         for pairing in &self.pairings {
             let or_else = "ON CONFLICT (kind, athos_id) DO UPDATE SET our_id = excluded.our_id, on_record = 1, \
                              learnt_at = excluded.learnt_at \
-                           WHERE excluded.on_record = 1 AND (our_id <> excluded.our_id OR on_record = 0)";
+                           WHERE excluded.on_record = 1 AND (identities.our_id <> excluded.our_id OR identities.on_record = 0)";
             if insert(tx, pairing, self.now, or_else)? && fill_in(tx, pairing)? {
                 unfinished.push(pairing.clone());
             }
@@ -104,7 +104,7 @@ fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
         IdentityKind::Rep => {
             "UPDATE calls SET rep = known.our_id, rev = newest.rev + found.nth \
              FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM \
-                     (SELECT seq FROM calls WHERE rep IS NULL AND athos_rep = ?1 LIMIT ?2)) AS found, \
+                     (SELECT seq FROM calls WHERE rep IS NULL AND athos_rep = ?1 LIMIT ?2) AS batch) AS found, \
                   (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?1) AS known, \
                   latest_rev AS newest \
              WHERE calls.seq = found.seq"
@@ -112,7 +112,7 @@ fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
         IdentityKind::Agency => {
             "UPDATE calls SET agency = known.our_id, rev = newest.rev + found.nth \
              FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS nth FROM \
-                     (SELECT seq FROM calls WHERE agency IS NULL AND athos_agency = ?1 LIMIT ?2)) AS found, \
+                     (SELECT seq FROM calls WHERE agency IS NULL AND athos_agency = ?1 LIMIT ?2) AS batch) AS found, \
                   (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?1) AS known, \
                   latest_rev AS newest \
              WHERE calls.seq = found.seq"
@@ -194,7 +194,9 @@ pub(super) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<(LinkedIds
 
 fn find(tx: &Connection, kind: IdentityKind, athos_id: &str) -> StoreResult<Option<LinkedIds>> {
     let known = tx
-        .prepare_cached("SELECT our_id, on_record FROM identities WHERE kind = ? AND athos_id = ?")?
+        .prepare_cached(
+            "SELECT our_id, on_record FROM identities WHERE kind = ?1 AND athos_id = ?2",
+        )?
         .query_row(params![kind.as_str(), athos_id], |row| {
             Ok(LinkedIds {
                 kind,
@@ -210,7 +212,7 @@ fn find(tx: &Connection, kind: IdentityKind, athos_id: &str) -> StoreResult<Opti
 /// Athos's id of a rep of ours; of several, the one that was learned last.
 pub(super) async fn of_rep(readers: &ReadPool, rep: &PlatformId) -> StoreResult<Option<LinkedIds>> {
     let row = sqlx::query(
-        "SELECT athos_id, on_record FROM identities WHERE kind = 'rep' AND our_id = ? \
+        "SELECT athos_id, on_record FROM identities WHERE kind = 'rep' AND our_id = ?1 \
          ORDER BY learnt_at DESC, athos_id LIMIT 1",
     )
     .bind(rep.as_str())

@@ -6,10 +6,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 
 use super::calls;
-use super::privacy::id_list;
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
-use super::rows::word;
+use super::rows::{id_list, word};
 use super::writer::Operation;
 use super::{SqliteStore, mints};
 use crate::model::{EventState, Timestamp};
@@ -96,7 +95,7 @@ fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Optio
 pub(super) async fn received_since(readers: &ReadPool, from: Timestamp) -> StoreResult<Received> {
     let row = sqlx::query(
         "SELECT count(*) FILTER (WHERE origin = 'webhook') AS webhooks, \
-                coalesce(sum(deliveries - 1) FILTER (WHERE origin = 'webhook'), 0) AS duplicates, \
+                CAST(coalesce(sum(deliveries - 1) FILTER (WHERE origin = 'webhook'), 0) AS bigint) AS duplicates, \
                 count(*) FILTER (WHERE origin = 'reconcile') AS repaired, \
                 count(*) FILTER (WHERE state = 'done' AND calls.status = 'scored') AS scored, \
                 count(*) FILTER (WHERE state = 'done' AND calls.status = 'unscored') AS unscored, \
@@ -131,11 +130,11 @@ pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<Stor
     let Some(row) = sql.build().fetch_optional(readers).await? else {
         return Ok(None);
     };
-    let attempts = sqlx::query("SELECT * FROM attempts WHERE event_id = ? ORDER BY number")
+    let attempts = sqlx::query("SELECT * FROM attempts WHERE event_id = ?1 ORDER BY number")
         .bind(id)
         .fetch_all(readers)
         .await?;
-    let acts = sqlx::query("SELECT * FROM acts WHERE event_id = ? ORDER BY id")
+    let acts = sqlx::query("SELECT * FROM acts WHERE event_id = ?1 ORDER BY id")
         .bind(id)
         .fetch_all(readers)
         .await?;
@@ -227,7 +226,7 @@ fn act(row: &SqliteRow) -> AuditEntry {
 
 /// What may be replayed, and is asked for. An event without its body says nothing any more.
 fn replayable(replay: Replay) -> String {
-    let mut sql = "next_attempt_at IS NULL AND body <> x''".to_owned();
+    let mut sql = "next_attempt_at IS NULL AND length(body) > 0".to_owned();
     match replay {
         Replay::One(id) => sql += &format!(" AND id = {id}"),
         Replay::Range {
@@ -237,7 +236,8 @@ fn replayable(replay: Replay) -> String {
         } => {
             // A word, not a value: as the indexes of what is rare have it.
             sql += &format!(" AND state = '{}'", state.as_str());
-            // Not by the index of times: each step would look through all of it, and sort it by id.
+            // Not by the index of times, which the + of SQLite keeps away: each step would look through all of it, and sort
+            // it by id.
             for (condition, time) in [
                 (" AND +received_at >= ", since),
                 (" AND +received_at <= ", until),
@@ -261,7 +261,7 @@ pub(super) async fn count_replayable(
         .fetch_one(readers)
         .await?;
     let sql = format!(
-        "SELECT id FROM events WHERE {} ORDER BY id LIMIT $1",
+        "SELECT id FROM events WHERE {} ORDER BY id LIMIT ?1",
         replayable(replay)
     );
     let first = sqlx::query_scalar(AssertSqlSafe(sql)).bind(limit);
@@ -279,7 +279,7 @@ async fn find_replayable(
 ) -> StoreResult<Replayable> {
     let sql = format!(
         "SELECT id, received_at, CASE WHEN call_id IS NULL THEN body END AS unread FROM events \
-         WHERE id > $1 AND {} ORDER BY id LIMIT $2",
+         WHERE id > ?1 AND {} ORDER BY id LIMIT ?2",
         replayable(replay)
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
@@ -324,7 +324,7 @@ impl ReplayBy {
             };
             let changed = tx
                 .prepare_cached(
-                    "UPDATE events SET call_id = ?, needs_fetch = ? WHERE id = ? AND call_id IS NULL",
+                    "UPDATE events SET call_id = ?1, needs_fetch = ?2 WHERE id = ?3 AND call_id IS NULL",
                 )?
                 .execute(params![said.call_id, said.needs_fetch(), event.id])?;
             let incoming = Incoming::event(said, event.received_at);
@@ -345,7 +345,7 @@ impl Operation for ReplayBy {
         let (caller, rep) = self.actor.columns();
         let sql = format!(
             "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) \
-             SELECT ?, ?, ?, 'replay', id, state, reason FROM events WHERE {} \
+             SELECT ?1, ?2, ?3, 'replay', id, state, reason FROM events WHERE {} \
              ORDER BY id RETURNING event_id",
             self.which()
         );
@@ -356,7 +356,7 @@ impl Operation for ReplayBy {
         self.open_calls(tx, &ids)?;
         let sql = format!(
             "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
-             needs_fetch = needs_fetch OR call_id IS NULL, next_attempt_at = ? WHERE {}",
+             needs_fetch = CASE WHEN call_id IS NULL THEN 1 ELSE needs_fetch END, next_attempt_at = ?1 WHERE {}",
             self.which()
         );
         tx.execute(&sql, [self.now.as_millis()])?;

@@ -172,7 +172,7 @@ impl Operation for Register {
             let number = tx.query_row(
                 "INSERT INTO endpoints (url, kinds, is_active, added_at) VALUES (?1, ?2, 1, ?3) \
                  ON CONFLICT (url) DO UPDATE SET kinds = excluded.kinds, is_active = 1, \
-                   failing_since = CASE WHEN disabled_at IS NULL THEN failing_since END, \
+                   failing_since = CASE WHEN endpoints.disabled_at IS NULL THEN endpoints.failing_since END, \
                    disabled_at = NULL, disabled_reason = NULL \
                  RETURNING id",
                 params![

@@ -43,7 +43,7 @@ pub(super) async fn of_reps(
     );
     push_conditions(&mut sql, filter);
     sql.push(format!(" AND {HEADLINE} IS NOT NULL"));
-    sql.push(") WHERE age <= ")
+    sql.push(") AS numbered WHERE age <= ")
         .push_bind(points)
         .push(" ORDER BY sort_at, seq");
     let mut latest: HashMap<Pair, Vec<ScorePoint>> = HashMap::new();

@@ -9,6 +9,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
+use super::rows::push_list;
 use super::writer::{Operation, Writer};
 use super::{SqliteStore, accept, calls};
 use crate::model::{CallStatus, Source, Timestamp};
@@ -107,15 +108,6 @@ async fn find_missing<'c>(
     Ok(lacking)
 }
 
-fn push_list<'a>(sql: &mut QueryBuilder<Sqlite>, values: impl Iterator<Item = &'a str>) {
-    sql.push("(");
-    let mut list = sql.separated(", ");
-    for value in values {
-        list.push_bind(value.to_owned());
-    }
-    sql.push(")");
-}
-
 fn repairs(missing: &[(&ListedCall, RecoveryCause)]) -> Vec<RecoveredCall> {
     missing
         .iter()
@@ -170,10 +162,11 @@ impl Operation for IngestMissing {
 
     /// Looks again inside the transaction: a webhook may have come since the list was read.
     fn apply(&self, tx: &Connection) -> StoreResult<Vec<RecoveredCall>> {
-        let mut known = tx.prepare_cached("SELECT status, scored_at FROM calls WHERE id = ?")?;
+        let mut known = tx.prepare_cached("SELECT status, scored_at FROM calls WHERE id = ?1")?;
+        // NOT INDEXED, of SQLite: by number, from the last one that was looked through.
         let mut in_flight = tx.prepare_cached(
             "SELECT 1 FROM events NOT INDEXED \
-             WHERE id > ? AND next_attempt_at IS NOT NULL AND call_id = ?",
+             WHERE id > ?1 AND next_attempt_at IS NOT NULL AND call_id = ?2",
         )?;
         let mut repairs = Vec::new();
         for call in &self.listed {
@@ -210,18 +203,22 @@ impl Operation for NewRun {
     type Output = i64;
 
     fn apply(&self, tx: &Connection) -> StoreResult<i64> {
-        tx.prepare_cached(
-            "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at) \
-             VALUES (?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            self.source.as_str(),
-            self.continues,
-            self.from.as_millis(),
-            self.to.as_millis(),
-            self.started_at.as_millis(),
-        ])?;
-        Ok(tx.last_insert_rowid())
+        let id = tx
+            .prepare_cached(
+                "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
+            )?
+            .query_row(
+                params![
+                    self.source.as_str(),
+                    self.continues,
+                    self.from.as_millis(),
+                    self.to.as_millis(),
+                    self.started_at.as_millis(),
+                ],
+                |row| row.get(0),
+            )?;
+        Ok(id)
     }
 }
 
@@ -236,8 +233,8 @@ impl Operation for Finish {
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         tx.prepare_cached(
-            "UPDATE reconcile_runs SET finished_at = ?, pages = ?, seen = ?, repaired = ?, error = ?, \
-             to_at = coalesce(?, to_at) WHERE id = ?",
+            "UPDATE reconcile_runs SET finished_at = ?1, pages = ?2, seen = ?3, repaired = ?4, error = ?5, \
+             to_at = coalesce(?6, to_at) WHERE id = ?7",
         )?
         .execute(params![
             self.end.finished_at.as_millis(),
@@ -274,7 +271,7 @@ pub(super) async fn reconciled_until(
 pub(super) async fn latest_runs(readers: &ReadPool, limit: u32) -> StoreResult<Vec<Run>> {
     let rows = sqlx::query(
         "SELECT source, started_at, finished_at, seen, repaired, error FROM reconcile_runs \
-         ORDER BY id DESC LIMIT ?",
+         ORDER BY id DESC LIMIT ?1",
     )
     .bind(limit)
     .fetch_all(readers)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::privacy::id_list;
 use super::readers::ReadPool;
+use super::rows::id_list;
 use super::writer::{Operation, Writer};
 use crate::model::Timestamp;
 use crate::store::StoreResult;
@@ -25,10 +25,11 @@ pub(super) async fn shorten(
     let mut shortened = 0;
     let mut last = (now.as_millis(), i64::MAX);
     loop {
+        // In the order of the index, which SQLite is told: nothing is sorted.
         let page: Vec<(i64, i64)> = sqlx::query_as(
             "SELECT next_attempt_at, id FROM events INDEXED BY events_due \
-             WHERE next_attempt_at IS NOT NULL AND (next_attempt_at, id) > (?, ?) \
-             ORDER BY next_attempt_at, id LIMIT ?",
+             WHERE next_attempt_at IS NOT NULL AND (next_attempt_at, id) > (?1, ?2) \
+             ORDER BY next_attempt_at, id LIMIT ?3",
         )
         .bind(last.0)
         .bind(last.1)
@@ -74,13 +75,14 @@ impl Operation for Shorten {
 
     fn apply(&self, tx: &Connection) -> StoreResult<u64> {
         let mut shortened = self.shorten(tx, self.lease, "state = 'processing'")?;
-        let most = self.waits.len().saturating_sub(1);
         let now = self.now.as_millis();
-        for (spent, wait) in self.waits.iter().enumerate() {
+        let mut waits = self.waits.iter().enumerate().peekable();
+        while let Some((spent, wait)) = waits.next() {
+            let compares = if waits.peek().is_some() { "=" } else { ">=" };
             // What Athos asked for may be longer. Only an attempt of later than now was made by another clock; one that
             // nothing was spent on waits for nothing.
             let condition = format!(
-                "state = 'pending' AND min(attempts, {most}) = {spent} AND (attempts = 0 \
+                "state = 'pending' AND attempts {compares} {spent} AND (attempts = 0 \
                  OR EXISTS (SELECT 1 FROM attempts WHERE event_id = id AND at > {now}))"
             );
             shortened += self.shorten(tx, *wait, &condition)?;

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, params};
-use serde_json::Value;
+use rusqlite::{Connection, ToSql};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::super::readers::ReadPool;
+use super::super::rows::{parameter_list, push_list};
 use super::tombstones::{self, Hash};
 use crate::model::DataSubject;
 use crate::store::StoreResult;
@@ -27,21 +27,15 @@ pub(in crate::store::sqlite) async fn find(
     .fetch_all(readers)
     .await?;
     reps.push(id.to_owned());
-    let mut athos_reps: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT athos_rep FROM calls \
-         WHERE rep IN (SELECT value FROM json_each(?1)) AND athos_rep IS NOT NULL \
-         UNION SELECT athos_id FROM identities \
-         WHERE kind = 'rep' AND our_id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(to_json(&reps))
-    .fetch_all(readers)
-    .await?;
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT DISTINCT athos_rep FROM calls WHERE athos_rep IS NOT NULL AND rep IN ",
+    );
+    push_list(&mut sql, &reps);
+    sql.push(" UNION SELECT athos_id FROM identities WHERE kind = 'rep' AND our_id IN ");
+    push_list(&mut sql, &reps);
+    let mut athos_reps: Vec<String> = sql.build_query_scalar().fetch_all(readers).await?;
     athos_reps.push(id.to_owned());
     Ok(DataSubject { reps, athos_reps })
-}
-
-pub(super) fn to_json(ids: &[String]) -> String {
-    Value::from(ids).to_string()
 }
 
 /// Up to `limit` calls of a person that began until then, after the one with the number `after`: our id decides whose a
@@ -53,21 +47,25 @@ pub(super) fn find_calls(
     after: i64,
     limit: u32,
 ) -> StoreResult<Vec<(i64, String)>> {
-    let (reps, athos_reps) = (to_json(&person.reps), to_json(&person.athos_reps));
-    // Each half by an index of its own: calls without an id of ours can be all there are.
+    let ids = person.reps.iter().chain(&person.athos_reps);
+    let mut values: Vec<&dyn ToSql> = vec![&until, &after, &limit];
+    values.extend(ids.map(|id| id as &dyn ToSql));
+    // Each half by an index of its own, which SQLite is told (INDEXED BY, +): calls without an id of ours can be all there
+    // are.
+    let sql = format!(
+        "SELECT seq, id FROM calls WHERE rep IN {} \
+           AND coalesce(started_at, sort_at) <= ?1 AND +seq > ?2 \
+         UNION ALL \
+         SELECT seq, id FROM calls INDEXED BY calls_of_unknown_reps \
+         WHERE rep IS NULL AND athos_rep IS NOT NULL AND athos_rep IN {} \
+           AND coalesce(started_at, sort_at) <= ?1 AND +seq > ?2 \
+         ORDER BY seq LIMIT ?3",
+        parameter_list(4, person.reps.len()),
+        parameter_list(4 + person.reps.len(), person.athos_reps.len()),
+    );
     let calls = tx
-        .prepare_cached(
-            "SELECT seq, id FROM calls WHERE rep IN (SELECT value FROM json_each(?1)) \
-               AND coalesce(started_at, sort_at) <= ?3 AND +seq > ?4 \
-             UNION ALL \
-             SELECT seq, id FROM calls INDEXED BY calls_of_unknown_reps \
-             WHERE rep IS NULL AND athos_rep IS NOT NULL AND athos_rep IN (SELECT value FROM json_each(?2)) \
-               AND coalesce(started_at, sort_at) <= ?3 AND +seq > ?4 \
-             ORDER BY seq LIMIT ?5",
-        )?
-        .query_map(params![reps, athos_reps, until, after, limit], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
+        .prepare(&sql)?
+        .query_map(&*values, |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     Ok(calls)
 }
@@ -85,7 +83,7 @@ pub(super) struct Page(Vec<Event>);
 impl Page {
     pub(super) async fn read(readers: &ReadPool, after: i64) -> StoreResult<Self> {
         let rows = sqlx::query(
-            "SELECT id, call_id, received_at, body FROM events WHERE id > ? ORDER BY id LIMIT ?",
+            "SELECT id, call_id, received_at, body FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
         )
         .bind(after)
         .bind(EVENTS)
@@ -106,12 +104,15 @@ impl Page {
 
     /// Of the calls that these events are about, those that were erased.
     pub(super) async fn erased(&self, readers: &ReadPool) -> StoreResult<HashSet<Hash>> {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash FROM erased WHERE hash IN (");
-        let mut list = sql.separated(", ");
-        for id in self.0.iter().filter_map(|event| event.call_id.as_deref()) {
-            list.push_bind(tombstones::hash_of_call(id).to_vec());
+        let ids = self.0.iter().filter_map(|event| event.call_id.as_deref());
+        let hashes: Vec<_> = ids
+            .map(|id| tombstones::hash_of_call(id).to_vec())
+            .collect();
+        if hashes.is_empty() {
+            return Ok(HashSet::new());
         }
-        sql.push(")");
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash FROM erased WHERE hash IN ");
+        push_list(&mut sql, hashes);
         let found: Vec<Vec<u8>> = sql.build_query_scalar().fetch_all(readers).await?;
         Ok(found
             .into_iter()

@@ -4,13 +4,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
+use serde_json::Value;
 use sqlx::Row;
 
 use super::super::readers::ReadPool;
+use super::super::rows::{id_list, parameter_list};
 use super::super::writer::{DryRun, Operation, Writer};
-use super::data_subject::{self, Page, find_calls, to_json};
-use super::{id_list, tombstones};
+use super::data_subject::{self, Page, find_calls};
+use super::tombstones;
 use crate::model::{DataSubject, RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
@@ -42,7 +44,7 @@ struct Erasure {
 impl Erasure {
     async fn load(readers: &ReadPool, id: i64) -> StoreResult<Option<Self>> {
         let row =
-            sqlx::query("SELECT id, at, reps, athos_reps, event_id FROM erasures WHERE id = ?")
+            sqlx::query("SELECT id, at, reps, athos_reps, event_id FROM erasures WHERE id = ?1")
                 .bind(id)
                 .fetch_optional(readers)
                 .await?;
@@ -74,8 +76,8 @@ impl Operation for Begin {
 
     fn apply(&self, tx: &Connection) -> StoreResult<i64> {
         let mut insert = tx.prepare_cached(
-            "INSERT INTO erased (hash, until) VALUES (?, ?) \
-             ON CONFLICT (hash) DO UPDATE SET until = max(until, excluded.until)",
+            "INSERT INTO erased (hash, until) VALUES (?1, ?2) \
+             ON CONFLICT (hash) DO UPDATE SET until = CASE WHEN erased.until > excluded.until THEN erased.until ELSE excluded.until END",
         )?;
         for id in self.person.ids() {
             insert.execute(params![tombstones::hash_of_rep(id), self.now.as_millis()])?;
@@ -85,26 +87,30 @@ impl Operation for Begin {
             true => alias(actor),
             false => actor.to_owned(),
         });
-        tx.prepare_cached(
-            "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
-             VALUES (?, ?, ?, ?, ?, ?, '{}')",
-        )?
-        .execute(params![
-            self.now.as_millis(),
-            caller,
-            actor,
-            alias(self.asked_for.as_str()),
-            to_json(&self.person.reps),
-            to_json(&self.person.athos_reps),
-        ])?;
-        Ok(tx.last_insert_rowid())
+        let id = tx
+            .prepare_cached(
+                "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, '{}') RETURNING id",
+            )?
+            .query_row(
+                params![
+                    self.now.as_millis(),
+                    caller,
+                    actor,
+                    alias(self.asked_for.as_str()),
+                    Value::from(&*self.person.reps).to_string(),
+                    Value::from(&*self.person.athos_reps).to_string(),
+                ],
+                |row| row.get(0),
+            )?;
+        Ok(id)
     }
 }
 
 /// Adds to what an erasure has removed so far.
 fn count(tx: &Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
     let so_far: Option<String> = tx
-        .prepare_cached("SELECT result FROM erasures WHERE id = ?")?
+        .prepare_cached("SELECT result FROM erasures WHERE id = ?1")?
         .query_row([erasure], |row| row.get(0))
         .optional()?;
     // Another process has finished it.
@@ -114,7 +120,7 @@ fn count(tx: &Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
     let total = from_json::<ErasedRows>(&so_far)?.plus(more);
     let total =
         serde_json::to_string(&total).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-    tx.prepare_cached("UPDATE erasures SET result = ? WHERE id = ?")?
+    tx.prepare_cached("UPDATE erasures SET result = ?1 WHERE id = ?2")?
         .execute(params![total, erasure])?;
     Ok(())
 }
@@ -184,7 +190,7 @@ impl Operation for EraseEvents {
 
     fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
         let gone = remove_events(tx, &self.ids)?;
-        tx.prepare_cached("UPDATE erasures SET event_id = ? WHERE id = ?")?
+        tx.prepare_cached("UPDATE erasures SET event_id = ?1 WHERE id = ?2")?
             .execute([self.up_to, self.erasure])?;
         count(tx, self.erasure, gone)?;
         Ok(gone)
@@ -204,7 +210,7 @@ fn remove_events(tx: &Connection, ids: &[i64]) -> StoreResult<ErasedRows> {
 pub(in crate::store::sqlite) fn forget_event(tx: &Connection, event: i64) -> StoreResult<()> {
     let seq: Option<i64> = tx
         .prepare_cached(
-            "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?)",
+            "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?1)",
         )?
         .query_row([event], |row| row.get(0))
         .optional()?;
@@ -215,7 +221,7 @@ pub(in crate::store::sqlite) fn forget_event(tx: &Connection, event: i64) -> Sto
 
 struct EraseMints {
     erasure: i64,
-    names: String,
+    names: Vec<String>,
     until: i64,
     limit: u32,
 }
@@ -224,15 +230,18 @@ impl Operation for EraseMints {
     type Output = ErasedRows;
 
     fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
-        let mints = tx
-            .prepare_cached(
-                "DELETE FROM mints WHERE id IN (\
-                   SELECT id FROM mints WHERE rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 \
-                   UNION ALL \
-                   SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
-                   WHERE rep IS NULL AND athos_rep IN (SELECT value FROM json_each(?1)) AND requested_at <= ?2 LIMIT ?3)",
-            )?
-            .execute(params![self.names, self.until, self.limit])?;
+        let mut values: Vec<&dyn ToSql> = vec![&self.until, &self.limit];
+        values.extend(self.names.iter().map(|name| name as &dyn ToSql));
+        let names = parameter_list(3, self.names.len());
+        // Each half by an index of its own, as in `find_calls`.
+        let sql = format!(
+            "DELETE FROM mints WHERE id IN (\
+               SELECT id FROM mints WHERE rep IN {names} AND requested_at <= ?1 \
+               UNION ALL \
+               SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
+               WHERE rep IS NULL AND athos_rep IN {names} AND requested_at <= ?1 LIMIT ?2)"
+        );
+        let mints = tx.execute(&sql, &*values)?;
         let gone = ErasedRows {
             mints: mints as u64,
             ..ErasedRows::default()
@@ -252,7 +261,10 @@ impl Operation for RenameActor {
     type Output = ();
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
-        let sql = format!("UPDATE acts SET rep = ? WHERE id IN {}", id_list(&self.ids));
+        let sql = format!(
+            "UPDATE acts SET rep = ?1 WHERE id IN {}",
+            id_list(&self.ids)
+        );
         tx.execute(&sql, [&self.alias])?;
         Ok(())
     }
@@ -260,18 +272,18 @@ impl Operation for RenameActor {
 
 struct EraseIdentities {
     erasure: i64,
-    names: String,
+    names: Vec<String>,
 }
 
 impl Operation for EraseIdentities {
     type Output = ErasedRows;
 
     fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
-        let learnt = tx.execute(
-            "DELETE FROM identities WHERE kind = 'rep' \
-             AND our_id IN (SELECT value FROM json_each(?))",
-            [&self.names],
-        )?;
+        let sql = format!(
+            "DELETE FROM identities WHERE kind = 'rep' AND our_id IN {}",
+            parameter_list(1, self.names.len())
+        );
+        let learnt = tx.execute(&sql, params_from_iter(&self.names))?;
         let gone = ErasedRows {
             identities: learnt as u64,
             ..ErasedRows::default()
@@ -293,12 +305,12 @@ impl Operation for Finish {
         let result: Option<String> = tx
             .prepare_cached(
                 "INSERT INTO acts (at, caller, rep, act, subject, result) \
-                 SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ? \
+                 SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ?1 \
                  RETURNING result",
             )?
             .query_row([self.erasure], |row| row.get(0))
             .optional()?;
-        tx.execute("DELETE FROM erasures WHERE id = ?", [self.erasure])?;
+        tx.execute("DELETE FROM erasures WHERE id = ?1", [self.erasure])?;
         // Another process may have been faster, and then it knows what went.
         result.map_or_else(|| Ok(ErasedRows::default()), |result| from_json(&result))
     }
@@ -332,7 +344,7 @@ pub(in crate::store::sqlite) async fn carry_out(
         let mut after = 0;
         loop {
             let ids: Vec<i64> = sqlx::query_scalar(
-                "SELECT id FROM acts WHERE rep = $1 AND id > $2 ORDER BY id LIMIT $3",
+                "SELECT id FROM acts WHERE rep = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             )
             .bind(name)
             .bind(after)
@@ -421,7 +433,7 @@ impl Removal<'_> {
             erasure.looked_through = up_to;
         }
         let names = erasure.person.ids().into_iter().map(str::to_owned);
-        let names = to_json(&names.collect::<Vec<_>>());
+        let names: Vec<_> = names.collect();
         loop {
             let step = EraseMints {
                 erasure: erasure.id,

@@ -12,12 +12,6 @@ use super::SqliteStore;
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, Privacy, StoreResult, Transcript};
 
-/// Numbers as SQL has them in a list.
-pub(super) fn id_list(ids: &[i64]) -> String {
-    let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
-    format!("({})", ids.join(", "))
-}
-
 #[async_trait]
 impl Privacy for SqliteStore {
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {

@@ -2,12 +2,12 @@
 //! scores, so that nothing comes in twice.
 
 use rusqlite::{Connection, params};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::super::readers::ReadPool;
+use super::super::rows::{HAS_BODY, id_list};
 use super::super::writer::{Operation, Writer};
-use super::id_list;
 use crate::model::Timestamp;
 use crate::store::{StoreResult, Transcript};
 
@@ -32,10 +32,11 @@ impl Operation for RedactTranscripts {
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         // Unless an attempt has stored it anew since it was read: the next look has it as it is then.
         let mut purge = tx.prepare_cached(
-            "UPDATE calls SET purged_at = ?, rev = (SELECT rev + 1 FROM latest_rev) \
-             WHERE seq = ? AND rev = ? AND purged_at IS NULL",
+            "UPDATE calls SET purged_at = ?1, rev = (SELECT rev + 1 FROM latest_rev) \
+             WHERE seq = ?2 AND rev = ?3 AND purged_at IS NULL",
         )?;
-        let mut redact = tx.prepare_cached("UPDATE call_details SET raw = ? WHERE call_seq = ?")?;
+        let mut redact =
+            tx.prepare_cached("UPDATE call_details SET raw = ?1 WHERE call_seq = ?2")?;
         for Transcript { call, rev, raw } in &self.redacted {
             if purge.execute([self.now.as_millis(), *call, *rev])? > 0 {
                 redact.execute(params![raw, call])?;
@@ -52,7 +53,7 @@ pub(in crate::store::sqlite) async fn transcripts(
 ) -> StoreResult<Vec<Transcript>> {
     let rows = sqlx::query(
         "SELECT seq, rev, raw FROM calls LEFT JOIN call_details ON call_seq = seq \
-         WHERE status = 'scored' AND purged_at IS NULL AND sort_at < $1 ORDER BY sort_at LIMIT $2",
+         WHERE status = 'scored' AND purged_at IS NULL AND sort_at < ?1 ORDER BY sort_at LIMIT ?2",
     )
     .bind(before.as_millis())
     .bind(DETAILS)
@@ -74,15 +75,19 @@ impl Operation for PurgeBodies {
     type Output = ();
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
+        let ids = id_list(&self.ids);
         // Reasons of dead events quote Athos; those of ignored ones are our own words.
-        for statement in [
-            "UPDATE events SET body = x'', \
+        let sql = format!(
+            "UPDATE events SET body = ?1, \
              reason = CASE state WHEN 'dead' THEN 'removed by retention' ELSE reason END \
-             WHERE next_attempt_at IS NULL AND id IN",
+             WHERE next_attempt_at IS NULL AND id IN {ids}"
+        );
+        tx.execute(&sql, [b"".as_slice()])?;
+        for statement in [
             "UPDATE attempts SET error = NULL WHERE event_id IN",
             "UPDATE acts SET was_reason = NULL WHERE event_id IN",
         ] {
-            tx.execute(&format!("{statement} {}", id_list(&self.ids)), [])?;
+            tx.execute(&format!("{statement} {ids}"), [])?;
         }
         Ok(())
     }
@@ -94,10 +99,10 @@ pub(in crate::store::sqlite) async fn bodies(
     writer: &Writer,
     before: Timestamp,
 ) -> StoreResult<u64> {
-    let ids: Vec<i64> = sqlx::query_scalar(
-        "SELECT id FROM events WHERE next_attempt_at IS NULL AND body <> x'' AND received_at < ? \
-         ORDER BY received_at LIMIT ?",
-    )
+    let ids: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT id FROM events WHERE next_attempt_at IS NULL AND {HAS_BODY} AND received_at < ?1 \
+         ORDER BY received_at LIMIT ?2"
+    )))
     .bind(before.as_millis())
     .bind(ROWS)
     .fetch_all(readers)
@@ -120,14 +125,14 @@ impl Operation for PurgeRecords {
         let mut removed = 0;
         let statements = [
             "DELETE FROM mints WHERE id IN \
-             (SELECT id FROM mints WHERE requested_at < ? ORDER BY requested_at LIMIT ?)",
+             (SELECT id FROM mints WHERE requested_at < ?1 ORDER BY requested_at LIMIT ?2)",
             // The last that was completed says where the next one goes on.
             "DELETE FROM reconcile_runs WHERE id IN \
-             (SELECT id FROM reconcile_runs AS run WHERE started_at < ? AND id < \
+             (SELECT id FROM reconcile_runs AS run WHERE started_at < ?1 AND id < \
                 (SELECT max(id) FROM reconcile_runs AS last \
                  WHERE last.source = run.source AND last.continues = 1 \
                    AND last.finished_at IS NOT NULL AND last.error IS NULL) \
-              ORDER BY id LIMIT ?)",
+              ORDER BY id LIMIT ?2)",
         ];
         for statement in statements {
             removed += tx.execute(statement, params![self.before.as_millis(), ROWS])? as u64;

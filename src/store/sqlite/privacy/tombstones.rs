@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::super::rows::push_list;
 use crate::model::{CallEvent, Identity, Timestamp};
 use crate::store::StoreResult;
 use crate::telemetry::metric;
@@ -99,15 +100,11 @@ pub(in crate::store::sqlite) async fn find_tombstoned(
         return Ok(vec![false; calls.len()]);
     }
     let keys: Vec<_> = calls.iter().map(|call| (call.call(), call.rep())).collect();
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash, until FROM erased WHERE hash IN (");
-    let mut list = sql.separated(", ");
-    for hash in keys
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash, until FROM erased WHERE hash IN ");
+    let hashes = keys
         .iter()
-        .flat_map(|(call, rep)| Some(*call).into_iter().chain(*rep))
-    {
-        list.push_bind(hash.to_vec());
-    }
-    sql.push(")");
+        .flat_map(|(call, rep)| Some(*call).into_iter().chain(*rep));
+    push_list(&mut sql, hashes.map(|hash| hash.to_vec()));
     let erased: HashMap<Vec<u8>, Option<i64>> = sql
         .build()
         .fetch_all(connection)
@@ -135,7 +132,7 @@ fn count_stopped(calls: u64, by: &'static str) {
 /// Keeps calls away from now on.
 pub(in crate::store::sqlite) fn remember_calls(tx: &Connection, ids: &[String]) -> StoreResult<()> {
     let mut insert =
-        tx.prepare_cached("INSERT INTO erased (hash) VALUES (?) ON CONFLICT (hash) DO NOTHING")?;
+        tx.prepare_cached("INSERT INTO erased (hash) VALUES (?1) ON CONFLICT (hash) DO NOTHING")?;
     for id in ids {
         insert.execute([hash_of_call(id)])?;
     }
