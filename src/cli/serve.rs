@@ -27,14 +27,14 @@ pub(super) async fn run(config: &Config, clock: Clock, env_file: EnvFile) -> any
     };
     let signal = ShutdownSignal::listen()?;
     let service = Service::start(config, options).await?;
-    let mut in_force = env_file;
+    let mut active_file = env_file;
     let ended = {
         let mut running = std::pin::pin!(service.run(signal));
         loop {
             tokio::select! {
                 ended = &mut running => break ended,
-                _ = hang_ups.recv() => match reload(&service, &in_force).await {
-                    Ok(file) => in_force = file,
+                _ = hang_ups.recv() => match reload(&service, &active_file).await {
+                    Ok(file) => active_file = file,
                     Err(error) => tell_refusal(&error),
                 },
             }

@@ -36,7 +36,7 @@ impl EnvFile {
         let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
         let elsewhere = set.filter_map(|(name, _)| name.into_string().ok());
         let mut file = Self::find(elsewhere.collect());
-        if let Err(error) = dotenvy::from_read_override(&*file.in_force()) {
+        if let Err(error) = dotenvy::from_read_override(&*file.active()) {
             // The library's own message would quote the line.
             drop(error);
             let path = file.path.display();
@@ -120,7 +120,7 @@ impl EnvFile {
     }
 
     /// The lines that take effect, in the form that the dotenv library reads.
-    fn in_force(&self) -> Vec<u8> {
+    fn active(&self) -> Vec<u8> {
         let mut text = String::new();
         for Entry { name, value, .. } in &self.entries {
             if self.value(name).is_some() {
@@ -290,7 +290,7 @@ mod tests {
         assert!(file.value("SOURCES").is_none());
         assert_eq!(file.place("AUTH_AUDIENCE"), "/srv/.env, line 2");
         assert_eq!(file.place("AUTH_ISSUER"), "in the environment");
-        assert_eq!(file.in_force(), b"AUTH_AUDIENCE=\"c\"\n");
+        assert_eq!(file.active(), b"AUTH_AUDIENCE=\"c\"\n");
     }
 
     proptest::proptest! {

@@ -29,7 +29,7 @@ const PREFIXES: [&str; 2] = ["ATHOS_", "AUTH_"];
 /// Shortest name that gets a suggestion, in characters: a shorter one is likely of another program.
 const LONG_NAME_CHARS: usize = 8;
 /// Most edits between a misspelt name and the suggestion.
-const SLIP: usize = 2;
+const MAX_SLIP_EDITS: usize = 2;
 
 static SETTINGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     super::arguments()
@@ -49,8 +49,10 @@ pub(crate) fn is_known(name: &str) -> bool {
 /// Whether a variable of the environment looks like a setting of this service.
 pub(super) fn looks_like_ours(name: &str) -> bool {
     let is_ours = || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let is_near =
-        || name.len() >= LONG_NAME_CHARS && nearest(name).is_some_and(|(_, slips)| slips <= SLIP);
+    let is_near = || {
+        name.len() >= LONG_NAME_CHARS
+            && nearest(name).is_some_and(|(_, slips)| slips <= MAX_SLIP_EDITS)
+    };
     !is_known(name) && !is_of_kubernetes(name) && (is_ours() || is_near())
 }
 
@@ -77,7 +79,7 @@ fn suggestion(name: &str) -> Option<&'static str> {
     let upper = name.to_ascii_uppercase();
     let is_end = |known: &&String| known.ends_with(&format!("_{upper}"));
     let (near, slips) = nearest(&upper)?;
-    if slips <= SLIP.min(upper.len() / 3) {
+    if slips <= MAX_SLIP_EDITS.min(upper.len() / 3) {
         return Some(near);
     }
     SETTINGS.iter().find(is_end).map(String::as_str)

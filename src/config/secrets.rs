@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Config, Warning};
 
 /// Shortest plausible secret of Athos's, in bytes.
-const SHORT: usize = 16;
+const SHORT_SECRET_BYTES: usize = 16;
 
 impl Config {
     /// Warnings about secrets of an unusual shape.
@@ -44,7 +44,7 @@ impl Config {
                     odd(&format!("does not begin with {prefix}"));
                 } else if text.contains(char::is_whitespace) || !text.is_ascii() {
                     odd("has a space or a letter in it that Athos's never have: copy it again");
-                } else if text.len() < SHORT {
+                } else if text.len() < SHORT_SECRET_BYTES {
                     odd("is shorter than any of Athos's: copy it again, whole");
                 }
             }

@@ -21,11 +21,11 @@ use crate::store::{self, Actor, EventFilter, EventVerdict, Origin, Replay};
 use crate::worker::replay::replay_next;
 
 /// Ids that a dry run lists.
-const LISTED_IDS: u32 = 1_000;
+const MAX_LISTED_IDS: u32 = 1_000;
 /// Events after which a request is answered, though there may be more.
-const MOST_REPLAYED: usize = 5_000;
+const MAX_REPLAYED_EVENTS: usize = 5_000;
 /// The same after some time: well before the request's own deadline.
-const REPLAY_TIME: Duration = Duration::from_secs(5);
+const MAX_REPLAY_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -258,7 +258,7 @@ async fn replay_events(
         until: asked.until.map(|bound| bound.last(now)),
     };
     if asked.dry_run {
-        let would = state.store.count_replayable(range, LISTED_IDS).await?;
+        let would = state.store.count_replayable(range, MAX_LISTED_IDS).await?;
         return Ok(Json(ReplayAnswer {
             count: would.count,
             ids: would.first,
@@ -296,7 +296,7 @@ async fn replay_steps(
         ids.extend(step.ids);
         let Some(next) = step.next else { break None };
         after = next;
-        if ids.len() >= MOST_REPLAYED || started.elapsed() >= REPLAY_TIME {
+        if ids.len() >= MAX_REPLAYED_EVENTS || started.elapsed() >= MAX_REPLAY_TIME {
             break Some(after);
         }
     };

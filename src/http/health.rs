@@ -94,7 +94,7 @@ struct Athos {
 
 wire_enum! {
     /// Why the breaker is open.
-    enum HoldCause of circuit_breaker::HoldCause {
+    enum HoldCause of circuit_breaker::OutageCause {
         /// Our key, tenant or address is refused; an operator must act.
         KeyRefused,
         /// Athos fails, whatever is asked.
@@ -120,13 +120,13 @@ struct Hold {
 }
 
 impl Hold {
-    fn new(hold: circuit_breaker::Hold, is_for_operator: bool) -> Self {
+    fn new(outage: circuit_breaker::Outage, is_for_operator: bool) -> Self {
         Self {
-            cause: hold.cause.into(),
+            cause: outage.cause.into(),
             // It has words of Athos's, and perhaps ids; whoever asks is told the state.
-            reason: hold.reason.filter(|_| is_for_operator),
-            since: hold.since,
-            until: hold.until,
+            reason: outage.reason.filter(|_| is_for_operator),
+            since: outage.since,
+            until: outage.until,
         }
     }
 }
@@ -151,14 +151,14 @@ struct ContractDetail {
 }
 
 impl From<EffectiveContract> for ContractDetail {
-    fn from(in_force: EffectiveContract) -> Self {
-        let (why, learnt_at, learnt_from) = match in_force.why {
+    fn from(effective: EffectiveContract) -> Self {
+        let (why, learnt_at, learnt_from) = match effective.why {
             Why::Pinned => ("pinned", None, None),
             Why::Learned { at, from } => ("learnt", Some(at), Some(from)),
             Why::Default => ("default", None, None),
         };
         Self {
-            generation: in_force.generation.as_str(),
+            generation: effective.generation.as_str(),
             why,
             learnt_at,
             learnt_from,
@@ -260,8 +260,8 @@ async fn show_readiness(
     }
     let store_ok = store.is_ok();
     let worker_ok = state.worker.is_alive();
-    let hold = state.worker.circuit_breaker().hold();
-    let paused = hold.map(|hold| Hold::new(hold, is_operator));
+    let outage = state.worker.circuit_breaker().outage();
+    let paused = outage.map(|outage| Hold::new(outage, is_operator));
     let status = match (store_ok && worker_ok, &paused) {
         (false, _) => ReadinessStatus::Unready,
         (true, Some(_)) => ReadinessStatus::Degraded,
@@ -280,7 +280,7 @@ async fn show_readiness(
         athos: Athos {
             status: paused.is_none().into(),
             paused,
-            contract: state.minter.in_force().into(),
+            contract: state.minter.effective_contract().into(),
         },
         credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };

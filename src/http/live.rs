@@ -33,7 +33,7 @@ const RECONNECT_MS: RangeInclusive<u64> = 1000..=5000;
 /// How often to look although nothing woke us: another process may have written.
 const POLL: Duration = Duration::from_secs(10);
 /// Changes read at a time.
-const BATCH: u32 = 100;
+const BATCH_CHANGES: u32 = 100;
 /// Changes, of anybody's calls, that are made up for. Who has missed more is told to ask for the list, which costs less.
 const MAX_MISSED_REVS: i64 = 10_000;
 
@@ -137,7 +137,7 @@ impl Watcher {
             match self
                 .state
                 .store
-                .changes_since(&self.scope, self.rev, BATCH)
+                .changes_since(&self.scope, self.rev, BATCH_CHANGES)
                 .await
             {
                 Ok(found) if !is_near(self.rev, found.latest) => {

@@ -21,7 +21,7 @@ use crate::store::{self, MINT_MAY_TAKE, MintFilter};
 /// What was lost is counted this far back.
 const RECENT_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// Runs to look at for that: a day of the usual interval, and some.
-const RUNS: u32 = 400;
+const MAX_RUNS: u32 = 400;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -198,7 +198,7 @@ async fn show_overview(
     };
     let since = now.minus(RECENT_WINDOW);
     let depth = state.store.queue_depth().await?;
-    let runs = state.store.latest_runs(RUNS).await?;
+    let runs = state.store.latest_runs(MAX_RUNS).await?;
     let lately = runs.iter().filter(|run| run.started_at >= since);
     Ok(Json(Overview {
         now,

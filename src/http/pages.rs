@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn only_the_default_address_of_the_sdk_is_warned_of() {
         let warning = |flags: &[&str], vendored| warning_of(&page(flags, vendored).0);
-        let told = warning(&[], false).unwrap();
-        assert!(told.contains("ATHOS_SDK_URL") && told.contains("scripts/vendor-sdk"));
-        assert!(told.contains(PUBLIC_SDK));
+        let message = warning(&[], false).unwrap();
+        assert!(message.contains("ATHOS_SDK_URL") && message.contains("scripts/vendor-sdk"));
+        assert!(message.contains(PUBLIC_SDK));
         assert_eq!(warning(&[], true), None);
         assert_eq!(
             warning(&["--athos-sdk-url=https://cdn.example.com/sdk.js"], false),

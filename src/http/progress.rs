@@ -19,7 +19,7 @@ use crate::store::{Progress, ProgressFilter, ScorePoint};
 /// Most pairs of rep and drill in an answer, the latest practised first.
 const MAX_PAIRS: u32 = 1000;
 /// Points of a trend: what a chart has room for.
-const POINTS: u32 = 30;
+const MAX_POINTS: u32 = 30;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(show_progress))
@@ -155,7 +155,7 @@ async fn show_progress(
         agency: query.agency,
         source: source.unwrap_or_else(|| Source::Roleplay.as_str().to_owned()),
     };
-    let progress = state.store.progress(&filter, MAX_PAIRS, POINTS).await?;
+    let progress = state.store.progress(&filter, MAX_PAIRS, MAX_POINTS).await?;
     let of_source = |progress| DrillProgress::new(&filter.source, progress);
     let data = progress.into_iter().map(of_source).collect();
     Ok(Json(ProgressList { data }))

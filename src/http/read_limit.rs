@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use crate::model::PlatformId;
 
 /// Reads of one caller that run at a time.
-const RUNNING_PER_CALLER: usize = 2;
+const MAX_RUNNING_READS_PER_CALLER: usize = 2;
 /// Reads of one person that run or wait: those of a few pages that load at the same time.
-const READS_PER_PERSON: usize = 32;
+const MAX_READS_PER_PERSON: usize = 32;
 /// The same for other backends, which ask for many people.
-const READS_OF_SERVICES: usize = 256;
+const MAX_READS_OF_SERVICES: usize = 256;
 /// Longest that a read waits for its turn.
-const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
+const MAX_TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// Counts the reads of each caller.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl ReadLimit {
     /// Waits for the turn of one more read; `None` when there are too many. Other backends are one caller.
     pub(super) async fn turn(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<Turn> {
         let (place, running) = self.enter(caller)?;
-        let running = timeout(TURN_MAY_TAKE, running.acquire_owned()).await.ok()?;
+        let running = timeout(MAX_TURN_WAIT, running.acquire_owned()).await.ok()?;
         Some(Turn {
             _running: running.ok()?,
             _place: place,
@@ -45,14 +45,14 @@ impl ReadLimit {
 
     fn enter(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<(ReadPlace, Arc<Semaphore>)> {
         let most = match caller {
-            Some(_) => READS_PER_PERSON,
-            None => READS_OF_SERVICES,
+            Some(_) => MAX_READS_PER_PERSON,
+            None => MAX_READS_OF_SERVICES,
         };
         let caller = caller.cloned();
         let mut callers = self.callers();
         let reads = callers.entry(caller.clone()).or_insert_with(|| Reads {
             count: 0,
-            running: Arc::new(Semaphore::new(RUNNING_PER_CALLER)),
+            running: Arc::new(Semaphore::new(MAX_RUNNING_READS_PER_CALLER)),
         });
         if reads.count >= most {
             return None;
@@ -107,10 +107,10 @@ mod tests {
         let [rep_1, rep_2] = ["rep_1", "rep_2"].map(|id| PlatformId::new(id).unwrap());
         let turn = |who| limit.turn(who);
         let mut running = Vec::new();
-        for _ in 0..RUNNING_PER_CALLER {
+        for _ in 0..MAX_RUNNING_READS_PER_CALLER {
             running.push(turn(Some(&rep_1)).now_or_never().flatten().unwrap());
         }
-        let mut waiting: Vec<_> = (RUNNING_PER_CALLER..READS_PER_PERSON)
+        let mut waiting: Vec<_> = (MAX_RUNNING_READS_PER_CALLER..MAX_READS_PER_PERSON)
             .map(|_| Box::pin(turn(Some(&rep_1))))
             .collect();
         for wait in &mut waiting {

@@ -10,7 +10,7 @@ use crate::clock::{Clock, new_id};
 /// The header that carries the request's id, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken over from whoever is in front of us.
-const MAX_REQUEST_ID: usize = 64;
+const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// A request's id, for handlers that log.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ impl RequestId {
         let given = request.headers().get(&REQUEST_ID).filter(|id| {
             let id = id.as_bytes();
             let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-            (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(is_plain)
+            (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(is_plain)
         });
         Self(given.cloned().unwrap_or_else(|| {
             let fresh = format!("req_{}", new_id(clock));

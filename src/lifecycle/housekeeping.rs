@@ -45,7 +45,7 @@ impl Housekeeping {
             if let Err(error) = self.credentials.note().await {
                 tracing::warn!(%error, "failed to persist credential usage");
             }
-            let paused = self.worker.circuit_breaker().hold().is_some();
+            let paused = self.worker.circuit_breaker().outage().is_some();
             metrics::gauge!(metric::FETCHING_PAUSED).set(f64::from(u8::from(paused)));
             self.measure_queue().await;
         }

@@ -87,12 +87,12 @@ impl Minter {
             pinned,
             enrolments: auto_enroll.then(Enrolments::default),
         };
-        tracing::info!(contract = %minter.in_force(), auto_enroll, "contract generation for minting");
+        tracing::info!(contract = %minter.effective_contract(), auto_enroll, "contract generation for minting");
         Ok(minter)
     }
 
     /// The generation that is used, and why.
-    pub fn in_force(&self) -> EffectiveContract {
+    pub fn effective_contract(&self) -> EffectiveContract {
         let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         EffectiveContract::of(self.pinned, learned.as_ref())
     }
@@ -110,11 +110,11 @@ impl Minter {
     /// Asks in the effective generation, and once in the other one if Athos did not understand that; never after a token was
     /// minted.
     async fn negotiate(&self, rep: &Rep) -> Result<SessionToken, MintError> {
-        let in_force = self.in_force();
-        let mut asked = in_force.generation;
+        let effective = self.effective_contract();
+        let mut asked = effective.generation;
         let known = self.known(asked, rep).await?;
         let Some(body) = known.words(asked, rep) else {
-            return Err(MintError::NoSuchId(in_force));
+            return Err(MintError::NoSuchId(effective));
         };
         let mut answer = self.athos.mint(&body).await;
         match classify_response(asked, &answer) {
@@ -171,7 +171,7 @@ impl Minter {
         };
         if self.learn(to, by, is_news).await {
             tracing::warn!(
-                contract = %self.in_force(),
+                contract = %self.effective_contract(),
                 "Athos does not understand generation {from} of its contract any more, or never did; tokens are minted \
                  in generation {to} from now on"
             );

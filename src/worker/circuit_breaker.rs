@@ -9,17 +9,17 @@ use crate::model::Timestamp;
 use athos_api::{ANSWER_DEADLINE, Blame, Class, Error};
 
 /// Distinct calls that must fail, with no success in between, before Athos counts as down.
-const TRIP_AFTER: usize = 5;
-const FIRST_HOLD: Duration = Duration::from_secs(1);
-const MAX_HOLD: Duration = Duration::from_secs(60);
+const TRIP_AFTER_CALLS: usize = 5;
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// A refused key needs a person; asking more often helps nobody.
-const FIRST_KEY_HOLD: Duration = Duration::from_secs(5);
-const MAX_KEY_HOLD: Duration = Duration::from_secs(5 * 60);
+const FIRST_KEY_WAIT: Duration = Duration::from_secs(5);
+const MAX_KEY_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Longer than any delay of the retry schedule. While something succeeded this lately, a call that failed before and fails
 /// again says nothing about Athos.
 const RECENT_WINDOW: Duration = Duration::from_secs(90 * 60);
 /// Calls never tried before that may probe without a pause, one after the other, while it is in doubt whether Athos or the
-/// calls are at fault; after them, one per [`FIRST_HOLD`].
+/// calls are at fault; after them, one per [`FIRST_WAIT`].
 const FREE_PROBES: u32 = 32;
 
 /// What may be requested now.
@@ -44,18 +44,18 @@ pub enum Candidates {
 
 /// Why the breaker is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldCause {
+pub enum OutageCause {
     /// Our key, tenant or address is refused; an operator must act.
     KeyRefused,
     /// Athos fails, whatever is asked.
     AthosDown,
 }
 
-/// An open breaker, for `/readyz` and the log.
+/// Why the breaker is open, and for how long, for `/readyz` and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct Outage {
     /// Why it is open.
-    pub cause: HoldCause,
+    pub cause: OutageCause,
     /// The last failure, in words. Only for admins and other backends.
     pub reason: Option<String>,
     /// Since when.
@@ -93,7 +93,7 @@ pub struct CircuitBreaker(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     state: State,
-    /// Calls that failed since the last success, in a way that may be Athos's fault; at most [`TRIP_AFTER`] are told apart.
+    /// Calls that failed since the last success, in a way that may be Athos's fault; at most [`TRIP_AFTER_CALLS`] are told apart.
     failing: Vec<String>,
     /// Those of them that speak against Athos.
     evidence: Vec<String>,
@@ -106,18 +106,18 @@ struct Inner {
 enum State {
     #[default]
     Closed,
-    Open(Outage),
+    Open(OpenState),
     HalfOpen {
-        outage: Outage,
+        open: OpenState,
         /// When the probe in flight counts as lost.
         given_up_at: Timestamp,
     },
 }
 
 #[derive(Clone, Debug)]
-struct Outage {
+struct OpenState {
     /// `until` is when any event may probe.
-    hold: Hold,
+    outage: Outage,
     wait: Duration,
     scope: Scope,
     untried_probes: u32,
@@ -144,63 +144,60 @@ impl CircuitBreaker {
     /// What may be fetched now. A probe that is let through keeps others out until it is reported back or counts as lost.
     pub fn permit(&self, now: Timestamp) -> Permit {
         let state = &mut self.inner().state;
-        let (outage, candidates) = match state {
+        let (open, candidates) = match state {
             State::Closed => return Permit::All,
             State::HalfOpen { given_up_at, .. } if is_ahead(*given_up_at, now) => {
                 return Permit::Wait(*given_up_at);
             }
-            State::Open(outage) if is_ahead(outage.hold.until, now) => {
-                if outage.scope != Scope::Doubtful || is_ahead(outage.untried_from, now) {
-                    return Permit::Wait(outage.hold.until);
+            State::Open(open) if is_ahead(open.outage.until, now) => {
+                if open.scope != Scope::Doubtful || is_ahead(open.untried_from, now) {
+                    return Permit::Wait(open.outage.until);
                 }
-                (outage, Candidates::Untried)
+                (open, Candidates::Untried)
             }
-            State::Open(outage) | State::HalfOpen { outage, .. } => (outage, Candidates::Any),
+            State::Open(open) | State::HalfOpen { open, .. } => (open, Candidates::Any),
         };
-        let outage = outage.clone();
-        let given_up_at = now.plus(outage.wait.max(ANSWER_DEADLINE));
-        *state = State::HalfOpen {
-            outage,
-            given_up_at,
-        };
+        let open = open.clone();
+        let given_up_at = now.plus(open.wait.max(ANSWER_DEADLINE));
+        *state = State::HalfOpen { open, given_up_at };
         Permit::Probe(candidates)
     }
 
     /// Whether lists may be read now; only trouble with the account keeps them back. While it lasts, reading one is a probe.
     ///
     /// # Errors
-    /// The hold that keeps them back.
-    pub fn permit_list(&self, now: Timestamp) -> Result<(), Hold> {
-        match self.account_hold() {
+    /// The outage that holds them back.
+    pub fn permit_list(&self, now: Timestamp) -> Result<(), Outage> {
+        match self.account_outage() {
             None => Ok(()),
-            Some(hold) => match self.permit(now) {
-                Permit::Wait(until) => Err(Hold { until, ..hold }),
+            Some(outage) => match self.permit(now) {
+                Permit::Wait(until) => Err(Outage { until, ..outage }),
                 Permit::All | Permit::Probe(_) => Ok(()),
             },
         }
     }
 
     /// Why lists may not be read on, if they may not.
-    pub fn account_hold(&self) -> Option<Hold> {
+    pub fn account_outage(&self) -> Option<Outage> {
         let inner = self.inner();
-        let outage = inner.state.outage()?;
-        (outage.scope == Scope::Account).then(|| outage.hold.clone())
+        let open = inner.state.open_state()?;
+        (open.scope == Scope::Account).then(|| open.outage.clone())
     }
 
     /// The probe asked Athos for nothing; the next may go at once.
     pub fn probe_unused(&self) {
         let state = &mut self.inner().state;
-        if let State::HalfOpen { outage, .. } = state {
-            *state = State::Open(outage.clone());
+        if let State::HalfOpen { open, .. } = state {
+            *state = State::Open(open.clone());
         }
     }
 
     /// Something has changed, a key perhaps: one request may go at once.
     pub fn try_now(&self, now: Timestamp) {
         let state = &mut self.inner().state;
-        if let State::Open(outage) | State::HalfOpen { outage, .. } = state {
-            outage.hold.until = now;
-            *state = State::Open(outage.clone());
+        if let State::Open(open) | State::HalfOpen { open, .. } = state {
+            open.outage.until = now;
+            *state = State::Open(open.clone());
         }
     }
 
@@ -216,8 +213,8 @@ impl CircuitBreaker {
         let mut inner = self.inner();
         if inner
             .state
-            .outage()
-            .is_some_and(|outage| outage.scope == Scope::Account)
+            .open_state()
+            .is_some_and(|open| open.scope == Scope::Account)
         {
             inner.close();
         }
@@ -229,10 +226,10 @@ impl CircuitBreaker {
         if error.blame() == Blame::Account {
             let is_probe = matches!(inner.state, State::HalfOpen { .. });
             inner.open(Scope::Account, error, is_probe, now);
-        } else if let State::HalfOpen { outage, .. } = &inner.state
-            && outage.scope == Scope::Account
+        } else if let State::HalfOpen { open, .. } = &inner.state
+            && open.scope == Scope::Account
         {
-            inner.state = State::Open(outage.clone());
+            inner.state = State::Open(open.clone());
         }
     }
 
@@ -244,10 +241,10 @@ impl CircuitBreaker {
             return Verdict::Spend;
         }
         let mut inner = self.inner();
-        let is_odd_one_out = attempt.has_failed && inner.has_succeeded_lately(now);
+        let is_likely_own_fault = attempt.has_failed && inner.has_succeeded_recently(now);
         inner.note_failing(attempt.call_id);
         if blame == Blame::Account
-            && !(error.may_concern_one_call() && inner.has_succeeded_lately(now))
+            && !(error.may_concern_one_call() && inner.has_succeeded_recently(now))
         {
             inner.open(Scope::Account, error, attempt.is_probe, now);
             return match error.class() {
@@ -258,19 +255,19 @@ impl CircuitBreaker {
         let scope = match (error, blame) {
             (Error::Unreachable(_), _) => Scope::Fetching,
             // While others are fetched, a call that fails again is most likely itself the reason.
-            _ if is_odd_one_out => Scope::Doubtful,
+            _ if is_likely_own_fault => Scope::Doubtful,
             (_, Blame::Account) => Scope::Account,
             // A 503 may be about one call as well: where others were fetched lately, those never tried find out.
-            (_, Blame::Athos) if !inner.has_succeeded_lately(now) => Scope::Fetching,
+            (_, Blame::Athos) if !inner.has_succeeded_recently(now) => Scope::Fetching,
             _ => Scope::Doubtful,
         };
         if matches!(error, Error::Unreachable(_)) {
             inner.unreachable += 1;
-        } else if !is_odd_one_out {
+        } else if !is_likely_own_fault {
             note(&mut inner.evidence, attempt.call_id);
         }
         let asks_to_wait = scope == Scope::Fetching && error.retry_after().is_some();
-        let is_proven = inner.evidence.len() + inner.unreachable >= TRIP_AFTER;
+        let is_proven = inner.evidence.len() + inner.unreachable >= TRIP_AFTER_CALLS;
         let is_failed_probe = attempt.is_probe && matches!(inner.state, State::HalfOpen { .. });
         if is_failed_probe || asks_to_wait || is_proven {
             inner.open(scope, error, attempt.is_probe, now);
@@ -283,31 +280,28 @@ impl CircuitBreaker {
         match &self.inner().state {
             State::Closed => None,
             State::HalfOpen { given_up_at, .. } => Some(*given_up_at),
-            State::Open(outage) if outage.scope == Scope::Doubtful && outage.untried_from > now => {
-                Some(outage.hold.until.min(outage.untried_from))
+            State::Open(open) if open.scope == Scope::Doubtful && open.untried_from > now => {
+                Some(open.outage.until.min(open.untried_from))
             }
-            State::Open(outage) => Some(outage.hold.until),
+            State::Open(open) => Some(open.outage.until),
         }
     }
 
     /// Why it is open, if it is.
-    pub fn hold(&self) -> Option<Hold> {
+    pub fn outage(&self) -> Option<Outage> {
         match &self.inner().state {
             State::Closed => None,
-            State::Open(outage) => Some(outage.hold.clone()),
-            State::HalfOpen {
-                outage,
-                given_up_at,
-            } => Some(Hold {
-                until: outage.hold.until.max(*given_up_at),
-                ..outage.hold.clone()
+            State::Open(open) => Some(open.outage.clone()),
+            State::HalfOpen { open, given_up_at } => Some(Outage {
+                until: open.outage.until.max(*given_up_at),
+                ..open.outage.clone()
             }),
         }
     }
 }
 
 impl Inner {
-    fn has_succeeded_lately(&self, now: Timestamp) -> bool {
+    fn has_succeeded_recently(&self, now: Timestamp) -> bool {
         self.last_success
             .is_some_and(|at| now.since(at) < RECENT_WINDOW)
     }
@@ -329,8 +323,8 @@ impl Inner {
         self.failing.clear();
         self.evidence.clear();
         self.unreachable = 0;
-        if let Some(outage) = std::mem::take(&mut self.state).outage() {
-            tracing::info!(cause = ?outage.hold.cause, "circuit breaker closed: fetching from Athos resumes");
+        if let Some(open) = std::mem::take(&mut self.state).open_state() {
+            tracing::info!(cause = ?open.outage.cause, "circuit breaker closed: fetching from Athos resumes");
         }
     }
 
@@ -338,24 +332,27 @@ impl Inner {
     fn open(&mut self, scope: Scope, error: &Error, is_probe: bool, now: Timestamp) {
         let (cause, first, longest) = match (scope, error.class()) {
             (Scope::Account, Class::KeyFault) => {
-                (HoldCause::KeyRefused, FIRST_KEY_HOLD, MAX_KEY_HOLD)
+                (OutageCause::KeyRefused, FIRST_KEY_WAIT, MAX_KEY_WAIT)
             }
-            _ => (HoldCause::AthosDown, FIRST_HOLD, MAX_HOLD),
+            _ => (OutageCause::AthosDown, FIRST_WAIT, MAX_WAIT),
         };
-        let before = self.state.outage().filter(|it| it.hold.cause == cause);
+        let before = self
+            .state
+            .open_state()
+            .filter(|it| it.outage.cause == cause);
         let is_new = before.is_none();
-        let widens = |before: &Outage| scope == Scope::Account && before.scope != Scope::Account;
-        let mut outage = match before {
+        let widens = |before: &OpenState| scope == Scope::Account && before.scope != Scope::Account;
+        let mut open = match before {
             // It was in flight when the breaker opened, and says nothing new.
             Some(before) if !is_probe && !widens(before) => return,
-            Some(before) => Outage {
+            Some(before) => OpenState {
                 scope,
                 ..before.clone()
             },
             None => {
                 tracing::error!(?cause, %error, "circuit breaker opened: fetching from Athos is paused; events wait");
-                Outage {
-                    hold: Hold {
+                OpenState {
+                    outage: Outage {
                         cause,
                         reason: None,
                         since: now,
@@ -369,45 +366,45 @@ impl Inner {
             }
         };
         // A probe of an untried call, let through before its time, makes the others wait no longer.
-        let is_early = is_ahead(outage.hold.until, now);
+        let is_early = is_ahead(open.outage.until, now);
         if scope != Scope::Doubtful || !(is_new || is_early) {
-            outage.wait = (outage.wait * 2).clamp(first, longest);
+            open.wait = (open.wait * 2).clamp(first, longest);
             // Whatever one answer asks for, the others go on without a probe for minutes, not for a day.
             let asked = error.retry_after().unwrap_or_default();
-            let wait = outage.wait.max(asked.min(MAX_KEY_HOLD));
-            outage.hold.until = now.plus(wait);
+            let wait = open.wait.max(asked.min(MAX_KEY_WAIT));
+            open.outage.until = now.plus(wait);
         }
-        outage.hold.reason = Some(error.to_string());
+        open.outage.reason = Some(error.to_string());
         if is_probe {
-            outage.untried_probes += 1;
+            open.untried_probes += 1;
         }
-        outage.untried_from = match outage.untried_probes {
+        open.untried_from = match open.untried_probes {
             0..FREE_PROBES => now,
-            _ => now.plus(FIRST_HOLD),
+            _ => now.plus(FIRST_WAIT),
         };
-        self.state = State::Open(outage);
+        self.state = State::Open(open);
     }
 }
 
 impl State {
-    fn outage(&self) -> Option<&Outage> {
+    fn open_state(&self) -> Option<&OpenState> {
         match self {
             Self::Closed => None,
-            Self::Open(outage) | Self::HalfOpen { outage, .. } => Some(outage),
+            Self::Open(open) | Self::HalfOpen { open, .. } => Some(open),
         }
     }
 }
 
 /// Remembers a call among the first few that differ.
 fn note(calls: &mut Vec<String>, call_id: &str) {
-    if calls.len() < TRIP_AFTER && calls.iter().all(|known| known != call_id) {
+    if calls.len() < TRIP_AFTER_CALLS && calls.iter().all(|known| known != call_id) {
         calls.push(call_id.to_owned());
     }
 }
 
 /// Whether a time has not come. One further ahead than any that is made here is of a clock that was set back since.
 fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
-    now < time && time.since(now) <= MAX_KEY_HOLD
+    now < time && time.since(now) <= MAX_KEY_WAIT
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) async fn attempt(
     clock: &Clock,
     jitter: f64,
 ) -> Settlement {
-    let unused = || {
+    let release_probe = || {
         if is_probe {
             breaker.probe_unused();
         }
@@ -28,14 +28,14 @@ pub(super) async fn attempt(
     let event = match types::read_event(&claimed.body) {
         Ok(event) => event,
         Err(why) => {
-            unused();
+            release_probe();
             return Settlement::Ignored {
                 reason: why.to_string(),
             };
         }
     };
     if !event.needs_fetch() {
-        unused();
+        release_probe();
         return Settlement::Unscored(Box::new(event));
     }
     let fetched = athos.call(&event.call_id).await;

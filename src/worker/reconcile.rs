@@ -137,9 +137,9 @@ impl Reconciler {
             Some(window) => window,
             None => self.next_window().await?,
         };
-        if let Err(hold) = self.breaker.permit_list(started_at) {
+        if let Err(outage) = self.breaker.permit_list(started_at) {
             self.count("held");
-            return Ok(RunOutcome::Held(hold.until));
+            return Ok(RunOutcome::Held(outage.until));
         }
         let id = if asked.dry_run {
             None
@@ -274,10 +274,10 @@ impl Reconciler {
                     "Athos's list has no end after {MAX_PAGES_PER_RUN} pages"
                 ));
             }
-            if let Some(hold) = self.breaker.account_hold() {
+            if let Some(outage) = self.breaker.account_outage() {
                 return failed(format!(
                     "asking Athos is paused: {}",
-                    hold.reason.unwrap_or_default()
+                    outage.reason.unwrap_or_default()
                 ));
             }
             cursor = Some(next);

@@ -99,7 +99,7 @@ async fn calls_that_fail_for_themselves_delay_no_good_one_at_any_time() {
             assert!(!app.work().await.held, "{kind}");
             assert_eq!(statuses(&app, "scored").await, good as i64, "{kind}");
             assert_eq!(
-                app.service().worker.circuit_breaker().hold(),
+                app.service().worker.circuit_breaker().outage(),
                 None,
                 "{kind}"
             );

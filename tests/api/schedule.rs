@@ -147,8 +147,14 @@ async fn a_refused_key_pauses_fetching_spends_no_attempt_and_goes_on_when_a_key_
 
     // Days of it spend nothing; one request at a time looks whether things are better.
     for _ in 0..200 {
-        app.clock
-            .set(app.service().worker.circuit_breaker().hold().unwrap().until);
+        app.clock.set(
+            app.service()
+                .worker
+                .circuit_breaker()
+                .outage()
+                .unwrap()
+                .until,
+        );
         let did = app.step().await;
         assert!(did.retried <= 1 && did.dead == 0, "{did:?}");
     }
@@ -170,7 +176,7 @@ async fn a_refused_key_pauses_fetching_spends_no_attempt_and_goes_on_when_a_key_
     for id in [first, second] {
         assert_eq!(app.call(&id).await["status"], "scored");
     }
-    assert_eq!(app.service().worker.circuit_breaker().hold(), None);
+    assert_eq!(app.service().worker.circuit_breaker().outage(), None);
 }
 
 #[tokio::test]

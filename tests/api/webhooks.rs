@@ -95,7 +95,7 @@ async fn every_flaw_of_a_signature_has_its_code_and_leaves_no_row() {
 }
 
 #[tokio::test]
-async fn five_minutes_either_way_are_fresh_and_several_secrets_are_in_force() {
+async fn five_minutes_either_way_are_fresh_and_several_secrets_are_active() {
     let mut app = Setup::new()
         .flag("athos-whsec", "whsec_the_next_one")
         .start()

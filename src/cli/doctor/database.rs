@@ -258,14 +258,14 @@ fn secrets(config: &Config, contents: &Contents, now: Timestamp) -> Vec<Finding>
 
 fn contract(config: &Config, contents: &Contents) -> Finding {
     let pinned = config.athos_contract.pinned();
-    let in_force = EffectiveContract::of(pinned, contents.learned_contract.as_ref());
-    Finding::ok("contract", in_force.to_string())
+    let effective = EffectiveContract::of(pinned, contents.learned_contract.as_ref());
+    Finding::ok("contract", effective.to_string())
 }
 
 /// Names in Athos's payloads that this version does not know.
 fn drift(contents: &Contents, now: Timestamp) -> Vec<Finding> {
     const CHECK: &str = "drift";
-    const SHOWN: usize = 5;
+    const MAX_SHOWN_NAMES: usize = 5;
     let all = &contents.drift;
     if all.is_empty() {
         let nothing = "Athos sends nothing that is new to this version";
@@ -283,11 +283,14 @@ fn drift(contents: &Contents, now: Timestamp) -> Vec<Finding> {
             seen.drift
         )
     };
-    let mut lines: Vec<_> = all.iter().take(SHOWN).map(tell).collect();
+    let mut lines: Vec<_> = all.iter().take(MAX_SHOWN_NAMES).map(tell).collect();
     if let Some(last) = lines.last_mut()
-        && all.len() > SHOWN
+        && all.len() > MAX_SHOWN_NAMES
     {
-        *last = format!("{last}; and {}", counted(all.len() - SHOWN, "other name"));
+        *last = format!(
+            "{last}; and {}",
+            counted(all.len() - MAX_SHOWN_NAMES, "other name")
+        );
     }
     let mut findings: Vec<_> = lines
         .into_iter()

@@ -50,14 +50,14 @@ const UNKNOWN: &str = "it is not rep, manager or admin, nor a list that has one 
 pub(super) struct RoleReader {
     /// Which setting says where, and where that is.
     place: String,
-    told: Once,
+    warned: Once,
 }
 
 impl RoleReader {
     pub(super) fn new(setting: &str, name: &str) -> Self {
         Self {
             place: format!("{setting}={name}"),
-            told: Once::new(),
+            warned: Once::new(),
         }
     }
 
@@ -82,7 +82,7 @@ impl RoleReader {
     }
 
     fn not_understood(&self, why: &'static str) -> Role {
-        self.told.call_once(|| {
+        self.warned.call_once(|| {
             tracing::warn!(
                 place = self.place,
                 why,

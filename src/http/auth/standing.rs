@@ -24,7 +24,7 @@ pub(in crate::http) struct Standing {
     /// Who it is.
     pub(in crate::http) caller: Caller,
     request: Parts,
-    in_force: watch::Receiver<Arc<Authenticator>>,
+    current: watch::Receiver<Arc<Authenticator>>,
     clock: Clock,
     since: Timestamp,
     until: Timestamp,
@@ -36,10 +36,10 @@ impl Standing {
     /// replaced in between unseen.
     pub(in crate::http) async fn begin(
         request: &Parts,
-        mut in_force: watch::Receiver<Arc<Authenticator>>,
+        mut current: watch::Receiver<Arc<Authenticator>>,
         clock: &Clock,
     ) -> Result<Self, ApiError> {
-        let authenticator = Arc::clone(&in_force.borrow_and_update());
+        let authenticator = Arc::clone(&current.borrow_and_update());
         let caller = authenticator.authenticate(request, true).await?;
         let now = clock.now();
         let longest = now.plus(LONGEST.saturating_sub(LONGEST_JITTER.mul_f64(rand::random())));
@@ -47,7 +47,7 @@ impl Standing {
             until: caller.expires_at().map_or(longest, |at| at.min(longest)),
             caller,
             request: request.clone(),
-            in_force,
+            current,
             clock: clock.clone(),
             since: now,
             judged_at: now,
@@ -61,12 +61,12 @@ impl Standing {
         if now >= self.until || now.plus(JUDGE_AGAIN) < self.since {
             return false;
         }
-        let is_replaced = self.in_force.has_changed().unwrap_or(true);
+        let is_replaced = self.current.has_changed().unwrap_or(true);
         if !is_replaced && now.since(self.judged_at) < JUDGE_AGAIN {
             return true;
         }
         self.judged_at = now;
-        let authenticator = Arc::clone(&self.in_force.borrow_and_update());
+        let authenticator = Arc::clone(&self.current.borrow_and_update());
         let again = authenticator.authenticate(&self.request, true).await;
         let is_good = again.is_ok_and(|caller| caller == self.caller);
         if !is_good {
@@ -77,8 +77,8 @@ impl Standing {
 
     /// Returns when there is a reason to ask whether the caller is good.
     pub(in crate::http) async fn replaced(&mut self) {
-        if self.in_force.changed().await.is_ok() {
-            self.in_force.mark_changed();
+        if self.current.changed().await.is_ok() {
+            self.current.mark_changed();
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp}
 use crate::store::{Identities, IdentityKind, LinkedIds, StoreResult};
 
 /// Calls, and mints, that one transaction fills our id into.
-const FILLED_IN: u32 = 500;
+const BATCH_ROWS: u32 = 500;
 
 /// Links the ids of a call, and returns all that is known of them, and what is left to fill in. A call is as old as its
 /// start: it does not change ids that are linked already.
@@ -118,7 +118,7 @@ fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
              WHERE calls.seq = found.seq"
         }
     };
-    let values = params![pairing.athos_id, FILLED_IN];
+    let values = params![pairing.athos_id, BATCH_ROWS];
     let calls = tx.prepare_cached(sql)?.execute(values)?;
     let mints = match pairing.kind {
         IdentityKind::Agency => 0,
@@ -128,7 +128,7 @@ fn fill_in(tx: &Connection, pairing: &LinkedIds) -> StoreResult<bool> {
             tx.prepare_cached(sql)?.execute(values)?
         }
     };
-    Ok(calls.max(mints) >= FILLED_IN as usize)
+    Ok(calls.max(mints) >= BATCH_ROWS as usize)
 }
 
 struct FillIn {

@@ -23,10 +23,10 @@ const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, n
                     ORDER BY number DESC LIMIT 1) AS last_code";
 
 /// Most tokens and other events to show with an event.
-const MINTS: u32 = 5;
-const SIBLINGS: u32 = 20;
+const MAX_MINTS_SHOWN: u32 = 5;
+const MAX_SIBLINGS_SHOWN: u32 = 20;
 /// Events of one batch of a replay.
-const REPLAYS: u32 = 500;
+const REPLAY_BATCH_EVENTS: u32 = 500;
 
 pub(super) async fn list(
     readers: &ReadPool,
@@ -147,7 +147,7 @@ pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<Stor
             None => None,
         },
         mints: match call {
-            Some(call) => mints::of_call(readers, call, MINTS).await?,
+            Some(call) => mints::of_call(readers, call, MAX_MINTS_SHOWN).await?,
             None => Vec::new(),
         },
         siblings: match call {
@@ -169,7 +169,7 @@ async fn siblings(readers: &ReadPool, call: &str, id: i64) -> StoreResult<Vec<Ev
         call: Some(call.to_owned()),
         ..EventFilter::default()
     };
-    let mut rows = list(readers, &about, SIBLINGS, None).await?.rows;
+    let mut rows = list(readers, &about, MAX_SIBLINGS_SHOWN, None).await?.rows;
     rows.retain(|row| row.id != id);
     Ok(rows)
 }
@@ -284,7 +284,7 @@ async fn find_replayable(
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(after)
-        .bind(REPLAYS)
+        .bind(REPLAY_BATCH_EVENTS)
         .fetch_all(readers)
         .await?;
     let event = |row: &SqliteRow| ReplayableEvent {
@@ -296,22 +296,22 @@ async fn find_replayable(
     let events: Vec<_> = rows.iter().map(event).collect();
     let last = events.last().map(|event| event.id);
     Ok(Replayable {
-        next: last.filter(|_| events.len() == REPLAYS as usize),
+        next: last.filter(|_| events.len() == REPLAY_BATCH_EVENTS as usize),
         events,
     })
 }
 
 /// Makes events pending again, as if they had just come in, and records who did it.
-struct ReplayBy {
+struct ReplayEvents {
     replay: Replay,
     events: Vec<ReplayableEvent>,
     actor: Actor,
     now: Timestamp,
 }
 
-impl ReplayBy {
+impl ReplayEvents {
     /// Those that may still be replayed.
-    fn which(&self) -> String {
+    fn condition(&self) -> String {
         let ids: Vec<_> = self.events.iter().map(|event| event.id).collect();
         format!("id IN {} AND {}", id_list(&ids), replayable(self.replay))
     }
@@ -337,7 +337,7 @@ impl ReplayBy {
     }
 }
 
-impl Operation for ReplayBy {
+impl Operation for ReplayEvents {
     type Output = Vec<i64>;
     const CHANGES_CALLS: bool = true;
 
@@ -347,7 +347,7 @@ impl Operation for ReplayBy {
             "INSERT INTO acts (at, caller, rep, act, event_id, was_state, was_reason) \
              SELECT ?1, ?2, ?3, 'replay', id, state, reason FROM events WHERE {} \
              ORDER BY id RETURNING event_id",
-            self.which()
+            self.condition()
         );
         let ids = tx
             .prepare(&sql)?
@@ -357,7 +357,7 @@ impl Operation for ReplayBy {
         let sql = format!(
             "UPDATE events SET state = 'pending', attempts = 0, reason = NULL, settled_at = NULL, \
              needs_fetch = CASE WHEN call_id IS NULL THEN 1 ELSE needs_fetch END, next_attempt_at = ?1 WHERE {}",
-            self.which()
+            self.condition()
         );
         tx.execute(&sql, [self.now.as_millis()])?;
         Ok(ids)
@@ -395,7 +395,7 @@ impl Operators for SqliteStore {
         actor: Actor,
         now: Timestamp,
     ) -> StoreResult<Vec<i64>> {
-        let by = ReplayBy {
+        let by = ReplayEvents {
             replay,
             events,
             actor,

@@ -11,7 +11,7 @@ use crate::model::Timestamp;
 use crate::store::StoreResult;
 
 /// Events of one batch.
-const BATCH: u32 = 500;
+const BATCH_EVENTS: u32 = 500;
 
 /// Shortens a lease to `lease`, and the wait of an event that has spent `n` attempts to the `n`th of `waits`, or to the
 /// last; how many there were.
@@ -33,7 +33,7 @@ pub(super) async fn shorten(
         )
         .bind(last.0)
         .bind(last.1)
-        .bind(BATCH)
+        .bind(BATCH_EVENTS)
         .fetch_all(readers)
         .await?;
         let Some(end) = page.last() else {

@@ -54,7 +54,7 @@ fn eight(breaker: &CircuitBreaker, error: &Error, has_failed: bool) -> Vec<Verdi
 
 #[test]
 fn each_failure_is_held_against_the_right_one() {
-    use HoldCause::{AthosDown, KeyRefused};
+    use OutageCause::{AthosDown, KeyRefused};
     let table = [
         // What failed, what opens after one first attempt, after eight, after eight retries while others succeed.
         (unreadable(), None, None, None),
@@ -121,7 +121,7 @@ fn each_failure_is_held_against_the_right_one() {
         ),
     ];
     for (error, one, many, retries) in table {
-        let cause = |breaker: &CircuitBreaker| breaker.hold().map(|hold| hold.cause);
+        let cause = |breaker: &CircuitBreaker| breaker.outage().map(|outage| outage.cause);
         let breaker = CircuitBreaker::default();
         breaker.failed(FIRST, &error, NOW);
         assert_eq!(cause(&breaker), one, "one: {error}");
@@ -152,7 +152,7 @@ fn one_call_however_often_is_no_outage_and_a_success_forgets_what_failed() {
     for _ in 0..100 {
         breaker.failed(FIRST, &Error::Timeout, NOW);
     }
-    assert_eq!(breaker.hold(), None);
+    assert_eq!(breaker.outage(), None);
     for n in 0..100 {
         let call_id = &format!("call_{n}");
         let attempt = Attempt { call_id, ..FIRST };
@@ -168,11 +168,14 @@ fn one_call_however_often_is_no_outage_and_a_success_forgets_what_failed() {
 fn with_nothing_fetched_for_long_retries_speak_against_athos_too() {
     let breaker = CircuitBreaker::default();
     eight(&breaker, &Error::Timeout, true);
-    assert!(breaker.hold().is_some(), "as after a restart in an outage");
+    assert!(
+        breaker.outage().is_some(),
+        "as after a restart in an outage"
+    );
     let breaker = CircuitBreaker::default();
     breaker.succeeded(NOW.minus(RECENT_WINDOW));
     eight(&breaker, &Error::Timeout, true);
-    assert!(breaker.hold().is_some());
+    assert!(breaker.outage().is_some());
 }
 
 #[test]
@@ -182,7 +185,7 @@ fn each_failed_probe_doubles_the_wait_and_spends_nothing() {
     assert_eq!(verdicts, [Verdict::Spend; 8]);
     let mut now = NOW;
     for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-        let until = breaker.hold().unwrap().until;
+        let until = breaker.outage().unwrap().until;
         assert_eq!(
             until.since(now).as_secs(),
             wait,
@@ -197,11 +200,11 @@ fn each_failed_probe_doubles_the_wait_and_spends_nothing() {
         );
         assert_eq!(breaker.failed(PROBE, &unreachable(), now), Verdict::Spare);
     }
-    now = breaker.hold().unwrap().until;
+    now = breaker.outage().unwrap().until;
     assert_eq!(breaker.permit(now), Permit::Probe(Candidates::Any));
     breaker.succeeded(now);
     assert_eq!(breaker.permit(now), Permit::All);
-    assert_eq!(breaker.hold(), None);
+    assert_eq!(breaker.outage(), None);
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn in_doubt_calls_never_tried_pass_at_once_and_then_each_second() {
         assert_eq!(breaker.permit(NOW), Permit::Probe(Candidates::Untried));
         breaker.failed(PROBE, &error, NOW);
     }
-    let until = breaker.hold().unwrap().until;
+    let until = breaker.outage().unwrap().until;
     assert_eq!(
         until,
         NOW.plus(SECOND),
@@ -232,13 +235,13 @@ fn in_doubt_calls_never_tried_pass_at_once_and_then_each_second() {
     for wait in [2, 4, 8] {
         assert_eq!(breaker.permit(now), Permit::Probe(Candidates::Any));
         breaker.failed(PROBE, &error, now);
-        assert_eq!(breaker.hold().unwrap().until.since(now).as_secs(), wait);
+        assert_eq!(breaker.outage().unwrap().until.since(now).as_secs(), wait);
         assert_eq!(
             breaker.permit(now.plus(SECOND)),
             Permit::Probe(Candidates::Untried)
         );
         breaker.probe_unused();
-        now = breaker.hold().unwrap().until;
+        now = breaker.outage().unwrap().until;
     }
 }
 
@@ -247,7 +250,7 @@ fn a_probe_that_fails_alone_spends_since_it_may_be_its_own_fault() {
     let breaker = CircuitBreaker::default();
     let throttled = refused(429, "X", Some(30));
     assert_eq!(breaker.failed(FIRST, &throttled, NOW), Verdict::Spend);
-    let until = breaker.hold().unwrap().until;
+    let until = breaker.outage().unwrap().until;
     assert_eq!(until.since(NOW).as_secs(), 30);
     assert_eq!(breaker.permit(until), Permit::Probe(Candidates::Any));
     let probe = Attempt {
@@ -261,8 +264,8 @@ fn a_probe_that_fails_alone_spends_since_it_may_be_its_own_fault() {
 fn neither_a_day_of_retry_after_nor_a_clock_set_back_keeps_it_open() {
     let breaker = CircuitBreaker::default();
     breaker.failed(FIRST, &refused(503, "BUSY", Some(86_400)), NOW);
-    let until = breaker.hold().unwrap().until;
-    assert_eq!(until.since(NOW), MAX_KEY_HOLD);
+    let until = breaker.outage().unwrap().until;
+    assert_eq!(until.since(NOW), MAX_KEY_WAIT);
     assert!(matches!(breaker.permit(NOW), Permit::Wait(_)));
     let set_back = NOW.minus(Duration::from_secs(3600));
     assert_eq!(breaker.permit(set_back), Permit::Probe(Candidates::Any));
@@ -272,13 +275,13 @@ fn neither_a_day_of_retry_after_nor_a_clock_set_back_keeps_it_open() {
 fn a_refused_key_opens_it_at_once_and_a_probe_that_never_returns_is_replaced() {
     let breaker = CircuitBreaker::default();
     assert_eq!(breaker.failed(FIRST, &Error::NoKey, NOW), Verdict::Await);
-    let until = breaker.hold().unwrap().until;
-    assert_eq!(until.since(NOW), FIRST_KEY_HOLD);
+    let until = breaker.outage().unwrap().until;
+    assert_eq!(until.since(NOW), FIRST_KEY_WAIT);
     assert_eq!(breaker.permit(until), Permit::Probe(Candidates::Any));
     let Permit::Wait(again) = breaker.permit(until) else {
         panic!("a second probe");
     };
-    assert_eq!(breaker.hold().unwrap().until, again);
+    assert_eq!(breaker.outage().unwrap().until, again);
     assert_eq!(breaker.permit(again), Permit::Probe(Candidates::Any));
     breaker.probe_unused();
     assert_eq!(breaker.permit(again), Permit::Probe(Candidates::Any));
@@ -302,25 +305,25 @@ fn lists_and_fetching_share_the_account_and_nothing_else() {
         assert_eq!(breaker.permit(NOW), Permit::All, "{error}");
         eight(&breaker, &error, false);
         assert_eq!(breaker.permit_list(NOW), Ok(()), "{error}");
-        assert_eq!(breaker.account_hold(), None, "{error}");
-        let held = breaker.hold();
+        assert_eq!(breaker.account_outage(), None, "{error}");
+        let held = breaker.outage();
         breaker.list_succeeded();
-        assert_eq!(breaker.hold(), held, "{error}");
+        assert_eq!(breaker.outage(), held, "{error}");
         breaker.succeeded(NOW);
     }
     breaker.list_failed(&refused(401, "API_KEY_REVOKED", None), NOW);
     assert!(matches!(breaker.permit(NOW), Permit::Wait(_)));
-    let hold = breaker.permit_list(NOW).unwrap_err();
-    assert_eq!(hold.cause, HoldCause::KeyRefused);
+    let outage = breaker.permit_list(NOW).unwrap_err();
+    assert_eq!(outage.cause, OutageCause::KeyRefused);
     // A list that probes and fails for another reason leaves the question open.
-    assert_eq!(breaker.permit_list(hold.until), Ok(()));
-    breaker.list_failed(&Error::Timeout, hold.until);
-    assert_eq!(breaker.permit(hold.until), Permit::Probe(Candidates::Any));
+    assert_eq!(breaker.permit_list(outage.until), Ok(()));
+    breaker.list_failed(&Error::Timeout, outage.until);
+    assert_eq!(breaker.permit(outage.until), Permit::Probe(Candidates::Any));
     breaker.list_succeeded();
-    assert_eq!(breaker.permit(hold.until), Permit::All);
+    assert_eq!(breaker.permit(outage.until), Permit::All);
     // A throttled account is heard of while fetching is in doubt anyway.
     eight(&breaker, &Error::Timeout, false);
     breaker.list_failed(&refused(429, "X", Some(20)), NOW);
     assert!(breaker.permit_list(NOW).is_err());
-    assert_eq!(breaker.hold().unwrap().until, NOW.plus(20 * SECOND));
+    assert_eq!(breaker.outage().unwrap().until, NOW.plus(20 * SECOND));
 }

@@ -12,7 +12,7 @@ use crate::model::DataSubject;
 use crate::store::StoreResult;
 
 /// Events looked through at a time.
-const EVENTS: u32 = 500;
+const PAGE_EVENTS: u32 = 500;
 
 /// Everyone's ids that belong to `id`, which is ours or Athos's.
 pub(in crate::store::sqlite) async fn find(
@@ -78,15 +78,15 @@ struct Event {
 }
 
 /// Some events, to be looked through.
-pub(super) struct Page(Vec<Event>);
+pub(super) struct EventPage(Vec<Event>);
 
-impl Page {
+impl EventPage {
     pub(super) async fn read(readers: &ReadPool, after: i64) -> StoreResult<Self> {
         let rows = sqlx::query(
             "SELECT id, call_id, received_at, body FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
         )
         .bind(after)
-        .bind(EVENTS)
+        .bind(PAGE_EVENTS)
         .fetch_all(readers)
         .await?;
         let events = rows.iter().map(|row| Event {

@@ -11,17 +11,17 @@ use sqlx::Row;
 use super::super::readers::ReadPool;
 use super::super::rows::{id_list, parameter_list};
 use super::super::writer::{DryRun, Operation, Writer};
-use super::data_subject::{self, Page, find_calls};
+use super::data_subject::{self, EventPage, find_calls};
 use super::tombstones;
 use crate::model::{DataSubject, RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, StoreError, StoreResult};
 
 /// Calls of one batch; each may have pages of transcript, which are overwritten.
-const CALLS: u32 = 100;
+const BATCH_CALLS: u32 = 100;
 /// Mints of one batch.
-const MINTS: u32 = 500;
+const BATCH_MINTS: u32 = 500;
 /// Acts of one batch.
-const ACTS: u32 = 500;
+const BATCH_ACTS: u32 = 500;
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
     serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()))
@@ -140,7 +140,7 @@ impl Operation for EraseCalls {
     const CHANGES_CALLS: bool = true;
 
     fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
-        let calls = find_calls(tx, &self.person, self.until, self.after, CALLS)?;
+        let calls = find_calls(tx, &self.person, self.until, self.after, BATCH_CALLS)?;
         let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
         let gone = remove_calls(tx, &seqs)?;
         count(tx, self.erasure, gone)?;
@@ -348,7 +348,7 @@ pub(in crate::store::sqlite) async fn carry_out(
             )
             .bind(name)
             .bind(after)
-            .bind(ACTS)
+            .bind(BATCH_ACTS)
             .fetch_all(readers)
             .await?;
             let Some(last) = ids.last() else { break };
@@ -420,7 +420,7 @@ impl Removal<'_> {
             calls.extend(erased.iter().map(|(_, id)| tombstones::hash_of_call(id)));
         }
         loop {
-            let page = Page::read(self.readers, erasure.looked_through).await?;
+            let page = EventPage::read(self.readers, erasure.looked_through).await?;
             let Some(up_to) = page.last() else { break };
             let mut erased = page.erased(self.readers).await?;
             erased.extend(&calls);
@@ -439,7 +439,11 @@ impl Removal<'_> {
                 erasure: erasure.id,
                 names: names.clone(),
                 until: erasure.at,
-                limit: if self.is_dry_run { u32::MAX } else { MINTS },
+                limit: if self.is_dry_run {
+                    u32::MAX
+                } else {
+                    BATCH_MINTS
+                },
             };
             let rows = self.take(step).await?;
             gone = gone.plus(rows);

@@ -12,9 +12,9 @@ use crate::model::Timestamp;
 use crate::store::{StoreResult, Transcript};
 
 /// Details of one batch; each has pages that are overwritten.
-const DETAILS: u32 = 50;
+const BATCH_DETAILS: u32 = 50;
 /// Rows of one batch where they are small.
-const ROWS: u32 = 200;
+const BATCH_ROWS: u32 = 200;
 
 pub(super) struct RedactTranscripts {
     pub(super) redacted: Vec<Transcript>,
@@ -56,7 +56,7 @@ pub(in crate::store::sqlite) async fn transcripts(
          WHERE status = 'scored' AND purged_at IS NULL AND sort_at < ?1 ORDER BY sort_at LIMIT ?2",
     )
     .bind(before.as_millis())
-    .bind(DETAILS)
+    .bind(BATCH_DETAILS)
     .fetch_all(readers)
     .await?;
     let transcript = |row: &SqliteRow| Transcript {
@@ -104,7 +104,7 @@ pub(in crate::store::sqlite) async fn bodies(
          ORDER BY received_at LIMIT ?2"
     )))
     .bind(before.as_millis())
-    .bind(ROWS)
+    .bind(BATCH_ROWS)
     .fetch_all(readers)
     .await?;
     let count = ids.len() as u64;
@@ -135,7 +135,7 @@ impl Operation for PurgeRecords {
               ORDER BY id LIMIT ?2)",
         ];
         for statement in statements {
-            removed += tx.execute(statement, params![self.before.as_millis(), ROWS])? as u64;
+            removed += tx.execute(statement, params![self.before.as_millis(), BATCH_ROWS])? as u64;
         }
         Ok(removed)
     }
@@ -161,7 +161,7 @@ impl Operation for PurgeMessages {
         let removed = tx.execute(
             "DELETE FROM messages WHERE seq IN \
              (SELECT seq FROM messages WHERE settled_at < ?1 ORDER BY settled_at LIMIT ?2)",
-            params![self.before.as_millis(), ROWS],
+            params![self.before.as_millis(), BATCH_ROWS],
         )?;
         Ok(removed as u64)
     }
