@@ -134,8 +134,8 @@ async fn after_a_power_cut_every_acknowledged_event_is_processed_once() {
     let now = Timestamp::from_millis(2);
     let mut undone = 0;
     for number in 0..12 {
-        before.accept(number).await;
         before.mint(number).await;
+        before.accept(number).await;
         let settled = before.work(now, 1 + u32::try_from(number % 3).unwrap());
         assert_eq!(settled.await, 1);
         let mut after = before.after_power_cut().await;
