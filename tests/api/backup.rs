@@ -141,7 +141,7 @@ async fn a_backup_overwrites_nothing_unless_it_is_told_to_and_never_the_database
         .unwrap()
         .close()
         .await;
-    assert_eq!(app.count("SELECT count(*) FROM calls").await, 3);
+    assert_eq!(app.call_rows().await.len(), 3);
 }
 
 #[tokio::test]

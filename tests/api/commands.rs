@@ -10,7 +10,7 @@ use athos_backend::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{TestApp, connect, http_client, unique};
+use crate::harness::{self, TestApp, event_rows_at, http_client, unique};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_athos-backend");
 
@@ -686,10 +686,6 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_the_retry_is_stored() {
     let (status, body) = send(acknowledged).await;
     assert_eq!((status, &body["status"]), (200, &json!("accepted")));
     drop(service);
-    let mut db = connect(&folder.path().join("data/athos.db")).await;
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM events")
-        .fetch_one(&mut db)
-        .await
-        .unwrap();
-    assert_eq!(kept, acknowledged as i64 + 1);
+    let kept = event_rows_at(&harness::url(&folder.path().join("data/athos.db"))).await;
+    assert_eq!(kept.len(), acknowledged + 1);
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint};
 use athos_backend::clock::Clock;
+use athos_backend::model::{EventState, Source, Timestamp};
+use athos_backend::store::{NewRun, RunEnd};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -18,7 +20,7 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::commands::command;
-use crate::harness::{Setup, TestApp, connect, http_client, unique, url};
+use crate::harness::{Setup, TestApp, date_ahead, http_client, unique, url};
 
 /// What it found.
 struct Examined {
@@ -204,11 +206,31 @@ async fn it_lists_what_is_new_and_says_of_each_source_how_it_does() {
     examined.expect("last reconciliation", "warn", "roleplay: there was none");
     examined.expect("last reconciliation", "warn", "real_call: there was none");
 
-    app.change(
-        "INSERT INTO reconcile_runs (source, continues, from_at, to_at, started_at, finished_at, error) \
-         VALUES ('real_call', 1, 0, 0, 0, 0, 'take it out of SOURCES'), ('roleplay', 1, 0, 0, 0, 0, NULL)",
-    )
-    .await;
+    let ended = [
+        (Source::RealCall, Some("take it out of SOURCES")),
+        (Source::Roleplay, None),
+    ];
+    let at = Timestamp::from_millis(0);
+    for (source, error) in ended {
+        let run = NewRun {
+            source,
+            continues: true,
+            from: at,
+            to: at,
+            started_at: at,
+        };
+        let end = RunEnd {
+            finished_at: at,
+            pages: 0,
+            seen: 0,
+            repaired: 0,
+            error: error.map(str::to_owned),
+            until: None,
+        };
+        let store = &app.service().store;
+        let id = store.begin_run(run).await.unwrap();
+        store.finish_run(id, end).await.unwrap();
+    }
     let examined = deployment.examine(&["--offline"]).await;
     examined.expect("last reconciliation", "warn", "take it out of SOURCES");
     examined.expect("last reconciliation", "warn", "roleplay: ");
@@ -429,17 +451,14 @@ async fn a_database_in_trouble_is_told_apart() {
 
     // A copy of the service's, with what a later version would write, and with a page overwritten.
     let copy = path("copy.db");
-    let vacuum = format!("VACUUM INTO '{}'", copy.display());
-    deployment.app.change(vacuum).await;
+    deployment.app.copy_database(&copy).await;
     deployment.set("DATABASE_URL", &url(&copy));
     deployment
         .examine(&["--offline"])
         .await
         .expect("database", "ok", "sound");
     let pristine = std::fs::read(&copy).unwrap();
-    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (9999, 'later', 1, x'', 0)";
-    change(&copy, later).await;
+    date_ahead(&copy).await;
     let examined = deployment.examine(&["--offline"]).await;
     examined.expect("database", "fail", "a later version wrote it");
     let mut broken = pristine;
@@ -456,13 +475,6 @@ async fn a_database_in_trouble_is_told_apart() {
     deployment.set("DATABASE_URL", "sqlite:///proc/nowhere/athos.db");
     let examined = deployment.examine(&["--offline"]).await;
     examined.expect("database", "fail", "cannot be written");
-}
-
-async fn change(file: &Path, sql: &'static str) {
-    use sqlx::Connection;
-    let mut db = connect(file).await;
-    sqlx::query(sql).execute(&mut db).await.unwrap();
-    db.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -486,11 +498,7 @@ async fn what_waits_what_is_dead_and_which_secret_can_go_is_told() {
         .await
         .receipt("ignored");
     app.service().credentials.note().await.unwrap();
-    change(
-        &app.database(),
-        "UPDATE events SET state = 'dead' WHERE webhook_id LIKE '%'",
-    )
-    .await;
+    app.give_events_up().await;
     let examined = deployment.examine(&["--offline"]).await;
     assert_eq!(examined.code, 0, "{}", examined.said);
     examined.expect("events", "warn", "0 waiting; 2 dead");
@@ -638,10 +646,10 @@ async fn a_proxy_that_alters_bodies_is_told_from_a_secret_that_is_not_there() {
     app.clock.set(app.now().plus(Duration::from_secs(600)));
     let examined = deployment.examine(&["--webhook"]).await;
     examined.expect("webhook", "fail", "the time wrong");
-    let kept = app
-        .count("SELECT count(*) FROM events WHERE state <> 'ignored'")
-        .await;
-    assert_eq!(kept, 0, "what doctor sends is never processed");
+    for event in app.event_rows().await {
+        let why = "what doctor sends is never processed";
+        assert_eq!(event.state, EventState::Ignored, "{why}");
+    }
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ async fn what_is_done_or_ignored_can_be_replayed_too() {
         .await
         .receipt("ignored");
     app.work().await;
-    let rev = app.count("SELECT max(rev) FROM calls").await;
+    let rev = app.latest_rev().await;
     for id in list(&app, "").await {
         let path = format!("/athos/events/{id}/replay");
         app.post(&path, &app.secrets.service, &json!({}))
@@ -148,11 +148,7 @@ async fn what_is_done_or_ignored_can_be_replayed_too() {
     let did = app.work().await;
     assert_eq!((did.scored, did.ignored), (1, 1));
     assert_eq!(app.call(&call).await["status"], "scored");
-    assert_eq!(
-        app.count("SELECT max(rev) FROM calls").await,
-        rev,
-        "twice is once"
-    );
+    assert_eq!(app.latest_rev().await, rev, "twice is once");
     let ignored = list(&app, "?verdict=ignored").await;
     let event = show(&app, ignored[0]).await;
     assert_eq!(event["acts"][0]["caller"], "service");
@@ -176,7 +172,7 @@ async fn a_range_is_replayed_after_a_dry_run_has_said_which() {
         json!({ "count": 1, "ids": [late], "dryRun": true, "nextCursor": null })
     );
     assert_eq!(list(&app, "?state=dead").await, [late, early]);
-    assert_eq!(app.count("SELECT count(*) FROM acts").await, 0);
+    assert_eq!(app.audit().await.len(), 0);
     assert_eq!(
         replay_all(&app, only_late(false)).await["ids"],
         json!([late])
@@ -200,21 +196,10 @@ async fn a_range_is_replayed_after_a_dry_run_has_said_which() {
     });
 }
 
-/// Dead events, in one go.
-async fn many_dead(app: &TestApp, count: i64) {
-    app.change(format!(
-        "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {count}) \
-         INSERT INTO events (webhook_id, state, received_at, signed_at, secret, call_id, body, settled_at) \
-         SELECT 'wh_' || i, 'dead', {}, 1, 'x', 'call_' || i, x'01', 1 FROM c",
-        app.now().as_millis()
-    ))
-    .await;
-}
-
 #[tokio::test]
 async fn a_replay_of_many_goes_on_with_the_cursor_until_all_is_done() {
     let mut app = TestApp::start().await;
-    many_dead(&app, 12_000).await;
+    app.add_dead_events(12_000).await;
     let all = json!({ "state": "dead", "dryRun": true });
     let dry = replay_all(&app, all).await;
     assert_eq!(
@@ -247,7 +232,7 @@ async fn a_replay_of_many_goes_on_with_the_cursor_until_all_is_done() {
     );
     assert_eq!(counts.iter().sum::<u64>(), 12_000);
     assert!(ids.is_sorted_by(|a, b| a < b), "each once");
-    assert_eq!(app.count("SELECT count(*) FROM acts").await, 12_000);
+    assert_eq!(app.audit().await.len(), 12_000);
     let wrong = json!({ "state": "dead", "cursor": "x" });
     let answer = app.post("/athos/events/replay", &app.secrets.service, &wrong);
     answer.await.refused(400, "INVALID_REQUEST");
@@ -260,15 +245,8 @@ async fn a_replay_of_many_goes_on_with_the_cursor_until_all_is_done() {
 #[tokio::test]
 async fn a_replay_that_breaks_off_says_what_was_done() {
     let mut app = TestApp::start().await;
-    many_dead(&app, 1_200).await;
-    let fails_above = async |id: i64| {
-        app.change(format!(
-            "DROP TRIGGER IF EXISTS fails; CREATE TRIGGER fails BEFORE UPDATE ON events WHEN old.id > {id} \
-             BEGIN SELECT RAISE(ABORT, 'no more'); END"
-        ))
-        .await;
-    };
-    fails_above(0).await;
+    app.add_dead_events(1_200).await;
+    app.refuse_changes_of_events_above(0).await;
     let all = json!({ "state": "dead" });
     let answer = app.post("/athos/events/replay", &app.secrets.service, &all);
     let answer = answer.await.refused(503, "STORE_UNAVAILABLE");
@@ -277,17 +255,17 @@ async fn a_replay_that_breaks_off_says_what_was_done() {
         "{}",
         answer.text()
     );
-    assert_eq!(app.count("SELECT count(*) FROM acts").await, 0);
+    assert_eq!(app.audit().await.len(), 0);
 
-    fails_above(700).await;
+    app.refuse_changes_of_events_above(700).await;
     let answer = replay_all(&app, all.clone()).await;
-    let done = answer["count"].as_i64().unwrap();
+    let done = answer["count"].as_u64().unwrap() as usize;
     assert!(done > 0 && done <= 700, "{done}");
-    assert_eq!(app.count("SELECT count(*) FROM acts").await, done);
+    assert_eq!(app.audit().await.len(), done);
     let (ok, said) = command(&app, &["replay", "--state", "dead"]).await;
     assert!(!ok && said.contains("the replay broke off"), "{said}");
 
-    fails_above(9_999).await;
+    app.refuse_changes_of_events_above(9_999).await;
     let rest = json!({ "state": "dead", "cursor": answer["nextCursor"] });
     let rest = replay_all(&app, rest).await;
     assert_eq!(rest["count"], 1_200 - done);
@@ -311,19 +289,13 @@ async fn what_an_earlier_version_did_not_understand_is_read_again() {
         .send(&app)
         .await
         .receipt("ignored");
-    app.change(
-        "UPDATE events SET state = 'ignored', next_attempt_at = NULL, call_id = NULL, needs_fetch = 0, \
-           settled_at = NULL, reason = 'not understood'; \
-         DELETE FROM calls",
-    )
-    .await;
+    app.forget_meaning_of_events().await;
     let replayed = replay_all(&app, json!({ "state": "ignored" })).await;
     assert_eq!(replayed["count"], 2);
     // As if it had come in now: its call is there, and it does not wait for what it does not need.
     assert_eq!(app.call("call_1").await["status"], "processing");
     assert_eq!(list(&app, "?call=call_1").await, [1]);
-    let fetching = "SELECT count(*) FROM events WHERE needs_fetch = 1 AND webhook_id = 'wh_1'";
-    assert_eq!(app.count(fetching).await, 0);
+    assert!(!app.needs_fetch("wh_1").await);
     let did = app.work().await;
     assert_eq!((did.unscored, did.ignored), (1, 1));
     assert_eq!(app.call("call_1").await["status"], "unscored");
@@ -415,7 +387,7 @@ async fn only_admins_and_other_backends_get_in() {
     }
     let anyone = app.send(app.request(Method::GET, "/athos/events")).await;
     anyone.refused(401, "UNAUTHENTICATED");
-    assert_eq!(app.count("SELECT count(*) FROM acts").await, 0);
+    assert_eq!(app.audit().await.len(), 0);
     for id in ["999", "-1", "x", "99999999999999999999"] {
         let path = format!("/athos/events/{id}");
         app.get(&path, &app.admin())

@@ -97,7 +97,7 @@ async fn a_pinned_generation_is_the_only_one_that_is_asked_in() {
         assert_eq!(asked.await, 1);
         let expected = json!({ "generation": pinned, "why": "pinned" });
         assert_eq!(app.contract().await, expected);
-        assert_eq!(app.count("SELECT count(*) FROM learnt_contract").await, 0);
+        assert_eq!(app.learned_contract().await, None);
     }
     let app = Setup::new().flag("athos-contract", "roster").start().await;
     app.speak("roster").await;
@@ -121,7 +121,7 @@ async fn an_answer_that_has_nothing_to_do_with_the_request_teaches_nothing() {
         assert!(refused.status >= 400);
         assert_eq!(app.contract().await["why"], "default");
     }
-    assert_eq!(app.count("SELECT count(*) FROM learnt_contract").await, 0);
+    assert_eq!(app.learned_contract().await, None);
 }
 
 #[tokio::test]
@@ -173,11 +173,10 @@ async fn mints_at_the_same_time_agree_and_none_is_minted_twice() {
     assert!(asked.await <= 40);
     assert_eq!(app.contract().await["generation"], "roster");
     assert_eq!(sessions(&app, mint(&app, "rep_1")).await, 1);
-    let minted = "SELECT count(*) FROM mints WHERE outcome = 'minted'";
     // The outcome is written after the answer has gone out.
     let mut app = app;
     app.stop().await;
-    assert_eq!(app.count(minted).await, 22);
+    assert_eq!(app.mints_that_ended("minted").await, 22);
 }
 
 #[tokio::test]

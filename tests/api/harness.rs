@@ -6,6 +6,7 @@ mod audit;
 mod database;
 mod events;
 mod jwt;
+mod rows;
 mod setup;
 mod vendor;
 
@@ -28,9 +29,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use answer::{Answer, Live};
 use audit::Evidence;
-pub(crate) use database::{connect, url};
+pub(crate) use database::{AuditRow, PastCall, date_ahead, url};
 pub(crate) use events::{Event, Hook};
 pub(crate) use jwt::jwt;
+pub(crate) use rows::event_rows_at;
 pub(crate) use setup::{Setup, unique};
 use vendor::Doings;
 pub(crate) use vendor::Telling;

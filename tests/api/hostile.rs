@@ -6,7 +6,6 @@ use std::time::Duration;
 use athos_backend::http::{Deadlines, MAX_BODY_BYTES};
 use reqwest::Method;
 use serde_json::json;
-use sqlx::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -116,12 +115,11 @@ async fn what_takes_too_long_is_told_so_also_to_a_page_of_another_origin() {
     assert_eq!(late.header("access-control-allow-origin"), origin);
     assert_eq!(late.header("x-content-type-options"), "nosniff");
 
-    let mut other = app.db().await;
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let lock = app.lock_writes().await;
     let hook = app.event("wh_1", &Event::unscored("call_1", "rep_1", "agency_1"));
     let late = hook.send(&app).await.refused(503, "STORE_UNAVAILABLE");
     assert_ne!(late.header("retry-after"), "");
-    lock.rollback().await.unwrap();
+    lock.release().await;
     // It may have been stored after all.
     hook.send(&app).await.expect(200);
     assert_eq!(app.work().await.unscored, 1);
@@ -382,7 +380,7 @@ async fn a_client_that_hangs_up_halfway_leaves_nothing_behind() {
         }
     }
     deliver(&mut app, "wh_1").await;
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 1);
+    assert_eq!(app.event_rows().await.len(), 1);
     app.leaves(Left {
         waiting: 1,
         dead: 0,

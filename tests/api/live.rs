@@ -6,7 +6,7 @@ use athos_backend::config::Config;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Event, Live, Setup, TestApp, unique};
+use crate::harness::{Event, Live, PastCall, Setup, TestApp, unique};
 
 async fn unscored(app: &TestApp, call: &str, rep: &str, agency: &str) {
     let event = Event::unscored(call, rep, agency);
@@ -89,13 +89,21 @@ async fn a_stream_resumes_after_the_last_event_a_client_has_seen() {
 async fn a_stream_makes_up_for_what_was_missed_in_steps_and_says_so_when_it_was_too_much() {
     let app = TestApp::start().await;
     // Two changes of rep_1 with thousands of others' before, between and after.
-    app.change(
-        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9000) \
-         INSERT INTO calls (id, status, source, rep, agency, sort_at, rev) \
-         SELECT 'call_' || x, 'unscored', 'roleplay', CASE WHEN x IN (3100, 6200) THEN 'rep_1' ELSE 'rep_2' END, \
-                'agency_1', x, x FROM n",
-    )
-    .await;
+    let call = |n: i64| PastCall {
+        id: format!("call_{n}"),
+        rep: if matches!(n, 3100 | 6200) {
+            "rep_1"
+        } else {
+            "rep_2"
+        }
+        .to_owned(),
+        agency: "agency_1".to_owned(),
+        drill: None,
+        score: None,
+        at: n,
+    };
+    let calls: Vec<_> = (1..=9000).map(call).collect();
+    app.add_calls(&calls).await;
     let rep = app.rep("rep_1", "agency_1");
     let mut resumed = app.live(&rep, Some(0)).await;
     let ids = [resumed.next().await.unwrap(), resumed.next().await.unwrap()].map(|it| it.id);
@@ -106,10 +114,9 @@ async fn a_stream_makes_up_for_what_was_missed_in_steps_and_says_so_when_it_was_
         assert_eq!(all.next().await.unwrap().id, rev);
     }
 
-    app.change("UPDATE calls SET rev = 10000 WHERE rev = 9000")
-        .await;
+    app.move_change("call_9000", 10_000).await;
     for token in [&rep, &app.manager("agency_1"), &app.secrets.service] {
-        let latest = app.count("SELECT rev FROM latest_rev").await;
+        let latest = app.latest_rev().await;
         let mut behind = app.live(token, Some(0)).await;
         let reset = behind.next().await.unwrap();
         assert_eq!((&*reset.event, reset.id), ("reset", latest));

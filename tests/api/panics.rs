@@ -78,7 +78,7 @@ async fn when_the_writer_has_failed_nothing_is_acknowledged_and_the_process_ends
         .await
         .receipt("accepted");
     // The writer now has something to log.
-    app.change("ALTER TABLE events RENAME TO elsewhere").await;
+    app.hide_events().await;
     let fault = panic_at("failed to commit a batch to the database");
     for n in 2..4 {
         let refused = app.event(&format!("wh_{n}"), &event(n)).send(&app).await;
@@ -92,13 +92,13 @@ async fn when_the_writer_has_failed_nothing_is_acknowledged_and_the_process_ends
     let why = ended.expect("it ends by itself").unwrap_err().to_string();
     assert!(why.contains("writer"), "{why}");
     drop(fault);
-    app.change("ALTER TABLE elsewhere RENAME TO events").await;
+    app.bring_events_back().await;
     let ready = app.send(app.request(reqwest::Method::GET, "/readyz")).await;
     assert_eq!(ready.expect(503).json()["store"], "failing");
     timeout(Duration::from_secs(10), app.stop())
         .await
         .expect("it stops in order");
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 1);
+    assert_eq!(app.event_rows().await.len(), 1);
     app.leaves(Left {
         waiting: 1,
         dead: 0,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use athos_backend::model::EventState;
 use athos_backend::worker::StepSummary;
 use athos_backend::worker::reconcile::{RunOptions, RunOutcome, Window};
 use athos_backend::worker::retention::Purged;
@@ -10,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::commands::command;
-use crate::harness::{API, Answer, Event, Left, Setup, Telling, TestApp, http_client};
+use crate::harness::{API, Answer, AuditRow, Event, Left, Setup, Telling, TestApp, http_client};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -205,18 +206,16 @@ async fn a_great_deal_goes_in_batches_and_all_of_it() {
     app.clock.advance(2 * DAY);
     let purged = retain(&app).await;
     assert_eq!((purged.calls, purged.bodies), (130, 130));
-    let left = "SELECT count(*) FROM call_details WHERE raw LIKE '%transcript%'";
-    assert_eq!(app.count(left).await, 0);
-    assert_eq!(
-        app.count("SELECT count(*) FROM calls WHERE overall_score IS NULL")
-            .await,
-        0
-    );
-    assert_eq!(
-        app.count("SELECT count(*) FROM events WHERE state = 'done'")
-            .await,
-        130
-    );
+    for call in app.calls().await {
+        let raw = call.raw.unwrap();
+        assert!(!raw.to_lowercase().contains("transcript"), "{raw}");
+        assert!(call.row.overall_score.is_some());
+    }
+    let events = app.event_rows().await;
+    let done = events
+        .iter()
+        .filter(|event| event.state == EventState::Done);
+    assert_eq!(done.count(), 130);
 }
 
 #[tokio::test]
@@ -238,6 +237,14 @@ async fn without_transcripts_no_word_is_ever_written() {
     let id = scored_call(&app, "rep_1").await;
     let spoken = words(&at_athos(&app, &id).await, &[]);
     assert!(holds_any(&app, &spoken), "else this test proves nothing");
+}
+
+/// The one erasure that is on record.
+async fn only_erasure(app: &TestApp) -> AuditRow {
+    let audit = app.audit().await.into_iter();
+    let erasures: Vec<_> = audit.filter(|row| row.act == "delete_rep").collect();
+    let [erasure] = <[AuditRow; 1]>::try_from(erasures).ok().unwrap();
+    erasure
 }
 
 async fn erase(app: &TestApp, rep: &str) -> Value {
@@ -294,7 +301,7 @@ async fn an_erased_rep_is_in_no_file_and_everyone_else_is_untouched() {
         dry,
         json!({ "finished": false, "dryRun": true, "rows": expected })
     );
-    assert_eq!(app.count("SELECT count(*) FROM calls").await, 3);
+    assert_eq!(app.call_rows().await.len(), 3);
 
     assert_eq!(erase(&app, rep).await, expected);
     assert!(!app.database_holds(rep), "the id is still on disk");
@@ -311,20 +318,14 @@ async fn an_erased_rep_is_in_no_file_and_everyone_else_is_untouched() {
     assert_eq!(list["data"].as_array().unwrap().len(), 1);
 
     // The act is on record, and names nobody.
-    let mut db = app.db().await;
-    let act: (String, Option<String>, String, String) =
-        sqlx::query_as("SELECT caller, rep, subject, result FROM acts WHERE act = 'delete_rep'")
-            .fetch_one(&mut db)
-            .await
-            .unwrap();
-    drop(db);
-    assert_eq!((&*act.0, act.1), ("service", None));
+    let act = only_erasure(&app).await;
+    assert_eq!((&*act.caller, act.rep), ("service", None));
+    let subject = act.subject.unwrap();
     assert!(
-        act.2.starts_with("erased:") && act.2.len() == 39,
-        "{}",
-        act.2
+        subject.starts_with("erased:") && subject.len() == 39,
+        "{subject}"
     );
-    assert_eq!(serde_json::from_str::<Value>(&act.3).unwrap(), expected);
+    assert_eq!(act.result.unwrap(), expected);
 
     // A stream that was open goes on with what comes next.
     let next = scored_call(&app, "rep_other").await;
@@ -381,10 +382,10 @@ async fn nothing_that_comes_late_brings_an_erased_rep_back_and_new_calls_are_new
     };
     assert_eq!((tally.seen, tally.repaired), (2, 0));
     app.work().await;
-    assert_eq!(app.count("SELECT count(*) FROM calls").await, 0);
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 0);
     assert!(app.service().store.truncate_wal().await.unwrap());
     assert!(!app.database_holds(rep) && !app.database_holds(&unknown));
+    assert_eq!(app.call_rows().await, []);
+    assert_eq!(app.event_rows().await, []);
     for by in ["webhook", "attempt", "reconciliation"] {
         let counted = format!("athos_erased_stopped_total{{by=\"{by}\"}}");
         assert!(app.metrics().await.contains(&counted), "{counted}");
@@ -413,9 +414,9 @@ async fn an_attempt_in_flight_stores_nothing_of_a_rep_who_is_erased_meanwhile() 
     });
     assert_eq!((did.scored, did.lease_lost + did.erased), (0, 2), "{did:?}");
     assert_eq!((&rows["calls"], &rows["events"]), (&json!(2), &json!(2)));
-    assert_eq!(app.count("SELECT count(*) FROM calls").await, 0);
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 0);
     assert!(!app.database_holds(&id));
+    assert_eq!(app.call_rows().await, []);
+    assert_eq!(app.event_rows().await, []);
 }
 
 #[tokio::test]
@@ -452,8 +453,9 @@ async fn admins_and_other_backends_may_erase_and_nobody_else_and_no_page_of_anot
     let themselves = app.jwt(&app.claims("rep_1", "headquarters", "admin"));
     delete(&app, path, &themselves).await.expect(200);
     assert!(!app.database_holds("rep_1"));
-    let actor = "SELECT count(*) FROM acts WHERE caller = 'user' AND rep = subject";
-    assert_eq!(app.count(actor).await, 1);
+    let act = only_erasure(&app).await;
+    assert_eq!(act.caller, "user");
+    assert!(act.rep.is_some() && act.rep == act.subject);
 }
 
 #[tokio::test]
@@ -461,18 +463,12 @@ async fn an_erasure_that_broke_off_is_finished_by_the_next_run() {
     let app = TestApp::start().await;
     let id = scored_call(&app, "rep_1").await;
     let other = scored_call(&app, "rep_2").await;
-    // As a process leaves it that dies right after it was written down.
-    app.change(format!(
-        "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
-         VALUES ({}, 'service', NULL, 'erased:0', '[\"rep_1\"]', '[\"rep_1\"]', '{{\"calls\":7}}')",
-        app.now().as_millis()
-    ))
-    .await;
+    app.begin_erasure("rep_1", 7).await;
     assert_eq!(retain(&app).await.erasures, 1);
     assert!(!app.database_holds("rep_1") && !app.database_holds(&id));
     app.call(&other).await;
-    let counted = "SELECT json_extract(result, '$.calls') FROM acts WHERE act = 'delete_rep'";
-    assert_eq!(app.count(counted).await, 8, "with what was gone before");
+    let counted = only_erasure(&app).await.result.unwrap();
+    assert_eq!(counted["calls"], 8, "with what was gone before");
     assert_eq!(retain(&app).await.erasures, 0);
 }
 

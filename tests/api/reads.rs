@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Event, Setup, TestApp};
+use crate::harness::{Event, PastCall, Setup, TestApp};
 
 /// A service with one call each of rep_a and rep_b of agency_1, and rep_c of agency_2.
 async fn three_calls() -> (TestApp, [String; 3]) {
@@ -327,14 +327,17 @@ async fn an_unscored_call_says_why() {
 }
 
 /// Many scored calls of one agency, straight into the database.
-async fn history(app: &TestApp, agency: &str, calls: i64) {
-    app.change(format!(
-        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT {calls}) \
-         INSERT INTO calls (id, status, source, rep, agency, drill_key, overall_score, sort_at, rev) \
-         SELECT '{agency}' || x, 'scored', 'roleplay', 'rep_' || x % 500, '{agency}', 'drill_' || x % 7, \
-                x % 100, x, x FROM n"
-    ))
-    .await;
+async fn history(app: &TestApp, agency: &str, calls: i32) {
+    let call = |n: i32| PastCall {
+        id: format!("{agency}{n}"),
+        rep: format!("rep_{}", n % 500),
+        agency: agency.to_owned(),
+        drill: Some(format!("drill_{}", n % 7)),
+        score: Some(f64::from(n % 100)),
+        at: n.into(),
+    };
+    let calls: Vec<_> = (1..=calls).map(call).collect();
+    app.add_calls(&calls).await;
 }
 
 #[tokio::test]

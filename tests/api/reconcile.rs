@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use athos_backend::clock::Clock;
 use athos_backend::model::Timestamp;
+use athos_backend::store::Origin;
 use athos_backend::worker::reconcile::{RunOptions, RunOutcome, RunStats, Window};
 use reqwest::Method;
 use serde_json::json;
@@ -101,11 +102,7 @@ async fn a_webhook_that_never_comes_is_found_within_one_run_and_said_once() {
     };
     // Other tests of this process may count too.
     assert!(repaired(&app.metrics().await) > repaired(&before));
-    assert_eq!(
-        app.count("SELECT count(*) FROM events WHERE origin = 'reconcile'")
-            .await,
-        1
-    );
+    assert_eq!(app.only_event().await.origin, Origin::Reconcile);
 }
 
 #[tokio::test]
@@ -127,16 +124,16 @@ async fn windows_overlap_and_add_nothing_twice() {
         let tally = run(&app).await;
         assert_eq!((tally.seen, tally.repaired), (2, 0));
     }
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 2);
+    assert_eq!(app.event_rows().await.len(), 2);
     // The webhook comes after all; it changes nothing.
-    let rev = app.count("SELECT max(rev) FROM calls").await;
+    let rev = app.latest_rev().await;
     let event = Event::scored(&lost, "rep_1", "agency_1");
     app.event("wh_late", &event)
         .send(&app)
         .await
         .receipt("accepted");
     assert_eq!(app.work().await.scored, 1);
-    assert_eq!(app.count("SELECT max(rev) FROM calls").await, rev);
+    assert_eq!(app.latest_rev().await, rev);
     assert_eq!(app.call(&told).await["status"], "scored");
 }
 
@@ -211,8 +208,7 @@ async fn a_run_that_died_or_failed_before_any_was_completed_is_made_up_for() {
     app.clock.advance(24 * 60 * MINUTE);
     assert_eq!(run(&app).await.window.from, began.minus(OVERLAP));
     // What died has no end.
-    app.change("UPDATE reconcile_runs SET finished_at = NULL")
-        .await;
+    app.forget_ends_of_runs().await;
     assert_eq!(run(&app).await.window.from, began.minus(OVERLAP));
 }
 
@@ -316,8 +312,7 @@ async fn a_call_that_was_scored_again_comes_in_again_once() {
 async fn a_call_whose_event_is_dead_or_said_unscored_comes_in() {
     let app = TestApp::start().await;
     let id = app.ended_call("rep_1", "agency_1").await;
-    app.change("UPDATE events SET state = 'dead', next_attempt_at = NULL, reason = 'spent'")
-        .await;
+    app.give_events_up().await;
     app.faults(json!({ "never-send": {} })).await;
     let other = app.ended_call("rep_2", "agency_1").await;
     app.faults(json!({})).await;
@@ -368,9 +363,9 @@ async fn a_dry_run_says_and_does_not() {
     let app = TestApp::start().await;
     lost_call(&app).await;
     assert_eq!(run_asked(&app, None, true).await.repaired, 1);
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 0);
-    assert_eq!(app.count("SELECT count(*) FROM reconcile_runs").await, 0);
-    assert_eq!(app.count("SELECT count(*) FROM calls").await, 0);
+    assert_eq!(app.event_rows().await, []);
+    assert_eq!(app.runs().await, []);
+    assert_eq!(app.call_rows().await, []);
     assert_eq!(run_asked(&app, None, false).await.repaired, 1);
     assert_eq!(run_asked(&app, None, true).await.repaired, 0);
     app.work().await;
@@ -442,7 +437,7 @@ async fn the_command_works_beside_the_service_and_says_what_it_does() {
     let (ok, said) = command(&app, &["--from", &from, "--dry-run"]).await;
     assert!(ok, "{said}");
     assert!(said.contains("page 1: 1 call, 1 would come in"), "{said}");
-    assert_eq!(app.count("SELECT count(*) FROM events").await, 0);
+    assert_eq!(app.event_rows().await, []);
 
     let (ok, said) = command(&app, &["--from", &from]).await;
     assert!(ok, "{said}");

@@ -219,11 +219,7 @@ async fn athos_not_answering_in_ten_seconds_is_504() {
         .await
         .refused(504, "UPSTREAM_TIMEOUT");
     app.stop().await;
-    assert_eq!(
-        app.count("SELECT count(*) FROM mints WHERE outcome = 'timeout'")
-            .await,
-        1
-    );
+    assert_eq!(app.mints_that_ended("timeout").await, 1);
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use std::time::Duration;
 use athos_api::signature::{SIGNATURE_HEADER, fingerprint, sign};
 use athos_backend::clock::Clock;
 use athos_backend::config::Config;
+use athos_backend::model::Credential;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::commands::{Running, command};
-use crate::harness::{Event, Hook, Left, Setup, TestApp, jwt, unique};
+use crate::harness::{Event, Hook, Left, Setup, TestApp, jwt, start_time, unique};
 
 /// The name that a secret goes by.
 fn name_of(secret: &str) -> String {
@@ -165,8 +166,8 @@ async fn with_every_key_revoked_events_wait_and_go_on_with_the_reload_that_bring
     assert_eq!(replaced.removed, [""; 0]);
     assert_eq!(app.work().await.scored, 1);
     assert_eq!(app.call(&id).await["status"], "scored");
-    let spent = "SELECT attempts FROM events";
-    assert_eq!(app.count(spent).await, 1, "only the last attempt counts");
+    let spent = app.only_event().await.attempts;
+    assert_eq!(spent, 1, "only the last attempt counts");
     let keys = credentials(&app).await["apiKeys"].take();
     assert_eq!(keys[0]["state"], "refused");
     assert_eq!(keys[1]["state"], "ok");
@@ -263,8 +264,9 @@ async fn the_last_use_outlives_the_process() {
         .await;
     app.mint_for("rep_1", "agency_1").await.expect(200);
     app.stop().await;
-    let count = "SELECT count(*) FROM credentials WHERE first_seen_at = 1780670380295";
-    assert_eq!(app.count(count).await, 3);
+    let stored = app.credentials().await;
+    assert_eq!(stored.len(), 3);
+    assert!(stored.iter().all(|one| one.first_seen_at == start_time()));
     app.clock.advance(Duration::from_secs(3600));
     app.start_again().await;
     let known = credentials(&app).await;
@@ -274,9 +276,11 @@ async fn the_last_use_outlives_the_process() {
     assert_eq!(known["apiKeys"][1]["lastUsedAt"], used);
     // What was refused is tried again after a start: somebody may have acted.
     assert_eq!(known["apiKeys"][0]["state"], "untried");
-    let code = "SELECT count(*) FROM credentials WHERE last_code = 'API_KEY_REVOKED'";
-    assert_eq!(app.count(code).await, 1);
-    assert_eq!(app.count(count).await, 3);
+    let stored = app.credentials().await;
+    let refused = |one: &&Credential| one.last_code.as_deref() == Some("API_KEY_REVOKED");
+    assert_eq!(stored.iter().filter(refused).count(), 1);
+    assert_eq!(stored.len(), 3);
+    assert!(stored.iter().all(|one| one.first_seen_at == start_time()));
 }
 
 /// The real service, and what it logs.

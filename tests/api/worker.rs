@@ -32,10 +32,6 @@ pub(crate) async fn standing(app: &TestApp) -> Standing {
     }
 }
 
-async fn rev(app: &TestApp) -> i64 {
-    app.count("SELECT max(rev) FROM calls").await
-}
-
 /// A vendor that answers for one call, `call_1`, of which a webhook has come.
 pub(crate) async fn detail_of(answer: ResponseTemplate) -> (MockServer, TestApp) {
     let server = MockServer::start().await;
@@ -92,7 +88,7 @@ async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
     assert_eq!(app.step().await.scored, 1);
 
     // It comes back after all, and has nothing to say any more.
-    let before = rev(&app).await;
+    let before = app.latest_rev().await;
     let dead = Settlement::Dead {
         reason: "a late worker".to_owned(),
         failure: None,
@@ -104,7 +100,7 @@ async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
     assert_eq!(late, Settled::LeaseLost);
     assert_eq!(standing(&app).await.state, "done");
     assert_eq!(app.call(&id).await["status"], "scored");
-    assert_eq!(rev(&app).await, before);
+    assert_eq!(app.latest_rev().await, before);
 }
 
 #[tokio::test]
@@ -162,7 +158,7 @@ async fn processing_an_event_twice_is_processing_it_once() {
     let app = TestApp::start().await;
     let id = app.ended_call("rep_1", "agency_1").await;
     app.work().await;
-    let (call, before) = (app.call(&id).await, rev(&app).await);
+    let (call, before) = (app.call(&id).await, app.latest_rev().await);
     // The same event under another id, as after a replay.
     for n in 0..3 {
         app.clock.advance(Duration::from_secs(60));
@@ -173,12 +169,12 @@ async fn processing_an_event_twice_is_processing_it_once() {
     }
     assert_eq!(app.call(&id).await, call);
     assert_eq!(
-        rev(&app).await,
+        app.latest_rev().await,
         before,
         "nobody is told of a change that is none"
     );
-    assert_eq!(app.count("SELECT count(*) FROM calls").await, 1);
-    assert_eq!(app.count("SELECT count(*) FROM call_details").await, 1);
+    assert_eq!(app.call_rows().await.len(), 1);
+    assert_eq!(app.details().await.len(), 1);
 }
 
 #[tokio::test]
