@@ -219,6 +219,7 @@ impl TestApp {
 
     /// Has the events look as a version left them that understood none of them.
     pub(crate) async fn forget_meaning_of_events(&self) {
+        self.calls_have_rows().await;
         self.change(
             "UPDATE events SET state = 'ignored', next_attempt_at = NULL, call_id = NULL, needs_fetch = 0, \
                settled_at = NULL, reason = 'not understood'; \

@@ -17,6 +17,15 @@ impl TestApp {
         read(&self.database_url(), ask).await
     }
 
+    /// A call gets its row moments after its webhook was accepted. Readers of the service wait for it, and so does this; a
+    /// store of another knows nothing of it.
+    pub(super) async fn calls_have_rows(&self) {
+        if let Some(service) = &self.service {
+            let any = service.store.list_calls(&every_call(), 1, None).await;
+            any.unwrap();
+        }
+    }
+
     /// Every event without its body and its history, the first first.
     pub(crate) async fn event_rows(&self) -> Vec<EventRow> {
         event_rows_at(&self.database_url()).await
@@ -42,11 +51,13 @@ impl TestApp {
 
     /// Every call as lists have it, the first first.
     pub(crate) async fn call_rows(&self) -> Vec<CallRow> {
+        self.calls_have_rows().await;
         self.read(list_calls).await
     }
 
     /// Every call with everything that is kept of it, the first first.
     pub(crate) async fn calls(&self) -> Vec<StoredCall> {
+        self.calls_have_rows().await;
         self.read(async |store| {
             let mut calls = Vec::new();
             for row in list_calls(store).await {
@@ -75,6 +86,7 @@ impl TestApp {
 
     /// The latest change of any call.
     pub(crate) async fn latest_rev(&self) -> i64 {
+        self.calls_have_rows().await;
         self.read(async |store| store.latest_rev().await.unwrap())
             .await
     }
@@ -143,7 +155,13 @@ async fn list_events(store: &dyn Store) -> Vec<EventRow> {
 }
 
 async fn list_calls(store: &dyn Store) -> Vec<CallRow> {
-    let filter = CallFilter {
+    let page = store.list_calls(&every_call(), ALL, None).await.unwrap();
+    assert_eq!(page.next, None);
+    page.rows.into_iter().rev().collect()
+}
+
+fn every_call() -> CallFilter {
+    CallFilter {
         scope: Scope::All,
         from: None,
         to: None,
@@ -152,8 +170,5 @@ async fn list_calls(store: &dyn Store) -> Vec<CallRow> {
         drill: None,
         status: None,
         source: None,
-    };
-    let page = store.list_calls(&filter, ALL, None).await.unwrap();
-    assert_eq!(page.next, None);
-    page.rows.into_iter().rev().collect()
+    }
 }
