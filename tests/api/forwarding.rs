@@ -419,6 +419,28 @@ async fn an_endpoint_where_nobody_listens_is_told_as_such() {
 }
 
 #[tokio::test]
+async fn what_a_process_that_ended_had_not_sent_or_not_settled_the_next_one_sends() {
+    let crm = receiver(ResponseTemplate::new(200)).await;
+    let mut app = setup(&[&crm]).start().await;
+    app.burst(2, &["rep_1"], "agency_1").await;
+    app.work().await;
+    let now = app.now();
+    let store = &app.service().store;
+    let endpoint = store.endpoints().await.unwrap()[0].id;
+    let claim = store.claim_messages(endpoint, now, 1, now.plus(SECOND * 60));
+    // It ended after the claim: whether the endpoint has the message, nobody knows.
+    let claimed = claim.await.unwrap().remove(0);
+    app.stop().await;
+    app.start_again().await;
+    assert_eq!(forward(&app).await.delivered, 1);
+    app.clock.advance(SECOND * 61);
+    assert_eq!(forward(&app).await.delivered, 1);
+    let sent = received(&crm).await;
+    assert_eq!(sent[1].id, claimed.lease.message_id);
+    assert_eq!(forward(&app).await, SendSummary::default());
+}
+
+#[tokio::test]
 async fn messages_are_removed_a_month_after_they_were_settled_and_not_while_they_wait() {
     let (healthy, down) = (
         receiver(ResponseTemplate::new(200)).await,
