@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::Claimable;
+use super::ClaimFilter;
 use crate::model::Timestamp;
 
 /// When the next events are due.
@@ -71,10 +71,10 @@ impl DueTimes {
 
     /// When to look for such events; `None` when none are waiting.
     #[must_use]
-    pub fn earliest(&self, which: Claimable) -> Option<Timestamp> {
+    pub fn earliest(&self, which: ClaimFilter) -> Option<Timestamp> {
         let bound = match which {
-            Claimable::WithoutFetch => &self.without_fetch,
-            Claimable::All | Claimable::Probe | Claimable::UntriedProbe => &self.any,
+            ClaimFilter::WithoutFetch => &self.without_fetch,
+            ClaimFilter::All | ClaimFilter::Probe | ClaimFilter::UntriedProbe => &self.any,
         };
         let due = bound.load(Ordering::Acquire);
         (due != i64::MAX).then_some(Timestamp::from_millis(due))

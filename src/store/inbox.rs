@@ -18,7 +18,7 @@ pub trait Inbox: Send + Sync {
     /// Leases up to `limit` events that are due at `now`, for `lease`; an expired lease is due again.
     async fn claim_due(
         &self,
-        which: Claimable,
+        which: ClaimFilter,
         now: Timestamp,
         limit: u32,
         lease: Duration,
@@ -30,7 +30,7 @@ pub trait Inbox: Send + Sync {
         lease: Lease,
         settlement: Settlement,
         now: Timestamp,
-    ) -> StoreResult<Settled>;
+    ) -> StoreResult<SettleResult>;
 
     /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
     /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
@@ -161,7 +161,7 @@ pub struct ClaimedEvent {
 
 /// Which due events to claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimable {
+pub enum ClaimFilter {
     /// All of them.
     All,
     /// Those that need no fetch from Athos.
@@ -218,7 +218,7 @@ pub struct Failure {
 
 /// Whether a settlement took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum SettleResult {
     /// It took effect.
     Yes,
     /// The lease had expired; nothing was changed.

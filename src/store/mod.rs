@@ -27,7 +27,7 @@ pub use due_times::{DueTimes, NextDue};
 pub use error::StoreError;
 pub use identities::{Identities, IdentityKind, LinkedIds};
 pub use inbox::{
-    Accepted, Claimable, ClaimedEvent, Failure, Inbox, Lease, NewEvent, QueueDepth, Settled,
+    Accepted, ClaimFilter, ClaimedEvent, Failure, Inbox, Lease, NewEvent, QueueDepth, SettleResult,
     Settlement, UnopenedEvent,
 };
 pub use maintenance::Maintenance;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::store::{Claimable, ClaimedEvent, Settled, Settlement, SharedStore, StoreResult};
+use crate::store::{ClaimFilter, ClaimedEvent, SettleResult, Settlement, SharedStore, StoreResult};
 use crate::telemetry::metric;
 use athos_api as athos;
 use circuit_breaker::{Candidates, CircuitBreaker, Permit};
@@ -233,7 +233,7 @@ impl Worker {
         if started == ClaimResult::All {
             return Ok(Duration::ZERO);
         }
-        let Some(due) = self.store.due_times().earliest(Claimable::All) else {
+        let Some(due) = self.store.due_times().earliest(ClaimFilter::All) else {
             return Ok(POLL);
         };
         let now = self.clock.now();
@@ -255,8 +255,8 @@ impl Worker {
         }
         let permit = self.breaker.permit(now);
         let which = match permit {
-            Permit::All => Claimable::All,
-            Permit::Probe(_) | Permit::Wait(_) => Claimable::WithoutFetch,
+            Permit::All => ClaimFilter::All,
+            Permit::Probe(_) | Permit::Wait(_) => ClaimFilter::WithoutFetch,
         };
         let claimed = self.claim(which, now, free).await?;
         let mut started = match permit {
@@ -299,8 +299,8 @@ impl Worker {
         now: Timestamp,
     ) -> StoreResult<Option<ClaimedEvent>> {
         let which = match candidates {
-            Candidates::Any => Claimable::Probe,
-            Candidates::Untried => Claimable::UntriedProbe,
+            Candidates::Any => ClaimFilter::Probe,
+            Candidates::Untried => ClaimFilter::UntriedProbe,
         };
         Ok(self.claim(which, now, 1).await?.pop())
     }
@@ -330,7 +330,7 @@ impl Worker {
 
     async fn claim(
         &self,
-        which: Claimable,
+        which: ClaimFilter,
         now: Timestamp,
         limit: usize,
     ) -> StoreResult<Vec<ClaimedEvent>> {
@@ -358,15 +358,15 @@ impl Worker {
         let now = self.clock.now();
         let event = claimed.lease.event_id;
         let outcome = match self.store.settle(claimed.lease, settlement, now).await? {
-            Settled::Yes => ending,
-            Settled::LeaseLost => {
+            SettleResult::Yes => ending,
+            SettleResult::LeaseLost => {
                 tracing::warn!(
                     event,
                     "attempt discarded: its lease expired before it settled"
                 );
                 AttemptOutcome::LeaseLost
             }
-            Settled::Erased => {
+            SettleResult::Erased => {
                 tracing::info!(event, "call discarded: the data of its rep was erased");
                 AttemptOutcome::Erased
             }

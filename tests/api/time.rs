@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use athos_backend::store::{Claimable, Origin};
+use athos_backend::store::{ClaimFilter, Origin};
 use athos_backend::worker::LEASE;
 use athos_backend::worker::reconcile::RunOutcome;
 use reqwest::Method;
@@ -71,7 +71,7 @@ async fn a_lease_of_a_clock_that_was_ahead_ends_within_its_length() {
     app.ended_call("rep_1", "agency_1").await;
     app.clock.advance(5 * HOUR);
     let store = &app.service().store;
-    let claim = store.claim_due(Claimable::All, app.now(), 1, LEASE);
+    let claim = store.claim_due(ClaimFilter::All, app.now(), 1, LEASE);
     assert_eq!(claim.await.unwrap().len(), 1);
     // The worker that holds it died. This one has seen the wrong time, and then the right one.
     app.step().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use athos_backend::store::{Claimable, Settled, Settlement};
+use athos_backend::store::{ClaimFilter, SettleResult, Settlement};
 use athos_backend::worker::{LEASE, StepSummary};
 use serde_json::{Value, json};
 use wiremock::matchers::path;
@@ -77,7 +77,7 @@ async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
     let store = &app.service().store;
     // A worker claims the event, and is never heard of again.
     let claimed = store
-        .claim_due(Claimable::All, app.now(), 8, LEASE)
+        .claim_due(ClaimFilter::All, app.now(), 8, LEASE)
         .await
         .unwrap();
     assert_eq!(claimed.len(), 1);
@@ -97,7 +97,7 @@ async fn the_work_of_a_worker_that_died_is_taken_up_when_its_lease_ends() {
         .settle(claimed[0].lease.clone(), dead, app.now())
         .await
         .unwrap();
-    assert_eq!(late, Settled::LeaseLost);
+    assert_eq!(late, SettleResult::LeaseLost);
     assert_eq!(standing(&app).await.state, "done");
     assert_eq!(app.call(&id).await["status"], "scored");
     assert_eq!(app.latest_rev().await, before);
@@ -113,12 +113,12 @@ async fn a_lease_that_another_holds_cannot_be_settled() {
         .receipt("accepted");
     let store = &app.service().store;
     let first = store
-        .claim_due(Claimable::All, app.now(), 1, LEASE)
+        .claim_due(ClaimFilter::All, app.now(), 1, LEASE)
         .await
         .unwrap();
     app.clock.advance(LEASE);
     let second = store
-        .claim_due(Claimable::All, app.now(), 1, LEASE)
+        .claim_due(ClaimFilter::All, app.now(), 1, LEASE)
         .await
         .unwrap();
     assert_eq!(second.len(), 1);
@@ -132,14 +132,14 @@ async fn a_lease_that_another_holds_cannot_be_settled() {
         .settle(first[0].lease.clone(), retry(), app.now())
         .await
         .unwrap();
-    assert_eq!(late, Settled::LeaseLost);
+    assert_eq!(late, SettleResult::LeaseLost);
     assert_eq!(standing(&app).await.state, "processing");
     assert_eq!(standing(&app).await.attempts, 0);
     let held = store
         .settle(second[0].lease.clone(), retry(), app.now())
         .await
         .unwrap();
-    assert_eq!(held, Settled::Yes);
+    assert_eq!(held, SettleResult::Yes);
     assert_eq!(app.work().await.unscored, 1);
 }
 

@@ -1,7 +1,7 @@
 //! What remembers an event or a call across transactions, when rows go meanwhile: it meets no other row by its number.
 
 use athos_backend::model::{CallStatus, RepId, Scope};
-use athos_backend::store::{Accepted, Actor, EventFilter, Settled, SharedStore};
+use athos_backend::store::{Accepted, Actor, EventFilter, SettleResult, SharedStore};
 
 use crate::{after, claim, clear_waiting, delivery, detail, id, parsed};
 
@@ -27,10 +27,10 @@ pub(crate) async fn an_attempt_that_outlives_its_event_changes_no_other(store: &
     assert_eq!(new.lease.number, old.lease.number);
     let late = detail("call_left", "rep_left", 10.0);
     let settled = store.settle(old.lease, late, after(2001)).await.unwrap();
-    assert_eq!(settled, Settled::LeaseLost);
+    assert_eq!(settled, SettleResult::LeaseLost);
     let good = detail("call_stays", "rep_stays", 90.0);
     let settled = store.settle(new.lease, good, after(2001)).await.unwrap();
-    assert_eq!(settled, Settled::Yes);
+    assert_eq!(settled, SettleResult::Yes);
     let call = store.find_call(&Scope::All, "call_stays").await.unwrap();
     assert_eq!(call.unwrap().row.status, CallStatus::Scored);
     let call = store.find_call(&Scope::All, "call_left").await.unwrap();

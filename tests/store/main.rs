@@ -20,8 +20,8 @@ use athos_backend::model::{
     Scope, Timestamp,
 };
 use athos_backend::store::{
-    self, Accepted, CallFilter, Claimable, ClaimedEvent, ListedCall, MintFilter, MintOutcome,
-    NewEvent, NewMint, Settled, Settlement, SharedStore, StoreError,
+    self, Accepted, CallFilter, ClaimFilter, ClaimedEvent, ListedCall, MintFilter, MintOutcome,
+    NewEvent, NewMint, SettleResult, Settlement, SharedStore, StoreError,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_780_682_954_000);
@@ -96,7 +96,7 @@ fn detail(call: &str, rep: &str, score: f64) -> Settlement {
 
 async fn claim(store: &SharedStore, now: Timestamp) -> Vec<ClaimedEvent> {
     store
-        .claim_due(Claimable::All, now, 10, LEASE)
+        .claim_due(ClaimFilter::All, now, 10, LEASE)
         .await
         .unwrap()
 }
@@ -169,7 +169,7 @@ async fn events_are_taken_once(store: &SharedStore) {
     assert_eq!(store.latest_rev().await.unwrap(), 0);
     let due = store.due_times();
     assert!(claim(store, NOW).await.is_empty());
-    assert_eq!(due.earliest(Claimable::All), None);
+    assert_eq!(due.earliest(ClaimFilter::All), None);
     let mut changes = store.changes();
 
     let first = delivery("wh_1", Ok(parsed("call_1", "rep_1", "agency_1")));
@@ -178,8 +178,8 @@ async fn events_are_taken_once(store: &SharedStore) {
         Accepted::New
     );
     due.arrival().await;
-    assert_eq!(due.earliest(Claimable::All), Some(NOW));
-    assert_eq!(due.earliest(Claimable::WithoutFetch), None);
+    assert_eq!(due.earliest(ClaimFilter::All), Some(NOW));
+    assert_eq!(due.earliest(ClaimFilter::WithoutFetch), None);
     changes.changed().await.unwrap();
     // The call is there with its event, before anyone has worked.
     let call = store
@@ -243,7 +243,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
         .settle(first.lease, give_up(), after(61))
         .await
         .unwrap();
-    assert_eq!(late, Settled::LeaseLost);
+    assert_eq!(late, SettleResult::LeaseLost);
 
     let retry = |at, spent| Settlement::Retry {
         at,
@@ -255,12 +255,12 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
         .settle(second.lease.clone(), retry(after(100), false), after(61))
         .await
         .unwrap();
-    assert_eq!(settled, Settled::Yes);
+    assert_eq!(settled, SettleResult::Yes);
     let again = store
         .settle(second.lease, give_up(), after(61))
         .await
         .unwrap();
-    assert_eq!(again, Settled::LeaseLost, "a lease is settled once");
+    assert_eq!(again, SettleResult::LeaseLost, "a lease is settled once");
     assert!(claim(store, after(99)).await.is_empty());
     let third = claim(store, after(100)).await.remove(0);
     assert_eq!(third.attempts, 0, "that attempt was not the event's fault");
@@ -273,7 +273,7 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
     let settled = store
         .settle(fourth.lease, detail("call_1", "rep_1", 82.0), after(102))
         .await;
-    assert_eq!(settled.unwrap(), Settled::Yes);
+    assert_eq!(settled.unwrap(), SettleResult::Yes);
     assert_eq!(store.queue_depth().await.unwrap().waiting, 0);
     assert_eq!(store.next_due().await.unwrap(), None);
 }
@@ -290,7 +290,7 @@ async fn settle(store: &SharedStore, webhook: &str, event: CallEvent, settlement
         .settle(claimed.lease, settlement, after(200))
         .await
         .unwrap();
-    assert_eq!(settled, Settled::Yes);
+    assert_eq!(settled, SettleResult::Yes);
 }
 
 async fn calls_only_learn(store: &SharedStore) {

@@ -2,7 +2,7 @@
 
 use athos_backend::model::{EventState, PlatformId};
 use athos_backend::store::{
-    Actor, Claimable, EventFilter, EventVerdict, Failure, NewEvent, Origin, Replay, Settled,
+    Actor, ClaimFilter, EventFilter, EventVerdict, Failure, NewEvent, Origin, Replay, SettleResult,
     Settlement, SharedStore,
 };
 use athos_backend::worker::replay::replay_next;
@@ -42,7 +42,7 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     // Each attempt is written with the state it led to, and not at all without a lease.
     let id = rest.rows[0].id;
     let failed = store
-        .claim_due(Claimable::All, after(3000), 1, LEASE)
+        .claim_due(ClaimFilter::All, after(3000), 1, LEASE)
         .await
         .unwrap()
         .remove(0);
@@ -65,7 +65,7 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
     let none = replay_next(&**store, one, 0, Actor::Command, after(3001));
     let none = none.await.unwrap();
     assert_eq!((none.ids.len(), none.next), (0, None));
-    for expected in [Settled::Yes, Settled::LeaseLost] {
+    for expected in [SettleResult::Yes, SettleResult::LeaseLost] {
         let settled = store
             .settle(failed.lease.clone(), give_up(), after(3002))
             .await

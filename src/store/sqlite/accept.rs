@@ -93,41 +93,43 @@ pub(super) fn accept(
     {
         return Ok((Accepted::Erased, None));
     }
-    let accepted = if insert(tx, event, &event.webhook_id, content_key, origin)? {
-        Accepted::New
-    } else if let Some(known) = count_delivery(tx, event, content_key)? {
+    if let Some(id) = insert(tx, event, &event.webhook_id, content_key, origin)? {
+        return Ok((Accepted::New, Some(id)));
+    }
+    if let Some(known) = count_delivery(tx, event, content_key)? {
         return Ok((known, None));
-    } else if origin == Origin::Webhook
+    }
+    if origin == Origin::Webhook {
         // Its webhook id belongs to other content: it is taken as one that came without an id.
-        && insert(tx, event, &NewEvent::id_of_content(&event.body), content_key, origin)?
-    {
-        Accepted::NewUnderUsedId
-    } else {
-        return Ok((Accepted::Duplicate, None));
-    };
-    Ok((accepted, Some(tx.last_insert_rowid())))
+        let webhook_id = NewEvent::id_of_content(&event.body);
+        if let Some(id) = insert(tx, event, &webhook_id, content_key, origin)? {
+            return Ok((Accepted::NewUnderUsedId, Some(id)));
+        }
+    }
+    Ok((Accepted::Duplicate, None))
 }
 
-/// Whether it was new.
+/// The number of its row, if it was new.
 fn insert(
     tx: &Connection,
     event: &NewEvent,
     webhook_id: &str,
     content_key: Option<&ContentKey>,
     origin: Origin,
-) -> StoreResult<bool> {
+) -> StoreResult<Option<i64>> {
     let (state, said, reason) = match &event.parsed {
         Ok(said) => (EventState::Pending, Some(said), None),
         Err(why) => (EventState::Ignored, None, Some(why)),
     };
-    let inserted = tx
+    let id = tx
         .prepare_cached(
             "INSERT INTO events \
              (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, \
               content_key, needs_fetch, origin) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING \
+             RETURNING id",
         )?
-        .execute(params![
+        .query_row(params![
             webhook_id,
             state.as_str(),
             event.received_at.as_millis(),
@@ -140,8 +142,9 @@ fn insert(
             content_key,
             said.is_some_and(|said| said.needs_fetch()),
             origin.as_str(),
-        ])?;
-    Ok(inserted > 0)
+        ], |row| row.get(0))
+        .optional()?;
+    Ok(id)
 }
 
 /// Counts a delivery of what is here already; nothing when only its webhook id is. Under the same id the bytes are
@@ -156,7 +159,7 @@ fn count_delivery(
             "UPDATE events SET deliveries = deliveries + 1 \
              WHERE id = (SELECT id FROM events WHERE content_key = ?1 UNION ALL \
                          SELECT id FROM events WHERE webhook_id = ?2 \
-                           AND (body = ?3 OR (body = x'' AND content_key IS NULL)) LIMIT 1) \
+                           AND (body = ?3 OR (length(body) = 0 AND content_key IS NULL)) LIMIT 1) \
              RETURNING webhook_id = ?2",
         )?
         .query_row(params![content_key, event.webhook_id, event.body], |row| {

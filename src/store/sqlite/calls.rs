@@ -34,13 +34,13 @@ pub(super) fn open(tx: &Connection, event: &CallEvent, received_at: Timestamp) -
            coalesce(?4, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?6)), \
            ?5, ?6, ?7, (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
-           rep = coalesce(rep, excluded.rep), agency = coalesce(agency, excluded.agency), \
-           athos_rep = coalesce(athos_rep, excluded.athos_rep), \
-           athos_agency = coalesce(athos_agency, excluded.athos_agency), rev = excluded.rev \
-         WHERE (rep IS NULL AND excluded.rep IS NOT NULL) \
-            OR (agency IS NULL AND excluded.agency IS NOT NULL) \
-            OR (athos_rep IS NULL AND excluded.athos_rep IS NOT NULL) \
-            OR (athos_agency IS NULL AND excluded.athos_agency IS NOT NULL)",
+           rep = coalesce(calls.rep, excluded.rep), agency = coalesce(calls.agency, excluded.agency), \
+           athos_rep = coalesce(calls.athos_rep, excluded.athos_rep), \
+           athos_agency = coalesce(calls.athos_agency, excluded.athos_agency), rev = excluded.rev \
+         WHERE (calls.rep IS NULL AND excluded.rep IS NOT NULL) \
+            OR (calls.agency IS NULL AND excluded.agency IS NOT NULL) \
+            OR (calls.athos_rep IS NULL AND excluded.athos_rep IS NOT NULL) \
+            OR (calls.athos_agency IS NULL AND excluded.athos_agency IS NOT NULL)",
     )?
     .execute(params![
         event.call_id,
@@ -65,7 +65,7 @@ pub(super) fn store_detail(
     let is_known = tx
         .prepare_cached(
             "SELECT 1 FROM call_details JOIN calls ON seq = call_seq \
-             WHERE id = ? AND status = 'scored' AND raw = ? AND has_recording = ?",
+             WHERE id = ?1 AND status = 'scored' AND raw = ?2 AND has_recording = ?3",
         )?
         .exists(params![call.id, detail.raw, detail.has_recording])?;
     if is_known {
@@ -77,19 +77,19 @@ pub(super) fn store_detail(
             "INSERT INTO calls \
              (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
               duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
-             VALUES (?, 'scored', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+             VALUES (?1, 'scored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
                      (SELECT rev + 1 FROM latest_rev)) \
              ON CONFLICT (id) DO UPDATE SET \
                status = excluded.status, source = excluded.source, \
-               rep = coalesce(?, rep, excluded.rep), agency = coalesce(?, agency, excluded.agency), \
-               athos_rep = coalesce(excluded.athos_rep, athos_rep), \
-               athos_agency = coalesce(excluded.athos_agency, athos_agency), \
+               rep = coalesce(?16, calls.rep, excluded.rep), agency = coalesce(?17, calls.agency, excluded.agency), \
+               athos_rep = coalesce(excluded.athos_rep, calls.athos_rep), \
+               athos_agency = coalesce(excluded.athos_agency, calls.athos_agency), \
                drill_key = excluded.drill_key, started_at = excluded.started_at, \
                ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
                scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
                compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
-               sort_at = coalesce(excluded.ended_at, excluded.started_at, sort_at), rev = excluded.rev, \
-               purged_at = CASE WHEN excluded.purged_at IS NOT NULL THEN coalesce(purged_at, excluded.purged_at) END \
+               sort_at = coalesce(excluded.ended_at, excluded.started_at, calls.sort_at), rev = excluded.rev, \
+               purged_at = CASE WHEN excluded.purged_at IS NOT NULL THEN coalesce(calls.purged_at, excluded.purged_at) END \
              RETURNING seq",
         )?
         .query_row(
@@ -116,7 +116,7 @@ pub(super) fn store_detail(
             |row| row.get(0),
         )?;
     tx.prepare_cached(
-        "INSERT INTO call_details (call_seq, raw, has_recording, fetched_at) VALUES (?, ?, ?, ?) \
+        "INSERT INTO call_details (call_seq, raw, has_recording, fetched_at) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (call_seq) DO UPDATE SET \
            raw = excluded.raw, has_recording = excluded.has_recording, fetched_at = excluded.fetched_at",
     )?
@@ -143,15 +143,15 @@ pub(super) fn store_unscored(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
           sort_at, rev) \
-         VALUES (?, 'unscored', ?, ?, ?, ?, ?, ?, ?, ?, \
+         VALUES (?1, 'unscored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
                  (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
-           status = excluded.status, rep = coalesce(rep, excluded.rep), \
-           agency = coalesce(agency, excluded.agency), \
-           athos_rep = coalesce(athos_rep, excluded.athos_rep), \
-           athos_agency = coalesce(athos_agency, excluded.athos_agency), \
+           status = excluded.status, rep = coalesce(calls.rep, excluded.rep), \
+           agency = coalesce(calls.agency, excluded.agency), \
+           athos_rep = coalesce(calls.athos_rep, excluded.athos_rep), \
+           athos_agency = coalesce(calls.athos_agency, excluded.athos_agency), \
            reason = excluded.reason, reason_message = excluded.reason_message, rev = excluded.rev \
-         WHERE status = 'processing'",
+         WHERE calls.status = 'processing'",
     )?
     .execute(params![
         event.call_id,
@@ -273,6 +273,7 @@ pub(super) async fn changes_since(
     // Read first: what changes in between is seen, or comes next time.
     let latest = latest_rev(readers).await?;
     let end = rev.saturating_add(STEP_REVS).min(latest);
+    // By rev, which SQLite is told: by the scope's index it would sort all of somebody's calls.
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT rev, id, status, coalesce(rep, athos_rep) AS rep, overall_score \
          FROM calls INDEXED BY calls_by_rev WHERE rev > ",

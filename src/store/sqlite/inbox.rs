@@ -15,38 +15,38 @@ use super::writer::{Durability, Operation};
 use super::{SqliteStore, accept, calls, identities, outbox, waits};
 use crate::model::{CallEvent, EventState, Timestamp};
 use crate::store::{
-    Accepted, Claimable, ClaimedEvent, DueTimes, Inbox, Lease, LinkedIds, NewEvent, NextDue,
-    QueueDepth, Settled, Settlement, StoreResult, UnopenedEvent,
+    Accepted, ClaimFilter, ClaimedEvent, DueTimes, Inbox, Lease, LinkedIds, NewEvent, NextDue,
+    QueueDepth, SettleResult, Settlement, StoreResult, UnopenedEvent,
 };
 
 const HAS_FAILED: &str =
     "(attempts > 0 OR EXISTS (SELECT 1 FROM attempts WHERE event_id = events.id))";
 
 /// Selects the ids of events that are due at `?1`.
-fn due(which: Claimable, limit: &str) -> String {
+fn due(which: ClaimFilter, limit: &str) -> String {
     let untried = format!("WHERE NOT {HAS_FAILED}");
     let condition = match which {
-        Claimable::All => {
+        ClaimFilter::All => {
             return format!(
                 "SELECT id FROM events WHERE next_attempt_at <= ?1 \
                  ORDER BY next_attempt_at, id LIMIT {limit}"
             );
         }
-        Claimable::WithoutFetch => {
+        ClaimFilter::WithoutFetch => {
             return format!(
                 "SELECT id FROM events WHERE next_attempt_at <= ?1 AND needs_fetch = 0 \
                  ORDER BY next_attempt_at, id LIMIT {limit}"
             );
         }
-        Claimable::Probe => "",
-        Claimable::UntriedProbe => &*untried,
+        ClaimFilter::Probe => "",
+        ClaimFilter::UntriedProbe => &*untried,
     };
     // Both ends of the queue are looked at, and not all of it: it can be long while Athos is down.
     let end = |order| {
         format!(
             "SELECT * FROM (SELECT id, attempts, next_attempt_at FROM events \
                             WHERE next_attempt_at <= ?1 AND needs_fetch = 1 \
-                            ORDER BY next_attempt_at {order}, id {order} LIMIT {PROBE_CANDIDATES})"
+                            ORDER BY next_attempt_at {order}, id {order} LIMIT {PROBE_CANDIDATES}) AS candidates"
         )
     };
     format!(
@@ -63,7 +63,7 @@ const PROBE_CANDIDATES: u32 = 64;
 /// Leases due events.
 pub(super) struct Claim {
     pub(super) due: Arc<DueTimes>,
-    pub(super) which: Claimable,
+    pub(super) which: ClaimFilter,
     pub(super) now: Timestamp,
     pub(super) limit: u32,
     pub(super) until: Timestamp,
@@ -143,7 +143,7 @@ impl Settle {
 
 impl Operation for Settle {
     /// With the ids that were learnt and are left to fill in.
-    type Output = (Settled, Vec<LinkedIds>);
+    type Output = (SettleResult, Vec<LinkedIds>);
     /// Without it the event is attempted again, with the same effect.
     const DURABILITY: Durability = Durability::Committed;
     const CHANGES_CALLS: bool = true;
@@ -167,22 +167,22 @@ impl Operation for Settle {
         };
         let settled = tx
             .prepare_cached(
-                "UPDATE events SET state = ?, next_attempt_at = ?, reason = ?, \
-                 attempts = attempts + ?, settled_at = ? \
-                 WHERE id = ? AND lease = ? AND webhook_id = ? AND state = 'processing'",
+                "UPDATE events SET state = ?1, next_attempt_at = ?2, reason = ?3, \
+                 attempts = attempts + ?4, settled_at = ?5 \
+                 WHERE id = ?6 AND lease = ?7 AND webhook_id = ?8 AND state = 'processing'",
             )?
             .execute(params![
                 state.as_str(),
                 due.map(Timestamp::as_millis),
                 reason,
-                spent,
+                u32::from(spent),
                 due.is_none().then(|| self.now.as_millis()),
                 self.lease.event_id,
                 self.lease.number,
                 self.lease.webhook_id,
             ])?;
         if settled == 0 {
-            return Ok((Settled::LeaseLost, Vec::new()));
+            return Ok((SettleResult::LeaseLost, Vec::new()));
         }
         let result = self.result();
         if let Some(call) = &result {
@@ -191,8 +191,8 @@ impl Operation for Settle {
         if let Some(call) = &result
             && tombstones::is_tombstoned(tx, call, "attempt")?
         {
-            erase::forget_event(tx, self.lease.event_id)?;
-            return Ok((Settled::Erased, Vec::new()));
+            erase::erase_event(tx, self.lease.event_id)?;
+            return Ok((SettleResult::Erased, Vec::new()));
         }
         record_attempt(tx, &self.lease, &self.settlement, self.now)?;
         let unfinished = match &self.settlement {
@@ -204,7 +204,7 @@ impl Operation for Settle {
             }
             _ => Vec::new(),
         };
-        Ok((Settled::Yes, unfinished))
+        Ok((SettleResult::Yes, unfinished))
     }
 }
 
@@ -230,7 +230,7 @@ fn record_attempt(
     tx.prepare_cached(
         "INSERT INTO attempts \
          (event_id, number, at, outcome, status, code, delay_ms, error, athos_request_id) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         lease.event_id,
@@ -268,7 +268,7 @@ pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
         "SELECT waiting, (SELECT received_at FROM events WHERE id = oldest) AS oldest_received_at, \
                 (SELECT count(*) FROM events WHERE state = 'dead') AS dead \
          FROM (SELECT count(*) AS waiting, min(id) AS oldest \
-               FROM events WHERE next_attempt_at IS NOT NULL)",
+               FROM events WHERE next_attempt_at IS NOT NULL) AS queue",
     )
     .fetch_one(readers)
     .await?;
@@ -291,7 +291,7 @@ impl Inbox for SqliteStore {
 
     async fn claim_due(
         &self,
-        which: Claimable,
+        which: ClaimFilter,
         now: Timestamp,
         limit: u32,
         lease: Duration,
@@ -314,7 +314,7 @@ impl Inbox for SqliteStore {
         lease: Lease,
         settlement: Settlement,
         now: Timestamp,
-    ) -> StoreResult<Settled> {
+    ) -> StoreResult<SettleResult> {
         let retry = match &settlement {
             Settlement::Retry { at, .. } => Some(*at),
             _ => None,

@@ -49,8 +49,8 @@ impl Operation for Finish {
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         tx.prepare_cached(
-            "UPDATE mints SET outcome = ?, answered_at = ?, expires_at = ?, athos_request_id = ? \
-             WHERE id = ?",
+            "UPDATE mints SET outcome = ?1, answered_at = ?2, expires_at = ?3, athos_request_id = ?4 \
+             WHERE id = ?5",
         )?
         .execute(params![
             self.outcome.outcome,

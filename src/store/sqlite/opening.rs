@@ -161,7 +161,7 @@ impl Operation for OpenCalls {
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         self.0.iter().try_for_each(|unopened| open(tx, unopened))?;
         let last = self.0.last().map(|call| call.event_id);
-        tx.prepare_cached("UPDATE opened_events SET up_to = max(up_to, coalesce(?, 0))")?
+        tx.prepare_cached("UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1")?
             .execute([last])?;
         Ok(())
     }

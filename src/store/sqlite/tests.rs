@@ -9,8 +9,8 @@ use super::writer::{Durability, Operation};
 use super::*;
 use crate::model::{CallEvent, EventOutcome, Identity, PlatformId, RepId, Source, Timestamp};
 use crate::store::{
-    Accepted, Actor, Claimable, Identities, Inbox, InvalidUrl, Maintenance, Mints, NewEvent,
-    NewMint, Privacy, Reconciliation, Settled, Settlement,
+    Accepted, Actor, ClaimFilter, Identities, Inbox, InvalidUrl, Maintenance, Mints, NewEvent,
+    NewMint, Privacy, Reconciliation, SettleResult, Settlement,
 };
 
 /// Asks the writer's own connection.
@@ -234,7 +234,7 @@ async fn callers_who_hold_every_connection_of_theirs_keep_neither_worker_nor_rea
     store.check().await.unwrap();
     let now = Timestamp::from_millis(2);
     store.next_due().await.unwrap();
-    let claimed = store.claim_due(Claimable::All, now, 10, Duration::from_secs(1));
+    let claimed = store.claim_due(ClaimFilter::All, now, 10, Duration::from_secs(1));
     claimed.await.unwrap();
     store.credentials().await.unwrap();
     store.learned_contract().await.unwrap();

@@ -207,7 +207,7 @@ fn remove_events(tx: &Connection, ids: &[i64]) -> StoreResult<ErasedRows> {
 }
 
 /// Removes an event whose call turned out to be of a rep who was erased, and the call.
-pub(in crate::store::sqlite) fn forget_event(tx: &Connection, event: i64) -> StoreResult<()> {
+pub(in crate::store::sqlite) fn erase_event(tx: &Connection, event: i64) -> StoreResult<()> {
     let seq: Option<i64> = tx
         .prepare_cached(
             "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?1)",

@@ -141,7 +141,7 @@ async fn a_lease_is_of_its_event_even_when_a_restored_database_numbers_rows_anew
     };
     let claim = async || {
         let now = Timestamp::from_millis(1);
-        let claimed = store.claim_due(Claimable::All, now, 1, Duration::from_secs(60));
+        let claimed = store.claim_due(ClaimFilter::All, now, 1, Duration::from_secs(60));
         claimed.await.unwrap().remove(0).lease
     };
     store.accept_event(waiting(1)).await.unwrap();
@@ -160,7 +160,7 @@ async fn a_lease_is_of_its_event_even_when_a_restored_database_numbers_rows_anew
         failure: None,
     };
     let now = Timestamp::from_millis(2);
-    for (lease, expected) in [(old, Settled::LeaseLost), (new, Settled::Yes)] {
+    for (lease, expected) in [(old, SettleResult::LeaseLost), (new, SettleResult::Yes)] {
         let settled = store.settle(lease, give_up(), now).await.unwrap();
         assert_eq!(settled, expected);
     }

@@ -79,14 +79,14 @@ impl Powered {
     async fn work(&mut self, now: Timestamp, limit: u32) -> usize {
         let claimed = self
             .store
-            .claim_due(Claimable::All, now, limit, LEASE)
+            .claim_due(ClaimFilter::All, now, limit, LEASE)
             .await;
         self.wrote::<Claim>();
         let mut settled = 0;
         for claimed in claimed.unwrap().into_iter().take(1) {
             let number = number_of(&claimed.lease.webhook_id);
             let ended = self.store.settle(claimed.lease, scored(number), now).await;
-            assert_eq!(ended.unwrap(), Settled::Yes);
+            assert_eq!(ended.unwrap(), SettleResult::Yes);
             self.wrote::<Settle>();
             settled += 1;
         }
