@@ -87,11 +87,19 @@ async fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept_and_room_is_all
     let start = || Starting::spawn(disk.within(&binary.command(&["serve"]))).listening();
     let mut service = start().map_err(|ended| ended.said).unwrap();
     let mut sender = Sender::new(&vendor);
-    while sender.send(&service.origin, 20_000).await == 200 {
+    // One that shared its commit with others may be refused where one alone still fits.
+    let mut refused_in_a_row = 0;
+    while refused_in_a_row < 3 {
+        refused_in_a_row = match sender.send(&service.origin, 20_000).await {
+            200 => 0,
+            status => {
+                assert_eq!(status, 503);
+                refused_in_a_row + 1
+            }
+        };
         assert!(sender.sent < 1000, "the disk is never full");
     }
     assert!(sender.sent > 10, "it was full from the start");
-    assert_eq!(sender.send(&service.origin, 20_000).await, 503);
     assert_eq!(sender.readiness(&service.origin).await, 503);
 
     // Killed on the full disk; whether it comes up again on it or says why not, nothing is gone.

@@ -24,7 +24,11 @@ impl Outbox for SqliteStore {
         endpoints: Vec<NewEndpoint>,
         now: Timestamp,
     ) -> StoreResult<Vec<i64>> {
-        self.writer.write(Register { endpoints, now }).await
+        // A start that changes nothing writes nothing: the disk may be full.
+        match find_registered(&self.readers.work, &endpoints).await? {
+            Some(numbers) => Ok(numbers),
+            None => self.writer.write(Register { endpoints, now }).await,
+        }
     }
 
     async fn endpoints(&self) -> StoreResult<Vec<EndpointRow>> {
@@ -168,7 +172,6 @@ impl Operation for Register {
         tx.execute("UPDATE endpoints SET is_active = 0 WHERE is_active = 1", [])?;
         let mut numbers = Vec::with_capacity(self.endpoints.len());
         for endpoint in &self.endpoints {
-            let kinds: Vec<_> = endpoint.kinds.iter().map(|kind| kind.as_str()).collect();
             let number = tx.query_row(
                 "INSERT INTO endpoints (url, kinds, is_active, added_at) VALUES (?1, ?2, 1, ?3) \
                  ON CONFLICT (url) DO UPDATE SET kinds = excluded.kinds, is_active = 1, \
@@ -177,7 +180,7 @@ impl Operation for Register {
                  RETURNING id",
                 params![
                     endpoint.url,
-                    format!(" {} ", kinds.join(" ")),
+                    kinds_of(endpoint),
                     self.now.as_millis()
                 ],
                 |row| row.get(0),
@@ -186,6 +189,36 @@ impl Operation for Register {
         }
         Ok(numbers)
     }
+}
+
+/// The text of `endpoints.kinds`.
+fn kinds_of(endpoint: &NewEndpoint) -> String {
+    let kinds: Vec<_> = endpoint.kinds.iter().map(|kind| kind.as_str()).collect();
+    format!(" {} ", kinds.join(" "))
+}
+
+/// The numbers of these endpoints, if they are the active ones, with the same kinds, and none is disabled.
+async fn find_registered(
+    readers: &ReadPool,
+    wanted: &[NewEndpoint],
+) -> StoreResult<Option<Vec<i64>>> {
+    let active = sqlx::query(
+        "SELECT id, url, kinds, disabled_at IS NOT NULL AS is_disabled FROM endpoints WHERE is_active = 1",
+    )
+    .fetch_all(readers)
+    .await?;
+    if active.len() != wanted.len() {
+        return Ok(None);
+    }
+    let number_of = |endpoint: &NewEndpoint| {
+        let same = active.iter().find(|row| {
+            row.get::<&str, _>("url") == endpoint.url
+                && row.get::<&str, _>("kinds") == kinds_of(endpoint)
+                && !row.get::<bool, _>("is_disabled")
+        });
+        same.map(|row| row.get("id"))
+    };
+    Ok(wanted.iter().map(number_of).collect())
 }
 
 /// Leases messages that are due.

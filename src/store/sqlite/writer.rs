@@ -193,11 +193,14 @@ impl Shared {
         }
     }
 
-    /// Takes note of how a transaction ended, and whether it changed calls.
-    fn note_commit(&self, committed: Result<bool, &StoreError>) {
+    /// Takes note of how a transaction ended, how durable it was, and whether it changed calls.
+    fn note_commit(&self, committed: Result<(Durability, bool), &StoreError>) {
         match committed {
-            Ok(changed_calls) => {
-                self.end_trouble();
+            Ok((durability, changed_calls)) => {
+                // What fits without a sync says little about webhooks.
+                if durability == Durability::Synced {
+                    self.end_trouble();
+                }
                 if changed_calls {
                     self.changes.send_modify(|tick| *tick += 1);
                 }
@@ -356,10 +359,17 @@ async fn write_batch(
 
 fn acknowledge(batch: Vec<Box<dyn Queued>>, committed: &StoreResult<()>, shared: &Shared) {
     let changed_calls = batch.iter().any(|operation| operation.changes_calls());
-    shared.note_commit(committed.as_ref().map(|()| changed_calls));
+    let durability = durability_of(&batch);
+    shared.note_commit(committed.as_ref().map(|()| (durability, changed_calls)));
     for operation in batch {
         operation.acknowledge(committed.clone());
     }
+}
+
+/// That of the most demanding operation.
+fn durability_of(batch: &[Box<dyn Queued>]) -> Durability {
+    let each = batch.iter().map(|operation| operation.durability());
+    each.max().unwrap_or(Durability::Synced)
 }
 
 /// Writes a batch in one transaction, which is as durable as the most demanding of its operations.
@@ -368,9 +378,9 @@ async fn commit(
     batch: &mut [Box<dyn Queued>],
     after_changes: AfterChanges,
 ) -> StoreResult<()> {
-    let durability = batch.iter().map(|operation| operation.durability()).max();
+    let durability = durability_of(batch);
     // SQLite does this while it reads the text: such a statement cannot be kept.
-    connection.execute_batch(durability.unwrap_or(Durability::Synced).pragma())?;
+    connection.execute_batch(durability.pragma())?;
     begin(connection).await?;
     let written = apply(connection, batch, after_changes);
     let committed = written.and_then(|()| Ok(run_cached(connection, "COMMIT")?));
