@@ -19,8 +19,8 @@ use crate::store::{SharedStore, StoreResult};
 use crate::telemetry::metric;
 
 pub(crate) use doctor_check::is_doctor_check;
-pub use usage::KeyUsage;
-pub use webhook_secrets::WebhookSecrets;
+pub(crate) use usage::KeyUsage;
+pub(crate) use webhook_secrets::WebhookSecrets;
 
 /// Webhook secrets and API keys.
 pub struct Credentials {

@@ -20,7 +20,7 @@ use athos_simulator as simulator;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where the service listens; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:8080")]
     bind: SocketAddr,
@@ -62,7 +62,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A port in use, or a database that cannot be created.
-pub async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyhow::Result<()> {
     let (database, scratch) = match args.database {
         Some(file) => (file, None),
         None => {

@@ -20,18 +20,18 @@ pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod config;
-pub mod credentials;
-pub mod demo;
+mod credentials;
+mod demo;
 pub mod forward;
 pub mod http;
 pub mod lifecycle;
-pub mod mint;
+mod mint;
 pub mod model;
-pub mod process;
-pub mod queue;
-pub mod reloadable;
+mod process;
+mod queue;
+mod reloadable;
 pub mod store;
-pub mod telemetry;
+mod telemetry;
 pub mod worker;
 
 /// The code of the recipes for forks is compiled with the documentation's.

@@ -14,7 +14,7 @@ const OTHER_FILES: u64 = 256;
 
 /// Keeps the process's memory, which holds keys and transcripts, out of core dumps and away from other processes of the
 /// same user.
-pub fn keep_memory_private() {
+pub(crate) fn keep_memory_private() {
     let nothing = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -34,7 +34,7 @@ pub fn keep_memory_private() {
 
 /// Makes new files readable by the process's user only: the database and its log hold transcripts, and SQLite creates
 /// files with the widest mode that the umask allows.
-pub fn keep_files_private() {
+pub(crate) fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn open_own_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// Raises the limit on open files as far as this user may, and warns when it is too low for `connections`.
-pub fn raise_open_file_limit(connections: u32) {
+pub(crate) fn raise_open_file_limit(connections: u32) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let limits = Rlimit {
         current: maximum,

@@ -16,7 +16,7 @@ pub(crate) use filter::Filter;
 ///
 /// # Errors
 /// When `RUST_LOG` cannot be understood.
-pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn start_logging(format: LogFormat) -> anyhow::Result<()> {
     let Filter { filter, warning } = Filter::from_environment()?;
     let lines = fmt()
         .with_env_filter(filter)
@@ -45,7 +45,7 @@ pub fn start_logging(format: LogFormat) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When another recorder was installed before.
-pub fn metrics() -> anyhow::Result<PrometheusHandle> {
+pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     if let Some(handle) = HANDLE.get() {
         return Ok(handle.clone());

@@ -17,7 +17,7 @@ use athos_api::types::{MintBody, SessionToken};
 use athos_api::{self as athos, ANSWER_DEADLINE, Refusal};
 use enrol::Enrolments;
 
-pub use profile::Profile;
+pub(crate) use profile::Profile;
 
 /// Asks Athos for session tokens.
 pub struct Minter {

@@ -10,7 +10,7 @@ const MAX_HOLD: Duration = Duration::from_secs(60 * 60);
 
 /// How long a breaker stays open: twice as long after each failed probe.
 #[derive(Clone, Copy, Debug)]
-pub struct Holds {
+pub(crate) struct Holds {
     /// The first time.
     pub first: Duration,
     /// At most; no more than an hour.
@@ -19,7 +19,7 @@ pub struct Holds {
 
 /// What may go through now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permit {
+pub(crate) enum Permit {
     /// As much as there are slots.
     All,
     /// One, to see whether things are better.
@@ -30,7 +30,7 @@ pub enum Permit {
 
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Breaker {
+pub(crate) enum Breaker {
     /// Everything goes through.
     #[default]
     Closed,
@@ -52,7 +52,7 @@ pub enum Breaker {
 
 impl Breaker {
     /// What may go through. A probe that is let through keeps others out until it is reported, or for `probe_takes`.
-    pub fn permit(&mut self, now: Timestamp, probe_takes: Duration) -> Permit {
+    pub(crate) fn permit(&mut self, now: Timestamp, probe_takes: Duration) -> Permit {
         match *self {
             Self::Closed => Permit::All,
             // One further ahead is of a clock that was set back since.
@@ -71,13 +71,13 @@ impl Breaker {
 
     /// Whether something failed since the last success, so that not everything goes through.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         *self == Self::Closed
     }
 
     /// Opens, or opens for longer after a probe failed; `asked` is how long the other side asks to be left alone. A failure
     /// of what was under way when the breaker opened changes nothing.
-    pub fn open(&mut self, now: Timestamp, holds: Holds, asked: Option<Duration>) {
+    pub(crate) fn open(&mut self, now: Timestamp, holds: Holds, asked: Option<Duration>) {
         let before = match *self {
             Self::Closed => Duration::ZERO,
             Self::HalfOpen { wait, .. } => wait,
@@ -90,7 +90,7 @@ impl Breaker {
     }
 
     /// The probe was not used: the next may go at once.
-    pub fn probe_unused(&mut self, now: Timestamp) {
+    pub(crate) fn probe_unused(&mut self, now: Timestamp) {
         if let Self::HalfOpen { wait, .. } = *self {
             *self = Self::Open { until: now, wait };
         }

@@ -1,10 +1,10 @@
 //! What every queue of work here is made of: a retry schedule, a circuit breaker and a lease. The worker that fetches calls
 //! and the forwarder that sends messages share it; it does no IO.
 
-pub mod breaker;
-pub mod schedule;
+pub(crate) mod breaker;
+pub(crate) mod schedule;
 
 use std::time::Duration;
 
 /// How long a claim on a row lasts. Longer than an attempt can take, with its settlement.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
