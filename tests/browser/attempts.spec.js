@@ -20,9 +20,11 @@ async function openScripted(page, demo) {
   await open(page, demo);
 }
 
-/** The session of this number, 1 being the first, says these. */
-const say = (page, number, ...what) =>
-  page.evaluate(([number, what]) => what.forEach((one) => window.sessions[number - 1].say(one)), [number, what]);
+/** The session of this number, 1 being the first, says these, once it is there. */
+const say = async (page, number, ...what) => {
+  await expect.poll(() => page.evaluate(() => window.sessions.length)).toBeGreaterThanOrEqual(number);
+  await page.evaluate(([number, what]) => what.forEach((one) => window.sessions[number - 1].say(one)), [number, what]);
+};
 
 const call = (number, more) => ({
   id: `athos_call_${number}`, status: "scored", source: "roleplay", rep: "rep_1", agency: null, drillKey: "ma-full-sale", durationSec: 7,
