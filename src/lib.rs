@@ -10,11 +10,11 @@
 //!    keys.
 //! 3. [`store`] is the storage, as a trait; behind it, SQLite with one writer that commits in groups.
 //! 4. [`worker`] turns events into calls: [`worker::circuit_breaker`] says whether Athos may be asked, [`worker::retry`] when again.
-//! 5. [`forward`] sends calls on to the company's own endpoints; it shares [`queue`] with the worker.
-//! 6. [`mint`] asks for session tokens, in whichever generation of the contract Athos speaks.
+//! 5. [`forward`] sends calls on to the company's own endpoints; it shares `queue` with the worker.
+//! 6. `mint` asks for session tokens, in whichever generation of the contract Athos speaks.
 //! 7. [`http`] is the HTTP API: routes and layers on one screen, then one file for each resource.
-//! 8. [`config`] and [`lifecycle`] put it together, in a [`process`] that guards its memory; [`cli`] is what people type.
-//! 9. [`athos_simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; [`demo`] runs both.
+//! 8. [`config`] and [`lifecycle`] put it together, in a `process` that guards its memory; [`cli`] is what people type.
+//! 9. [`athos_simulator`] is a stand-in for Athos, reached only over HTTP, as Athos is; `demo` runs both.
 
 pub mod cli;
 pub mod clients;
