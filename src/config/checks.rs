@@ -182,7 +182,7 @@ impl Config {
             .is_some_and(|name| !is_cookie_name(name))
         {
             problems.push(
-                "AUTH_COOKIE is not a cookie's name: it has no spaces, and none of ( ) < > @ , ; : \\ \" / [ ] ? = { }."
+                "AUTH_COOKIE is not a valid cookie name: it has no spaces, and none of ( ) < > @ , ; : \\ \" / [ ] ? = { }."
                     .to_owned(),
             );
         }
@@ -464,11 +464,11 @@ mod tests {
             (&["--auth-cookie=c"], "AUTH_COOKIE is set, but no JWT"),
             (
                 &["--auth-jwt-secret=s", "--auth-cookie=a b"],
-                "AUTH_COOKIE is not a cookie's name",
+                "AUTH_COOKIE is not a valid cookie name",
             ),
             (
                 &["--auth-jwt-secret=s", "--auth-cookie=__Host-a=b"],
-                "AUTH_COOKIE is not a cookie's name",
+                "AUTH_COOKIE is not a valid cookie name",
             ),
             (&["--auth-issuer=c"], "AUTH_ISSUER is set, but no JWT"),
             (

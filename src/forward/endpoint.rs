@@ -10,7 +10,7 @@ use url::Url;
 use super::address::{self, GuardedResolver, Transport};
 use super::signature::{self, ForwardSecret};
 use crate::model::Timestamp;
-use athos_api::{outside_text, retry_after};
+use athos_api::{failure_text, outside_text, retry_after};
 
 /// An answer must be whole within this time, from the first byte sent.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
@@ -155,17 +155,9 @@ fn headers(message: &Message, secrets: &[ForwardSecret], now: Timestamp) -> Opti
 
 /// What went wrong, without the URL, which may carry a secret.
 fn why(error: reqwest::Error) -> String {
-    let is_timeout = error.is_timeout();
-    let error = error.without_url();
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        why = format!("{why}: {cause}");
-        source = cause.source();
-    }
-    match is_timeout {
+    match error.is_timeout() {
         true => format!("no whole answer within {} s", ANSWER_DEADLINE.as_secs()),
-        false => outside_text(&why),
+        false => failure_text(error),
     }
 }
 

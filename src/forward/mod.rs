@@ -7,7 +7,6 @@ mod message;
 pub mod signature;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,8 +50,6 @@ const HOLDS: Holds = Holds {
     first: Duration::from_secs(5),
     longest: Duration::from_secs(5 * 60),
 };
-/// Longest `Retry-After` that is believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Distinct messages that must fail, with no success in between, before an endpoint counts as down.
 const TRIP_AFTER: usize = 5;
 /// An endpoint that has failed for so long, without a success, is disabled.
@@ -130,7 +127,6 @@ pub struct Forwarder {
     clock: Clock,
     active: Reloadable<Active>,
     breakers: Mutex<HashMap<i64, EndpointState>>,
-    heartbeat: AtomicI64,
 }
 
 /// The settings in force, with the store's number of each endpoint.
@@ -172,7 +168,6 @@ impl Forwarder {
         clock: &Clock,
     ) -> StoreResult<Self> {
         let forwarder = Self {
-            heartbeat: AtomicI64::new(clock.now().as_millis()),
             store: Arc::clone(store),
             clock: clock.clone(),
             active: Reloadable::new(Active::default()),
@@ -213,7 +208,7 @@ impl Forwarder {
     }
 
     /// Whether anything is forwarded.
-    pub fn is_on(&self) -> bool {
+    fn is_on(&self) -> bool {
         !self.active.get().endpoints.is_empty()
     }
 
@@ -241,8 +236,6 @@ impl Forwarder {
         let mut changes = self.store.changes();
         let mut reloads = self.active.follow();
         while !shutdown.is_cancelled() {
-            self.heartbeat
-                .store(self.clock.now().as_millis(), Ordering::Relaxed);
             reloads.mark_unchanged();
             if !self.is_on() {
                 tokio::select! {
@@ -278,11 +271,6 @@ impl Forwarder {
                 "shutdown cut sending short; the messages are due again when the leases expire"
             );
         }
-    }
-
-    /// When the forwarder last showed life.
-    pub fn last_beat(&self) -> Timestamp {
-        Timestamp::from_millis(self.heartbeat.load(Ordering::Relaxed))
     }
 
     /// Fills every endpoint's free slots; says how long nothing will be due.
@@ -405,7 +393,7 @@ impl Forwarder {
                 tracing::warn!(
                     endpoint = number,
                     message_id,
-                    "attempt discarded: its lease expired before it settled"
+                    "attempt to deliver a message discarded: its lease expired before it settled"
                 );
                 Ending::LeaseLost
             }
@@ -423,7 +411,7 @@ impl Forwarder {
         failure: Failure,
         now: Timestamp,
     ) -> (SendOutcome, Ending) {
-        let asked = failure.retry_after.map(|asked| asked.min(MAX_RETRY_AFTER));
+        let asked = failure.retry_after;
         let retry_at = SCHEDULE.next(attempt, now, rand::random(), asked);
         self.failed(number, lease.seq, asked, now);
         tracing::warn!(

@@ -44,14 +44,6 @@ impl ForwardSecret {
         Ok(Self(Arc::new(SecretBox::new(Box::new(key)))))
     }
 
-    /// A key for tests and the demo.
-    #[must_use]
-    pub fn random() -> (Self, String) {
-        let key: [u8; 32] = rand::random();
-        let text = format!("{PREFIX}{}", STANDARD.encode(key));
-        (Self(Arc::new(SecretBox::new(Box::new(key.to_vec())))), text)
-    }
-
     fn sign(&self, id: &str, at_secs: i64, body: &[u8]) -> String {
         let mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret());
         // HMAC takes a key of any length.

@@ -28,7 +28,7 @@ use circuit_breaker::{Candidates, CircuitBreaker, Permit};
 use retention::RetentionPolicy;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = crate::queue::LEASE;
 /// How often the worker polls without a wake-up: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
 /// How long attempts in flight may take to finish at shutdown; Athos answers within 10 s or not at all.

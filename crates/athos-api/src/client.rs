@@ -296,7 +296,16 @@ fn transport(error: reqwest::Error) -> Error {
         return Error::Timeout;
     }
     let is_connected = !error.is_connect();
-    // The URL may hold a call id; the causes say what happened.
+    let why = failure_text(error);
+    match is_connected {
+        true => Error::Interrupted(why),
+        false => Error::Unreachable(why),
+    }
+}
+
+/// What went wrong with a request, with its causes and without its URL, which may hold a call id or a secret.
+#[must_use]
+pub fn failure_text(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut why = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -304,11 +313,7 @@ fn transport(error: reqwest::Error) -> Error {
         why = format!("{why}: {cause}");
         source = cause.source();
     }
-    let why = outside_text(&why);
-    match is_connected {
-        true => Error::Interrupted(why),
-        false => Error::Unreachable(why),
-    }
+    outside_text(&why)
 }
 
 /// How long `Retry-After` asks to wait: seconds, with or without a fraction, or a date, measured against the answer's own
@@ -326,7 +331,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         Ok(seconds) => Duration::try_from_secs_f64(seconds.min(MAX_RETRY_AFTER.as_secs_f64())).ok(),
         Err(_) => {
             let written_at = text(DATE).and_then(date).unwrap_or(now);
-            Some(date(asked)?.since(written_at))
+            Some(date(asked)?.since(written_at).min(MAX_RETRY_AFTER))
         }
     }
 }
@@ -346,7 +351,7 @@ impl Answer {
         let request_id = headers
             .get("x-athos-request-id")
             .and_then(|value| types::plain_word(value.to_str().ok()?));
-        let retry_after = retry_after(headers, now).map(|wait| wait.min(MAX_RETRY_AFTER));
+        let retry_after = retry_after(headers, now);
         let encoding = headers
             .get(CONTENT_ENCODING)
             .filter(|encoding| *encoding != "identity")

@@ -73,7 +73,7 @@ pub use call::{CallContent, CallDetail, CallEvent, CallHeader, EventOutcome, Spe
 #[cfg(feature = "client")]
 pub use client::{
     ANSWER_DEADLINE, CallListPage, Client, ListQuery, MAX_ANSWER_BYTES, direct_http_client,
-    http_client, retry_after,
+    failure_text, http_client, retry_after,
 };
 pub use drift::{Drift, DriftKind, DriftWatch};
 #[cfg(feature = "client")]

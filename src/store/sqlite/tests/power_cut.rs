@@ -110,7 +110,7 @@ impl Powered {
         let store = store(&after).await;
         assert!(
             store.latest_rev().await.unwrap() > told,
-            "a rev is given again"
+            "a rev was assigned twice"
         );
         drop(db);
         Self {
