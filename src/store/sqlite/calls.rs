@@ -346,11 +346,8 @@ impl Calls for SqliteStore {
     }
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
-        let found = self.noting(find(&self.readers.requests, scope, id).await)?;
-        if found.is_some() || !self.arrivals.opening.caught_up().await {
-            return Ok(found);
-        }
-        self.noting(find(&self.readers.requests, scope, id).await)
+        let look = || find(&self.readers.requests, scope, id);
+        self.noting(self.arrivals.opening.look(look).await)
     }
 
     async fn progress(

@@ -113,18 +113,35 @@ impl Opening {
         waiting.iter().try_for_each(|unopened| open(tx, unopened))
     }
 
-    /// Waits a moment for what has been accepted so far: who was told that a webhook is in sees its call. `false` when there
-    /// is nothing to wait for.
-    pub(super) async fn caught_up(&self) -> bool {
+    /// Waits a moment for what has been accepted so far: who was told that a webhook is in sees its call.
+    pub(super) async fn caught_up(&self) {
         let accepted = self.accepted.load(Ordering::Acquire);
-        if *self.opened.borrow() >= accepted {
-            return false;
+        if !self.is_any_waiting() {
+            return;
         }
         self.hurry.notify_one();
         let mut opened = self.opened.subscribe();
         // Late is shown as it was: the row is not there yet.
         let _ = timeout(READER_MAY_WAIT, opened.wait_for(|count| *count >= accepted)).await;
-        true
+    }
+
+    /// Looks for a call, and on a miss once more when calls waited for their rows before the first look.
+    pub(super) async fn look<T, F>(&self, find: impl Fn() -> F) -> StoreResult<Option<T>>
+    where
+        F: Future<Output = StoreResult<Option<T>>>,
+    {
+        // Asked first: the row may be written while the first look still reads what was there before it.
+        let any_waited = self.is_any_waiting();
+        let found = find().await?;
+        if found.is_some() || !any_waited {
+            return Ok(found);
+        }
+        self.caught_up().await;
+        find().await
+    }
+
+    fn is_any_waiting(&self) -> bool {
+        *self.opened.borrow() < self.accepted.load(Ordering::Acquire)
     }
 }
 
@@ -164,5 +181,36 @@ impl Operation for OpenCalls {
         tx.prepare_cached("UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1")?
             .execute([last])?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Looks once without finding, while the rows of all calls are written, and then finds.
+    async fn look(opening: &Opening) -> (Option<&'static str>, u32) {
+        let looks = Cell::new(0);
+        let find = async || {
+            looks.set(looks.get() + 1);
+            let opened = opening.accepted.load(Ordering::Acquire);
+            opening.opened.send_replace(opened);
+            Ok((looks.get() > 1).then_some("call"))
+        };
+        (opening.look(find).await.unwrap(), looks.get())
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_row_is_written_during_the_first_look_is_found() {
+        let opening = Opening::default();
+        opening.accepted.store(1, Ordering::Release);
+        assert_eq!(look(&opening).await, (Some("call"), 2));
+    }
+
+    #[tokio::test]
+    async fn a_miss_is_looked_up_once_when_no_call_waits() {
+        assert_eq!(look(&Opening::default()).await, (None, 1));
     }
 }
