@@ -183,6 +183,8 @@ impl Mints for SqliteStore {
         limit: u32,
         after: Option<&str>,
     ) -> StoreResult<Page<Mint, String>> {
+        // Whether a call followed is shown too.
+        self.arrivals.opening.caught_up().await;
         self.noting(list(&self.readers.requests, filter, limit, after).await)
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Unopened {
 pub(super) async fn find_unopened(readers: &ReadPool) -> StoreResult<Vec<UnopenedEvent>> {
     let rows = sqlx::query(
         "SELECT id, received_at, body FROM events \
-         WHERE id > (SELECT up_to FROM opened_events) AND next_attempt_at IS NOT NULL \
+         WHERE id > (SELECT up_to FROM opened_events) AND (next_attempt_at IS NOT NULL OR state = 'dead') \
            AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = call_id) ORDER BY id",
     )
     .fetch_all(readers)

@@ -93,6 +93,16 @@ impl Powered {
         settled
     }
 
+    /// What the worker does at the start.
+    async fn open_what_was_left(&self) {
+        for left in self.store.find_unopened().await.unwrap() {
+            let number = std::str::from_utf8(&left.body).unwrap().trim();
+            let said = said_of("rep_1", number.parse().unwrap());
+            self.store.open_call(left.event_id, said, left.received_at);
+        }
+        self.store.arrivals.opening.caught_up().await;
+    }
+
     /// The same store as the next start finds it when the power fails now.
     async fn after_power_cut(&self) -> Self {
         let after = tempfile::tempdir().unwrap();
@@ -236,16 +246,41 @@ async fn a_call_whose_row_a_power_cut_took_has_it_again_after_the_start() {
         Some("processing")
     );
     let after = before.after_power_cut().await;
-    for left in after.store.find_unopened().await.unwrap() {
-        let number = std::str::from_utf8(&left.body).unwrap().trim();
-        let said = said_of("rep_1", number.parse().unwrap());
-        after.store.open_call(left.event_id, said, left.received_at);
-    }
-    after.store.arrivals.opening.caught_up().await;
+    after.open_what_was_left().await;
     for number in 0..3 {
         let row = row_of(&after.store, number).await;
         assert_eq!(row.as_deref(), Some("processing"), "{number}");
     }
+    before.store.close().await;
+    after.store.close().await;
+}
+
+#[tokio::test]
+async fn an_event_that_died_before_its_call_had_a_row_shows_its_call_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    // The process ends before it writes the row.
+    store.opener.abort();
+    let mut before = Powered {
+        folder,
+        store,
+        synced_bytes: 0,
+    };
+    before.accept(0).await;
+    let now = Timestamp::from_millis(2);
+    let claimed = before.store.claim_due(ClaimFilter::All, now, 1, LEASE);
+    let lease = claimed.await.unwrap().remove(0).lease;
+    let dead = Settlement::Dead {
+        reason: "Athos refused it".to_owned(),
+        failure: None,
+    };
+    before.store.settle(lease, dead, now).await.unwrap();
+    // What is synced later syncs the settlement too.
+    before.mint(0).await;
+    let after = before.after_power_cut().await;
+    assert_eq!(row_of(&after.store, 0).await, None);
+    after.open_what_was_left().await;
+    assert_eq!(row_of(&after.store, 0).await.as_deref(), Some("processing"));
     before.store.close().await;
     after.store.close().await;
 }
