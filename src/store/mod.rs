@@ -2,6 +2,7 @@
 //! (`sqlite/`) implements them; no SQL leaves it.
 
 mod calls;
+mod deliveries;
 mod due_times;
 mod error;
 mod identities;
@@ -22,6 +23,10 @@ use std::time::Duration;
 pub use calls::{
     CallChange, CallFilter, Calls, Changes, PageKey, Progress, ProgressFilter, ScorePoint,
     StoredCall,
+};
+pub use deliveries::{
+    Act, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow, DeliveryState,
+    ReplayEntry, ReplayedDeliveries, StoredDelivery, UntoldCalls,
 };
 pub use due_times::{DueTimes, NextDue};
 pub use error::StoreError;
@@ -56,7 +61,16 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Everything the service stores. All methods are safe to call from any task; a write is on disk when it returns.
 pub trait Store:
-    Inbox + Calls + Mints + Identities + Reconciliation + Privacy + Operators + Outbox + Maintenance
+    Inbox
+    + Calls
+    + Mints
+    + Identities
+    + Reconciliation
+    + Privacy
+    + Operators
+    + Outbox
+    + Deliveries
+    + Maintenance
 {
 }
 
@@ -69,6 +83,7 @@ impl<T> Store for T where
         + Privacy
         + Operators
         + Outbox
+        + Deliveries
         + Maintenance
 {
 }

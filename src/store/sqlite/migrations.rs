@@ -24,6 +24,7 @@ const FILES: &[(&str, &str)] = &files![
     "0008_ids_once_and_content",
     "0009_opening",
     "0010_outbox",
+    "0011_deliveries",
 ];
 
 pub(super) static MIGRATIONS: LazyLock<Migrator> =

@@ -5,6 +5,7 @@ mod backup;
 mod calls;
 mod contract;
 mod credentials;
+mod deliveries;
 mod drift;
 mod error;
 mod examine;

@@ -97,7 +97,7 @@ impl Outbox for SqliteStore {
 const MAX_WAIT: Duration = Duration::from_secs(36 * 60 * 60);
 
 /// Begins an id of a message; ids are unique across restored backups.
-fn new_prefix() -> String {
+pub(super) fn new_prefix() -> String {
     format!("msg_{:032x}_", rand::random::<u128>())
 }
 
@@ -305,7 +305,7 @@ pub(super) async fn with_subjects(
     Ok(messages)
 }
 
-async fn subject(readers: &ReadPool, seq: i64) -> StoreResult<Option<MessageSubject>> {
+pub(super) async fn subject(readers: &ReadPool, seq: i64) -> StoreResult<Option<MessageSubject>> {
     let sql = "SELECT event_id, events.webhook_id, events.call_id AS event_call, events.reason, \
                  (SELECT calls.id FROM calls WHERE calls.seq = call_seq) AS call \
                FROM messages LEFT JOIN events ON events.id = event_id WHERE seq = ?1";
