@@ -15,6 +15,8 @@ mod outbox;
 mod page;
 mod privacy;
 mod reconcile;
+#[expect(dead_code, unused_imports, reason = "the statements move here next")]
+mod sql;
 mod sqlite;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 mod accept;
 mod backup;
 mod calls;
+mod connection;
 mod contract;
 mod credentials;
 mod deliveries;
