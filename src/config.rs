@@ -6,6 +6,7 @@ mod env_file;
 pub(crate) mod names;
 mod read;
 mod secrets;
+mod service_keys;
 mod values;
 
 use std::net::SocketAddr;
@@ -162,7 +163,8 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = secret, value_name = "SECRET")]
     pub auth_proxy_secret: Option<SecretString>,
 
-    /// Bearer tokens of other backends, comma-separated; they may name any rep and read everything
+    /// Bearer tokens of other backends, comma-separated: `name:scopes:token` with scopes of `mint`, `read`, `transcripts`,
+    /// `admin` and `metrics`, several joined by `+`; a token alone may do everything
     #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "TOKEN")]
     pub service_tokens: Vec<SecretString>,
 
@@ -174,7 +176,8 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = secret, value_name = "SECRET")]
     pub forward_secrets: Vec<SecretString>,
 
-    /// Which messages are sent, comma-separated: `call.scored`, `call.unscored`, `call.updated`, `event.dead`; without any, all
+    /// Which messages are sent, comma-separated: `call.scored`, `call.unscored`, `call.updated`, `event.dead`; without any, these. `audit.recorded` is
+    /// sent when it is named
     #[arg(long, env, value_delimiter = ',', value_parser = message_kind, value_name = "TYPE")]
     pub forward_events: Vec<MessageKind>,
 

@@ -1,7 +1,8 @@
-//! The credentials that we share with Athos: which are current, and how they are used, which is stored. Known here by
-//! fingerprint; only `WebhookSecrets` and `athos_api::Client` hold the values.
+//! The credentials that we share with Athos and with other backends: which are current, and how they are used, which is
+//! stored. Known here by fingerprint; only `WebhookSecrets` and `athos_api::Client` hold values.
 
 mod doctor_check;
+mod service_tokens;
 mod usage;
 mod webhook_secrets;
 
@@ -10,22 +11,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use athos_api as athos;
-use metrics::gauge;
-use secrecy::SecretString;
 
 use crate::clock::Clock;
-use crate::model::{Credential, KeyState, idle_secrets};
+use crate::config::{Config, Problems};
+use crate::model::{Credential, KeyState, ServiceKey, idle_secrets};
 use crate::store::{SharedStore, StoreResult};
-use crate::telemetry::metric;
 
 pub(crate) use doctor_check::is_doctor_check;
+pub(crate) use service_tokens::ServiceTokens;
 pub(crate) use usage::KeyUsage;
 pub(crate) use webhook_secrets::WebhookSecrets;
 
-/// Webhook secrets and API keys.
+/// Webhook secrets, API keys and service tokens.
 pub struct Credentials {
     /// The secrets that webhooks are verified with.
     pub secrets: WebhookSecrets,
+    /// The keys of other backends.
+    pub service_tokens: ServiceTokens,
     athos: Arc<athos::Client>,
     key_usage: Arc<KeyUsage>,
     store: SharedStore,
@@ -41,7 +43,7 @@ struct LastWritten {
     told_idle: HashSet<String>,
 }
 
-/// Credentials added and removed by a reload, by fingerprint.
+/// Credentials added and removed by a reload, by fingerprint or name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replaced {
     /// Those that are new.
@@ -51,19 +53,21 @@ pub struct Replaced {
 }
 
 impl Credentials {
-    /// Starts with `secrets` and the keys of `athos`, and reads the stored usage of all of them.
+    /// Starts with the keys of `athos` and the secrets and service tokens of `config`, and reads the stored usage of all of
+    /// them.
     ///
     /// # Errors
-    /// When the store cannot be used.
+    /// When the store cannot be used, or a service token is none.
     pub async fn start(
-        secrets: &[SecretString],
+        config: &Config,
         athos: &Arc<athos::Client>,
         key_usage: Arc<KeyUsage>,
         store: &SharedStore,
         clock: &Clock,
-    ) -> StoreResult<Self> {
+    ) -> anyhow::Result<Self> {
         let credentials = Self {
-            secrets: WebhookSecrets::new(secrets, clock.clone()),
+            secrets: WebhookSecrets::new(&config.athos_whsec, clock.clone()),
+            service_tokens: ServiceTokens::new(&service_keys(config)?, clock.clone()),
             athos: Arc::clone(athos),
             key_usage,
             store: Arc::clone(store),
@@ -91,25 +95,40 @@ impl Credentials {
     /// All current credentials.
     pub fn list(&self) -> Vec<Credential> {
         let keys = self.keys().into_iter().map(|(key, _)| key);
-        self.secrets.list().into_iter().chain(keys).collect()
+        let tokens = self.service_tokens.list().into_iter();
+        let tokens = tokens.map(|(_, life)| life);
+        self.secrets
+            .list()
+            .into_iter()
+            .chain(keys)
+            .chain(tokens)
+            .collect()
     }
 
-    /// Replaces secrets and keys. Requests under way keep those they began with.
+    /// What each is called in the log, with what makes it another one.
+    fn names(&self) -> Vec<String> {
+        let keys = self.keys().into_iter().map(|(key, _)| key);
+        let shared = self.secrets.list().into_iter().chain(keys);
+        let shared = shared.map(|one| format!("{} {}", one.kind.as_str(), one.fingerprint));
+        let tokens = self.service_tokens.list().into_iter();
+        let tokens = tokens.map(|(key, _)| format!("service_token {} ({})", key.name, key.scopes));
+        shared.chain(tokens).collect()
+    }
+
+    /// Replaces secrets, keys and service tokens. Requests under way keep those they began with.
     ///
     /// # Errors
-    /// When a key has bytes that no header can carry; then nothing has changed.
-    pub fn replace(
-        &self,
-        secrets: &[SecretString],
-        keys: &[SecretString],
-    ) -> anyhow::Result<Replaced> {
-        let before = self.list();
+    /// When a service token is none, or a key has bytes that no header can carry; then nothing has changed.
+    pub fn replace(&self, config: &Config) -> anyhow::Result<Replaced> {
+        let before = self.names();
+        let service_keys = service_keys(config)?;
         self.athos
-            .replace_keys(keys)
+            .replace_keys(&config.athos_api_key)
             .context("ATHOS_API_KEY cannot be used")?;
         self.watch_keys();
-        self.secrets.replace(secrets);
-        let now = self.list();
+        self.secrets.replace(&config.athos_whsec);
+        self.service_tokens.replace(&service_keys);
+        let now = self.names();
         Ok(Replaced {
             added: missing_from(&before, &now),
             removed: missing_from(&now, &before),
@@ -124,6 +143,7 @@ impl Credentials {
         let known = self.store.credentials().await?;
         self.secrets.remember(&known);
         self.key_usage.remember(&known);
+        self.service_tokens.remember(&known);
         Ok(())
     }
 
@@ -133,15 +153,9 @@ impl Credentials {
     /// When it cannot be written.
     pub async fn note(&self) -> StoreResult<()> {
         let all = self.list();
-        for one in &all {
-            let labels = [
-                ("kind", one.kind.as_str().to_owned()),
-                ("fingerprint", one.fingerprint.clone()),
-            ];
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            let last_used = one.last_used_at.map_or(0.0, |at| at.as_secs() as f64);
-            gauge!(metric::CREDENTIAL_LAST_USED_TIMESTAMP_SECONDS, &labels).set(last_used);
-        }
+        self.secrets.measure();
+        self.key_usage.measure();
+        self.service_tokens.measure();
         self.warn_idle_secrets(&all);
         if self.noted().written != all {
             self.store.record_credential_usage(all.clone()).await?;
@@ -168,14 +182,14 @@ impl Credentials {
     }
 }
 
-fn missing_from(these: &[Credential], those: &[Credential]) -> Vec<String> {
-    let is_here = |that: &&Credential| {
-        these
-            .iter()
-            .any(|this| this.kind == that.kind && this.fingerprint == that.fingerprint)
-    };
-    let missing = those.iter().filter(|that| !is_here(that));
-    missing
-        .map(|that| format!("{} {}", that.kind.as_str(), that.fingerprint))
-        .collect()
+/// Those of `those` that are not among `these`.
+fn missing_from(these: &[String], those: &[String]) -> Vec<String> {
+    let missing = those.iter().filter(|that| !these.contains(that));
+    missing.cloned().collect()
+}
+
+/// The keys of other backends that `config` has, without their tokens.
+fn service_keys(config: &Config) -> Result<Vec<ServiceKey>, Problems> {
+    let keys = config.service_keys().map_err(Problems::new)?;
+    Ok(keys.into_iter().map(|(key, _)| key).collect())
 }

@@ -108,8 +108,7 @@ impl Service {
         let store = store::open(&config.database_url).await?;
         let instance = Arc::new(Instance::of(&store::database_file(&config.database_url)?));
 
-        let secrets = &config.athos_whsec;
-        let credentials = Credentials::start(secrets, &athos, key_usage, &store, &clock).await?;
+        let credentials = Credentials::start(config, &athos, key_usage, &store, &clock).await?;
         let credentials = Arc::new(credentials);
         let policy = RetentionPolicy::from_config(config);
         let concurrency = config.fetch_concurrency.get();
@@ -163,8 +162,8 @@ impl Service {
             shutdown: shutdown.clone(),
         });
         let mut servers = Servers::new(deadlines, &shutdown);
+        servers.serve_metrics(admin_listener, http::admin_router(state.clone(), metrics));
         servers.serve_public(listener, http::router(state, config, demo), config);
-        servers.serve_metrics(admin_listener, metrics);
         Arc::clone(&instance).claim(shutdown.clone());
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
@@ -212,9 +211,7 @@ impl Service {
         }
         let forwarding = forward::Settings::new(config)?;
         let authenticator = self.authenticator.get().renewed(config, &self.clock)?;
-        let replaced = self
-            .credentials
-            .replace(&config.athos_whsec, &config.athos_api_key)?;
+        let replaced = self.credentials.replace(config)?;
         self.authenticator.replace(authenticator);
         self.forwarder.replace(forwarding).await?;
         if let Err(error) = self.credentials.remember().await {

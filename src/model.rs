@@ -9,6 +9,7 @@ mod drift;
 mod engine;
 mod message;
 mod plural;
+mod service_key;
 mod time_bound;
 
 pub use athos_api::{
@@ -25,6 +26,7 @@ pub use drift::SeenDrift;
 pub use engine::{Engine, UnknownEngine};
 pub use message::MessageKind;
 pub(crate) use plural::{counted, plural};
+pub use service_key::{KeyScope, KeyScopes, ServiceKey};
 pub use time_bound::{NotATimeBound, TimeBound};
 
 /// Whose calls a reader may see. Rows outside the scope do not exist for that reader.

@@ -328,15 +328,14 @@ fn print_event(out: &mut impl Write, event: &StoredEvent) -> io::Result<()> {
         writeln!(out, "{}", line.trim_end())?;
     }
     for act in &event.acts {
-        let who = act
-            .rep
-            .as_deref()
-            .map_or(String::new(), |rep| format!(" {}", shown(rep)));
+        let who = act.who.as_deref();
+        let who = who.map_or(String::new(), |who| format!(" {}", shown(who)));
         let why = or_none(act.was_reason.as_deref());
+        let was = act.was_state.as_deref().unwrap_or("-");
         writeln!(
             out,
-            "{}  {}  by {}{who}, was {}: {why}",
-            act.act, act.at, act.caller, act.was_state
+            "{}  {}  by {}{who}, was {was}: {why}",
+            act.action, act.at, act.caller
         )?;
     }
     for mint in &event.mints {

@@ -150,6 +150,9 @@ impl Config {
                 jwt_sources.join(" and ")
             ));
         }
+        if let Err(wrong) = self.service_keys() {
+            problems.extend(wrong);
+        }
         let has_jwt = !jwt_sources.is_empty();
         if !has_jwt && self.auth_proxy_user_header.is_none() && self.service_tokens.is_empty() {
             problems.push(
@@ -249,11 +252,6 @@ impl Config {
                     .to_owned(),
             ),
             Ok(Engine::Sqlite) => {}
-            Ok(Engine::Postgres) => problems.push(
-                "DATABASE_URL must begin with sqlite: in this version, which cannot serve from PostgreSQL yet: write the \
-                 URL of a SQLite file, for example sqlite://data/athos.db."
-                    .to_owned(),
-            ),
         }
     }
 
@@ -301,7 +299,7 @@ impl Config {
                 "AUTH_JWT_SECRET is shorter than {STRONG_SECRET_BYTES} bytes and can be guessed"
             ));
         }
-        if self.service_tokens.iter().any(is_weak) {
+        if self.service_token_values().iter().any(is_weak) {
             warnings.push(format!(
                 "an entry of SERVICE_TOKENS is shorter than {STRONG_SECRET_BYTES} bytes and can be guessed"
             ));

@@ -10,10 +10,11 @@ const SHORT_SECRET_BYTES: usize = 16;
 impl Config {
     /// Warnings about secrets of an unusual shape.
     pub(super) fn secret_warnings(&self) -> Vec<Warning> {
+        let service_tokens = self.service_token_values();
         let all: [(&str, Option<&str>, &[SecretString]); 5] = [
             ("ATHOS_API_KEY", Some("ath_live_"), &self.athos_api_key),
             ("ATHOS_WHSEC", Some("whsec_"), &self.athos_whsec),
-            ("SERVICE_TOKENS", None, &self.service_tokens),
+            ("SERVICE_TOKENS", None, &service_tokens),
             ("AUTH_JWT_SECRET", None, self.auth_jwt_secret.as_slice()),
             ("AUTH_PROXY_SECRET", None, self.auth_proxy_secret.as_slice()),
         ];

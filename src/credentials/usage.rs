@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use athos_api::Observer;
-use metrics::{Counter, counter};
+use metrics::{Counter, counter, gauge};
 
 use crate::clock::Clock;
 use crate::model::{Credential, CredentialKind, Timestamp};
@@ -13,18 +13,25 @@ use crate::telemetry::metric;
 /// Records the uses and refusals of one credential.
 pub(super) struct Record {
     life: Mutex<Credential>,
-    labels: [(&'static str, String); 2],
+    labels: Vec<(&'static str, String)>,
     /// Every delivery and every request counts here.
     uses: Counter,
 }
 
 impl Record {
-    pub(super) fn new(kind: CredentialKind, fingerprint: String, now: Timestamp) -> Self {
+    /// Starts without any. `name`: what it is called beside its fingerprint.
+    pub(super) fn new(
+        kind: CredentialKind,
+        fingerprint: String,
+        name: Option<&str>,
+        now: Timestamp,
+    ) -> Self {
         // There are as many fingerprints as configured credentials: few enough for a label.
-        let labels = [
+        let mut labels = vec![
             ("kind", kind.as_str().to_owned()),
             ("fingerprint", fingerprint.clone()),
         ];
+        labels.extend(name.map(|name| ("name", name.to_owned())));
         Self {
             uses: counter!(metric::CREDENTIAL_USES_TOTAL, &labels),
             labels,
@@ -53,6 +60,16 @@ impl Record {
         if let Some(known) = before.iter().find(same) {
             life.remember(known);
         }
+    }
+
+    /// Sets the gauge of its last use.
+    pub(super) fn measure(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        let last_used = self
+            .life()
+            .last_used_at
+            .map_or(0.0, |at| at.as_secs() as f64);
+        gauge!(metric::CREDENTIAL_LAST_USED_TIMESTAMP_SECONDS, &self.labels).set(last_used);
     }
 
     pub(super) fn now(&self) -> Credential {
@@ -86,7 +103,8 @@ impl KeyUsage {
         records.retain(|(known, _)| fingerprints.contains(known));
         for name in fingerprints {
             if records.iter().all(|(known, _)| known != name) {
-                let record = Record::new(CredentialKind::ApiKey, name.clone(), self.clock.now());
+                let record =
+                    Record::new(CredentialKind::ApiKey, name.clone(), None, self.clock.now());
                 records.push((name.clone(), record));
             }
         }
@@ -97,6 +115,13 @@ impl KeyUsage {
         for (_, record) in &*self.records() {
             record.remember(before);
         }
+    }
+
+    /// Sets the gauges of their last uses.
+    pub(super) fn measure(&self) {
+        self.records()
+            .iter()
+            .for_each(|(_, record)| record.measure());
     }
 
     /// How one key is used.

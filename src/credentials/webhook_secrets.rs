@@ -70,6 +70,15 @@ impl WebhookSecrets {
         }
     }
 
+    /// Sets the gauges of their last uses.
+    pub(super) fn measure(&self) {
+        let secrets = self.secrets.get();
+        secrets
+            .records
+            .iter()
+            .for_each(|(_, record)| record.measure());
+    }
+
     /// The usage of the current secrets, in the order of the configuration.
     #[must_use]
     pub fn list(&self) -> Vec<Credential> {
@@ -87,7 +96,7 @@ impl Secrets {
         let mut records: Vec<(String, Record)> = Vec::new();
         for name in secrets.iter().map(fingerprint) {
             if records.iter().all(|(known, _)| *known != name) {
-                let record = Record::new(CredentialKind::WebhookSecret, name.clone(), now);
+                let record = Record::new(CredentialKind::WebhookSecret, name.clone(), None, now);
                 records.push((name, record));
             }
         }

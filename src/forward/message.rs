@@ -5,7 +5,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::endpoint::Message;
-use crate::http::wire::CallRow;
+use crate::http::wire::{AuditEntry, CallRow};
 use crate::model::Timestamp;
 use crate::store::{ClaimedMessage, MessageSubject, StoredCall};
 use athos_api::types;
@@ -84,6 +84,9 @@ pub(super) fn render(claimed: ClaimedMessage, public_url: Option<&Url>) -> Resul
                 reason,
             };
             body(kind, at, &data).map_err(|error| error.to_string())?
+        }
+        MessageSubject::Audit(entry) => {
+            body(kind, at, &AuditEntry::from(entry)).map_err(|error| error.to_string())?
         }
     };
     Ok(Message {

@@ -13,7 +13,7 @@ use super::extract::Reader;
 use super::query::{Bound, Cursor, PageLimit, Parsed, Query, known_source};
 use super::state::AppState;
 use super::wire::{CallRow, plain, schema};
-use crate::model::{CallStatus, Timestamp, Turn};
+use crate::model::{CallStatus, KeyScope, Timestamp, Turn};
 use crate::store::{CallFilter, PageKey, StoreError};
 use athos_api::types;
 
@@ -70,10 +70,12 @@ struct CallList {
 struct CallView {
     #[serde(flatten)]
     row: CallRow,
-    /// Athos's score object, every key of it; `null` until the call is scored.
+    /// Athos's score object, every key of it; `null` until the call is scored. To a key without the scope `transcripts` it
+    /// has no quotes.
     #[schema(value_type = Option<Object>)]
     score: Option<serde_json::Value>,
-    /// The turns, in order; `null` until the call is scored, empty when they are not kept.
+    /// The turns, in order; `null` until the call is scored, and to a key without the scope `transcripts`; empty when they
+    /// are not kept.
     transcript: Option<Vec<TurnView>>,
     /// When the transcript was removed (`RETENTION_DAYS`), or left out in the first place (`STORE_TRANSCRIPTS=false`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,10 +127,11 @@ impl From<Turn> for TurnView {
         (status = 200, body = CallList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 403, body = ErrorEnvelope, description = "SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
         (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["read"])),
 )]
 async fn list_calls(
     State(state): State<AppState>,
@@ -168,11 +171,12 @@ async fn list_calls(
     responses(
         (status = 200, body = CallView),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 403, body = ErrorEnvelope, description = "SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "CALL_NOT_FOUND: not there, or not yours"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
         (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["read"])),
 )]
 async fn show_call(
     State(state): State<AppState>,
@@ -184,8 +188,13 @@ async fn show_call(
         .find_call(&reader.scope(), &call_id)
         .await?
         .ok_or(ApiError::CallNotFound)?;
-    let content = call
-        .raw
+    let with_words = reader.check(KeyScope::Transcripts).is_ok();
+    let raw = call.raw.map(|raw| match with_words {
+        true => raw,
+        // What retention leaves of a call.
+        false => types::redact_transcript(&raw),
+    });
+    let content = raw
         .as_deref()
         .map(types::read_content)
         .transpose()
@@ -193,7 +202,7 @@ async fn show_call(
     let (score, transcript) = match content {
         Some(content) => {
             let turns = content.transcript.into_iter().map(TurnView::from);
-            (content.score, Some(turns.collect()))
+            (content.score, with_words.then(|| turns.collect()))
         }
         None => (None, None),
     };

@@ -11,9 +11,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::mint::MintError;
+use crate::model::KeyScope;
 use crate::store::StoreError;
 use athos_api as athos;
 use athos_api::signature::InvalidSignature;
+
+/// The code of a refusal for want of a scope, which is also on record of the key.
+pub(super) const SCOPE_MISSING: &str = "SCOPE_MISSING";
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,14 @@ pub enum ApiError {
     /// The caller is known, and may not do this.
     #[error("this is for admins and other backends only")]
     AdminOnly,
+    /// The caller's key is known, and was not given this.
+    #[error("the key {key} lacks the scope {scope}")]
+    ScopeMissing {
+        /// What it lacks.
+        scope: KeyScope,
+        /// What it is called.
+        key: String,
+    },
     /// No such event.
     #[error("there is no such event")]
     EventNotFound,
@@ -179,6 +191,7 @@ impl ApiError {
             Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
             Self::CallNotFound => (StatusCode::NOT_FOUND, "CALL_NOT_FOUND"),
             Self::AdminOnly => (StatusCode::FORBIDDEN, "ADMIN_ONLY"),
+            Self::ScopeMissing { .. } => (StatusCode::FORBIDDEN, SCOPE_MISSING),
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND"),
             Self::EventWaiting => (StatusCode::CONFLICT, "EVENT_WAITING"),
             Self::EventPurged => (StatusCode::CONFLICT, "EVENT_PURGED"),
@@ -238,6 +251,7 @@ impl ApiError {
             Self::StoreUnavailable(error) => Some(error.to_string()),
             Self::Upstream(error) => Some(error.to_string()),
             Self::Internal(error) => Some(format!("{error:#}")),
+            Self::ScopeMissing { .. } => Some(self.to_string()),
             _ => None,
         };
         ErrorReport {

@@ -134,10 +134,10 @@ impl ReplayAnswer {
         (status = 200, body = EventList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn list_events(
     State(state): State<AppState>,
@@ -171,11 +171,11 @@ async fn list_events(
     responses(
         (status = 200, body = StoredEvent),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "EVENT_NOT_FOUND"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn show_event(
     State(state): State<AppState>,
@@ -195,12 +195,12 @@ async fn show_event(
     responses(
         (status = 200, body = ReplayAnswer),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "EVENT_NOT_FOUND"),
         (status = 409, body = ErrorEnvelope, description = "EVENT_WAITING: it is pending or being processed already"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn replay_event(
     State(state): State<AppState>,
@@ -232,10 +232,10 @@ async fn replay_event(
         (status = 200, body = ReplayAnswer),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn replay_events(
     State(state): State<AppState>,

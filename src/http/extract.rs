@@ -1,6 +1,7 @@
 //! Who may call a handler is in the type that the handler takes: [`Caller`] is anyone with credentials, [`Reader`] one
-//! whose turn it is to read, [`ActingCaller`] and [`Standing`] are those whom other sites' pages may not act for, and
-//! [`Operator`] is an admin or another backend. What one key may do and another may not is for these to ask.
+//! whose turn it is to read, [`Minting`] one who may ask for session tokens, [`Listener`] and [`Standing`] are those whom
+//! other sites' pages may not act for, and [`Operator`] is an admin or another backend. Each but [`Caller`] asks a key for
+//! one scope.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -9,31 +10,74 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::auth::{Caller, Role, Standing};
-use super::error::ApiError;
+use super::error::{ApiError, SCOPE_MISSING};
 use super::read_limit::Turn;
 use super::state::AppState;
+use crate::model::KeyScope;
 use crate::store::Actor;
 
 /// What a caller is told to wait who reads too much at once.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// Lets a caller pass whose key, if it is one, has this scope; what became of the key is on record.
+pub(super) fn admit(
+    caller: Caller,
+    scope: Option<KeyScope>,
+    state: &AppState,
+) -> Result<Caller, ApiError> {
+    if let Caller::Service(key) = &caller {
+        let usage = &state.credentials.service_tokens;
+        match scope.map_or(Ok(()), |scope| caller.check(scope)) {
+            Ok(()) => usage.used(key),
+            Err(refusal) => {
+                usage.refused(key, SCOPE_MISSING);
+                return Err(refusal);
+            }
+        }
+    }
+    Ok(caller)
+}
+
+/// Authenticates whoever makes a request. `acts`: other sites' pages may not make it.
+async fn authenticate(
+    parts: &Parts,
+    acts: bool,
+    scope: Option<KeyScope>,
+    state: &AppState,
+) -> Result<Caller, ApiError> {
+    let authenticator = state.authenticator.get();
+    admit(authenticator.authenticate(parts, acts).await?, scope, state)
+}
+
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let acts = !parts.method.is_safe();
-        state.authenticator.get().authenticate(parts, acts).await
+        authenticate(parts, !parts.method.is_safe(), None, state).await
     }
 }
 
-/// A caller who costs something though the method is safe: other sites' pages may not, as with methods that are not.
-pub(super) struct ActingCaller(pub(super) Caller);
+/// A caller who may ask for session tokens.
+pub(super) struct Minting(pub(super) Caller);
 
-impl FromRequestParts<AppState> for ActingCaller {
+impl FromRequestParts<AppState> for Minting {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let caller = state.authenticator.get().authenticate(parts, true).await?;
+        let caller = authenticate(parts, true, Some(KeyScope::Mint), state).await?;
+        Ok(Self(caller))
+    }
+}
+
+/// A caller who may hear what was said. It costs something though the method is safe: other sites' pages may not, as with
+/// methods that are not.
+pub(super) struct Listener(pub(super) Caller);
+
+impl FromRequestParts<AppState> for Listener {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let caller = authenticate(parts, true, Some(KeyScope::Transcripts), state).await?;
         Ok(Self(caller))
     }
 }
@@ -42,7 +86,9 @@ impl FromRequestParts<AppState> for Standing {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Self::begin(parts, state.authenticator.follow(), &state.clock).await
+        let standing = Self::begin(parts, state.authenticator.follow(), &state.clock).await?;
+        admit(standing.caller.clone(), Some(KeyScope::Read), state)?;
+        Ok(standing)
     }
 }
 
@@ -64,7 +110,8 @@ impl FromRequestParts<AppState> for Reader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, state).await?;
+        let acts = !parts.method.is_safe();
+        let caller = authenticate(parts, acts, Some(KeyScope::Read), state).await?;
         let turn = turn_of(&caller, state).await?;
         Ok(Self {
             caller,
@@ -85,9 +132,10 @@ impl FromRequestParts<AppState> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, state).await?;
+        let acts = !parts.method.is_safe();
+        let caller = authenticate(parts, acts, Some(KeyScope::Admin), state).await?;
         let actor = match &caller {
-            Caller::Service => Actor::Service,
+            Caller::Service(key) => Actor::Service(key.name.clone()),
             Caller::User(user) if user.role == Role::Admin => Actor::User(user.rep.clone()),
             Caller::User(_) => return Err(ApiError::AdminOnly),
         };
@@ -96,8 +144,9 @@ impl FromRequestParts<AppState> for Operator {
     }
 }
 
-async fn turn_of(caller: &Caller, state: &AppState) -> Result<Turn, ApiError> {
-    let turn = state.limits.reads.turn(caller.person()).await;
+/// Waits for a caller's turn to read.
+pub(super) async fn turn_of(caller: &Caller, state: &AppState) -> Result<Turn, ApiError> {
+    let turn = state.limits.reads.turn(caller.id()).await;
     turn.ok_or(ApiError::RateLimited {
         of: "reads at the same time",
         retry_after: RETRY_AFTER,

@@ -15,7 +15,9 @@ use super::error::ApiError;
 use super::state::AppState;
 use super::wire::{schema, wire_enum};
 use crate::credentials::Credentials;
-use crate::model::{Credential, EffectiveContract, KeyState, Scope, Timestamp, Why};
+use crate::model::{
+    Credential, EffectiveContract, KeyScope, KeyState, Scope, ServiceKey, Timestamp, Why,
+};
 use crate::worker::circuit_breaker;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -166,7 +168,7 @@ impl From<EffectiveContract> for ContractDetail {
     }
 }
 
-/// The secrets and keys in force, by fingerprint, in the order of the configuration. A fingerprint tells a secret of
+/// The secrets, keys and service tokens in force, by fingerprint or name, in the order of the configuration. A fingerprint tells a secret of
 /// Athos's making from another and nothing else; to one that people made up it is a way to check guesses, so it is not
 /// shown to everyone.
 #[derive(Serialize, ToSchema)]
@@ -174,6 +176,7 @@ impl From<EffectiveContract> for ContractDetail {
 struct CredentialDetail {
     webhook_secrets: Vec<WebhookSecretDetail>,
     api_keys: Vec<ApiKeyDetail>,
+    service_tokens: Vec<ServiceTokenDetail>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -198,6 +201,24 @@ struct ApiKeyDetail {
     /// Athos's code, while it refuses the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
+}
+
+/// A key of another backend.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ServiceTokenDetail {
+    /// What it is called; the fingerprint of its token when it was given no name.
+    #[schema(example = "crm")]
+    name: String,
+    /// What it may do.
+    scopes: Vec<&'static str>,
+    /// When it was last good for what it was shown for; null before the first time.
+    #[schema(value_type = Option<schema::Timestamp>)]
+    last_used_at: Option<Timestamp>,
+    /// When it was last shown for something that it may not do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Timestamp>)]
+    last_refused_at: Option<Timestamp>,
 }
 
 wire_enum! {
@@ -225,9 +246,17 @@ impl CredentialDetail {
             state: state.into(),
             code: key.last_code.filter(|_| state == KeyState::Refused),
         };
+        let tokens = credentials.service_tokens.list();
+        let token = |(key, life): (ServiceKey, Credential)| ServiceTokenDetail {
+            scopes: key.scopes.words(),
+            name: key.name,
+            last_used_at: life.last_used_at,
+            last_refused_at: life.last_refused_at,
+        };
         Self {
             webhook_secrets: credentials.secrets.list().into_iter().map(secret).collect(),
             api_keys: credentials.keys().into_iter().map(key).collect(),
+            service_tokens: tokens.into_iter().map(token).collect(),
         }
     }
 }
@@ -253,7 +282,8 @@ async fn show_readiness(
     State(state): State<AppState>,
     caller: Result<Caller, ApiError>,
 ) -> impl IntoResponse {
-    let is_operator = caller.is_ok_and(|caller| caller.scope() == Scope::All);
+    let is_operator = caller
+        .is_ok_and(|caller| caller.scope() == Scope::All && caller.check(KeyScope::Admin).is_ok());
     let store = state.store.check().await;
     if let Err(error) = &store {
         tracing::warn!(%error, "not ready: the store fails");

@@ -67,10 +67,10 @@ struct CallChanged {
     responses(
         (status = 200, body = CallChanged, content_type = "text/event-stream"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "CROSS_SITE_REQUEST: another site's page asks with the caller's cookie"),
+        (status = 403, body = ErrorEnvelope, description = "CROSS_SITE_REQUEST: another site's page asks with the caller's cookie; SCOPE_MISSING"),
         (status = 503, body = ErrorEnvelope, description = "TOO_MANY_STREAMS: half of MAX_CONNECTIONS, and 32 of one person"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["read"])),
 )]
 async fn stream_changes(
     State(state): State<AppState>,

@@ -35,13 +35,22 @@ pub(super) enum Me {
         email: Option<String>,
     },
     /// Another backend.
-    Service,
+    Service {
+        /// What its key is called.
+        #[schema(example = "crm")]
+        name: String,
+        /// What the key may do.
+        scopes: Vec<&'static str>,
+    },
 }
 
 impl From<Caller> for Me {
     fn from(caller: Caller) -> Self {
         match caller {
-            Caller::Service => Self::Service,
+            Caller::Service(key) => Self::Service {
+                name: key.name.clone(),
+                scopes: key.scopes.words(),
+            },
             Caller::User(user) => Self::User {
                 rep: user.rep.as_str().to_owned(),
                 agency: user.agency.map(|agency| agency.as_str().to_owned()),

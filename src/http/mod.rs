@@ -13,6 +13,7 @@ mod headers;
 mod health;
 mod live;
 mod me;
+mod metrics;
 mod observe;
 mod overview;
 mod pages;
@@ -48,6 +49,7 @@ pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use caller_limits::CallerLimits;
 pub use demo::{DEMO_COOKIE, DemoSecret};
 pub use error::ApiError;
+pub use metrics::admin_router;
 use observe::Observer;
 use pages::Page;
 pub use pages::sdk_warning;
@@ -81,7 +83,9 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .split_for_parts();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A rep's JWT, or a service token"))
+        .description(Some(
+            "A rep's JWT, or a service token. The word at a route is the scope that a token needs there",
+        ))
         .build();
     document
         .components

@@ -179,14 +179,19 @@ fn method_name(method: &Method) -> &'static str {
 }
 
 /// What the log says of a request.
-struct Asked<'r> {
-    id: RequestId,
-    method: &'static str,
-    route: &'r str,
-    client: Option<IpAddr>,
+pub(super) struct Asked<'r> {
+    pub(super) id: RequestId,
+    pub(super) method: &'static str,
+    pub(super) route: &'r str,
+    pub(super) client: Option<IpAddr>,
 }
 
-fn render_error(mut response: Response, asked: &Asked<'_>, log_limit: &LogLimit) -> Response {
+/// Writes the envelope of an error, and gives the answer the request's id.
+pub(super) fn render_error(
+    mut response: Response,
+    asked: &Asked<'_>,
+    log_limit: &LogLimit,
+) -> Response {
     let id = &asked.id;
     let status = response.status();
     let report = response.extensions_mut().remove::<ErrorReport>();

@@ -181,10 +181,10 @@ struct MintList {
         (status = 200, body = Overview),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn show_overview(
     State(state): State<AppState>,
@@ -224,10 +224,10 @@ async fn show_overview(
         (status = 200, body = MintList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn list_mints(
     State(state): State<AppState>,

@@ -135,10 +135,11 @@ impl From<ScorePoint> for Point {
         (status = 200, body = ProgressList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
+        (status = 403, body = ErrorEnvelope, description = "SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
         (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["read"])),
 )]
 async fn show_progress(
     State(state): State<AppState>,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::model::{PlatformId, RepId};
+use super::auth::CallerId;
+use crate::model::RepId;
 
 /// Refusals of one client that are logged in a minute.
 const LINES_PER_CLIENT: NonZeroU32 = NonZeroU32::new(30).unwrap();
@@ -22,8 +23,8 @@ const RECORDINGS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// Counts session tokens by rep.
 pub(super) type MintLimit = Limit<RepId>;
-/// Counts recordings by person; other backends are one caller.
-pub(super) type RecordingLimit = Limit<Option<PlatformId>>;
+/// Counts recordings by caller.
+pub(super) type RecordingLimit = Limit<CallerId>;
 
 /// Counts requests by key.
 pub(super) struct Limit<K: Clone + Hash + Eq> {

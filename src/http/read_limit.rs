@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::model::PlatformId;
+use super::auth::CallerId;
 
 /// Reads of one caller that run at a time.
 const MAX_RUNNING_READS_PER_CALLER: usize = 2;
 /// Reads of one person that run or wait: those of a few pages that load at the same time.
 const MAX_READS_PER_PERSON: usize = 32;
-/// The same for other backends, which ask for many people.
-const MAX_READS_OF_SERVICES: usize = 256;
+/// The same for a key of another backend, which asks for many people.
+const MAX_READS_PER_KEY: usize = 256;
 /// Longest that a read waits for its turn.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// Counts the reads of each caller.
 #[derive(Debug, Default)]
 pub(super) struct ReadLimit {
-    callers: Mutex<HashMap<Option<PlatformId>, Reads>>,
+    callers: Mutex<HashMap<CallerId, Reads>>,
 }
 
 /// One caller's reads.
@@ -33,8 +33,8 @@ struct Reads {
 }
 
 impl ReadLimit {
-    /// Waits for the turn of one more read; `None` when there are too many. Other backends are one caller.
-    pub(super) async fn turn(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<Turn> {
+    /// Waits for the turn of one more read; `None` when there are too many.
+    pub(super) async fn turn(self: &Arc<Self>, caller: CallerId) -> Option<Turn> {
         let (place, running) = self.enter(caller)?;
         let running = timeout(MAX_TURN_WAIT, running.acquire_owned()).await.ok()?;
         Some(Turn {
@@ -43,12 +43,11 @@ impl ReadLimit {
         })
     }
 
-    fn enter(self: &Arc<Self>, caller: Option<&PlatformId>) -> Option<(ReadPlace, Arc<Semaphore>)> {
-        let most = match caller {
-            Some(_) => MAX_READS_PER_PERSON,
-            None => MAX_READS_OF_SERVICES,
+    fn enter(self: &Arc<Self>, caller: CallerId) -> Option<(ReadPlace, Arc<Semaphore>)> {
+        let most = match &caller {
+            CallerId::Person(_) => MAX_READS_PER_PERSON,
+            CallerId::Key(_) => MAX_READS_PER_KEY,
         };
-        let caller = caller.cloned();
         let mut callers = self.callers();
         let reads = callers.entry(caller.clone()).or_insert_with(|| Reads {
             count: 0,
@@ -65,7 +64,7 @@ impl ReadLimit {
         Some((place, Arc::clone(&reads.running)))
     }
 
-    fn callers(&self) -> MutexGuard<'_, HashMap<Option<PlatformId>, Reads>> {
+    fn callers(&self) -> MutexGuard<'_, HashMap<CallerId, Reads>> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +73,7 @@ impl ReadLimit {
 #[derive(Debug)]
 struct ReadPlace {
     limit: Arc<ReadLimit>,
-    caller: Option<PlatformId>,
+    caller: CallerId,
 }
 
 impl Drop for ReadPlace {
@@ -99,33 +98,37 @@ pub(super) struct Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PlatformId;
     use futures_util::FutureExt;
 
     #[tokio::test]
     async fn a_caller_runs_two_reads_some_wait_and_others_are_not_in_their_way() {
         let limit = Arc::new(ReadLimit::default());
         let [rep_1, rep_2] = ["rep_1", "rep_2"].map(|id| PlatformId::new(id).unwrap());
-        let turn = |who| limit.turn(who);
+        let turn = |who: &PlatformId| limit.turn(CallerId::Person(who.clone()));
+        let key = |name: &str| limit.turn(CallerId::Key(name.to_owned()));
         let mut running = Vec::new();
         for _ in 0..MAX_RUNNING_READS_PER_CALLER {
-            running.push(turn(Some(&rep_1)).now_or_never().flatten().unwrap());
+            running.push(turn(&rep_1).now_or_never().flatten().unwrap());
         }
         let mut waiting: Vec<_> = (MAX_RUNNING_READS_PER_CALLER..MAX_READS_PER_PERSON)
-            .map(|_| Box::pin(turn(Some(&rep_1))))
+            .map(|_| Box::pin(turn(&rep_1)))
             .collect();
         for wait in &mut waiting {
             assert!(wait.now_or_never().is_none(), "waits");
         }
-        let one_more = turn(Some(&rep_1)).now_or_never().unwrap();
+        let one_more = turn(&rep_1).now_or_never().unwrap();
         assert!(one_more.is_none(), "refused at once");
-        assert!(turn(Some(&rep_2)).now_or_never().flatten().is_some());
-        assert!(turn(None).now_or_never().flatten().is_some());
+        assert!(turn(&rep_2).now_or_never().flatten().is_some());
+        // A key has the name of a person, and is another caller.
+        let keys = ["rep_1", "crm"].map(|name| key(name).now_or_never().flatten());
+        assert!(keys.iter().all(Option::is_some));
 
         // Whoever has waited longest is next, and whoever goes away leaves room.
         running.pop();
         let next = waiting.remove(0).now_or_never().flatten().unwrap();
         assert!((&mut waiting[0]).now_or_never().is_none());
-        drop((running, waiting, next));
+        drop((running, waiting, next, keys));
         assert!(limit.callers().is_empty());
     }
 }

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorEnvelope};
-use super::extract::ActingCaller;
+use super::extract::Listener;
 use super::state::AppState;
 use athos_api::Class;
 
@@ -27,17 +27,17 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     responses(
         (status = 302, description = "To the recording"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "CROSS_SITE_REQUEST: another site's page asks with the caller's cookie"),
+        (status = 403, body = ErrorEnvelope, description = "CROSS_SITE_REQUEST: another site's page asks with the caller's cookie; SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "CALL_NOT_FOUND: not there, or not yours; RECORDING_NOT_AVAILABLE"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: 20 in a minute for each caller"),
         (status = 502, body = ErrorEnvelope, description = "Athos refused, in its own words"),
         (status = 504, body = ErrorEnvelope, description = "UPSTREAM_TIMEOUT"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["transcripts"])),
 )]
 async fn play_recording(
     State(state): State<AppState>,
-    ActingCaller(caller): ActingCaller,
+    Listener(caller): Listener,
     Path(call_id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let call = state
@@ -45,7 +45,7 @@ async fn play_recording(
         .find_call(&caller.scope(), &call_id)
         .await?
         .ok_or(ApiError::CallNotFound)?;
-    let counted = state.limits.recordings.count(&caller.person().cloned());
+    let counted = state.limits.recordings.count(&caller.id());
     counted.map_err(|retry_after| ApiError::RateLimited {
         of: "recordings",
         retry_after,

@@ -62,10 +62,10 @@ struct Erased {
         (status = 202, body = Erased, description = "there is much to remove: it goes on"),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn erase_rep(
     State(state): State<AppState>,

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
+use super::extract::Minting;
 use super::request_id::RequestId;
 use super::state::AppState;
 use super::wire::schema;
@@ -72,7 +73,7 @@ struct MintedToken {
         (status = 200, body = MintedToken),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "TENANT_QUOTA_EXCEEDED, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "TENANT_QUOTA_EXCEEDED, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "AGENT_NOT_FOUND: the rep is not registered at Athos; the message says what to do"),
         (status = 408, body = ErrorEnvelope, description = "REQUEST_TIMEOUT: the body did not come"),
         (status = 413, body = ErrorEnvelope, description = "PAYLOAD_TOO_LARGE"),
@@ -81,14 +82,18 @@ struct MintedToken {
         (status = 503, body = ErrorEnvelope, description = "Athos or our store is not available"),
         (status = 504, body = ErrorEnvelope, description = "UPSTREAM_TIMEOUT"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["mint"])),
 )]
 async fn mint_token(
     State(state): State<AppState>,
     Extension(request): Extension<RequestId>,
-    caller: Caller,
+    Minting(caller): Minting,
     body: RawBody,
 ) -> Result<Json<MintedToken>, ApiError> {
+    let key = match &caller {
+        Caller::Service(key) => Some(key.name.clone()),
+        Caller::User(_) => None,
+    };
     let (rep, asked_by) = match caller {
         Caller::User(user) => {
             let rep = Rep {
@@ -98,7 +103,7 @@ async fn mint_token(
             };
             (rep, "user")
         }
-        Caller::Service => (named_rep(&body)?, "service"),
+        Caller::Service(_) => (named_rep(&body)?, "service"),
     };
     state
         .limits
@@ -123,7 +128,7 @@ async fn mint_token(
     let outcome = outcome(&minted, state.clock.now());
     let label = minted.as_ref().err().map_or("minted", label);
     histogram!(metric::MINT_SECONDS, "outcome" => label).record(started.elapsed());
-    tracing::info!(%request, mint = id,
+    tracing::info!(%request, mint = id, key,
         outcome = outcome.outcome,
         "session token asked for"
     );

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +41,8 @@ impl Servers {
         self.serve("public", listener, router, connections);
     }
 
-    pub(super) fn serve_metrics(&mut self, listener: TcpListener, metrics: PrometheusHandle) {
-        self.serve("admin", listener, admin_router(metrics), ADMIN_CONNECTIONS);
+    pub(super) fn serve_metrics(&mut self, listener: TcpListener, router: Router) {
+        self.serve("admin", listener, router, ADMIN_CONNECTIONS);
     }
 
     fn serve(
@@ -104,15 +102,4 @@ pub(super) async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpL
         .into(),
         _ => anyhow::anyhow!("cannot listen at {setting}{addr}: {error}"),
     })
-}
-
-fn admin_router(metrics: PrometheusHandle) -> Router {
-    const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-    let render = async move || {
-        (
-            [(axum::http::header::CONTENT_TYPE, PROMETHEUS_TEXT)],
-            metrics.render(),
-        )
-    };
-    Router::new().route("/metrics", get(render))
 }

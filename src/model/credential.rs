@@ -1,4 +1,5 @@
-//! A credential that we share with Athos, known by its fingerprint only: when it came and how it has fared.
+//! A credential that we share with Athos or with another backend, known by its fingerprint only: when it came and how it has
+//! fared.
 
 use std::time::Duration;
 
@@ -14,11 +15,14 @@ pub enum CredentialKind {
     WebhookSecret,
     /// It lets us ask Athos.
     ApiKey,
+    /// It lets another backend ask us.
+    ServiceToken,
 }
 
 string_enum!(CredentialKind, "kind of credential", {
     WebhookSecret: "webhook_secret",
     ApiKey: "api_key",
+    ServiceToken: "service_token",
 });
 
 /// A credential's life so far.
@@ -32,7 +36,7 @@ pub struct Credential {
     pub first_seen_at: Timestamp,
     /// When it last did what it is for.
     pub last_used_at: Option<Timestamp>,
-    /// When Athos last refused it.
+    /// When Athos last refused it; for a service token, when it was last used for something that it may not do.
     pub last_refused_at: Option<Timestamp>,
     /// With which code.
     pub last_code: Option<String>,

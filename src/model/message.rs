@@ -13,6 +13,8 @@ pub enum MessageKind {
     CallUpdated,
     /// An event was given up.
     EventDead,
+    /// Somebody did something by hand.
+    AuditRecorded,
 }
 
 string_enum!(MessageKind, "type of message", {
@@ -20,10 +22,12 @@ string_enum!(MessageKind, "type of message", {
     CallUnscored: "call.unscored",
     CallUpdated: "call.updated",
     EventDead: "event.dead",
+    AuditRecorded: "audit.recorded",
 });
 
 impl MessageKind {
-    /// What is forwarded unless `FORWARD_EVENTS` says otherwise.
+    /// What is forwarded unless `FORWARD_EVENTS` says otherwise: what is about calls. What people do by hand is sent to those
+    /// who ask for it.
     pub const DEFAULT: [Self; 4] = [
         Self::CallScored,
         Self::CallUnscored,

@@ -148,7 +148,7 @@ pub struct ReplayEntry {
     pub at: Timestamp,
     /// `user`, `service` or `command`.
     pub caller: String,
-    /// Who, if it was a user.
+    /// Who: a user's id, a service's key.
     pub rep: Option<String>,
 }
 

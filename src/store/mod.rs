@@ -1,7 +1,9 @@
 //! The storage, as traits in the domain's verbs, one for each role: the inbox, the calls, the mints, and so on. An engine
 //! (`sqlite/`) implements them; no SQL leaves it.
 
+mod audit;
 mod calls;
+mod changes;
 mod deliveries;
 mod due_times;
 mod error;
@@ -13,11 +15,6 @@ mod open;
 mod operators;
 mod outbox;
 mod page;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the store on PostgreSQL is being built on it")
-)]
-mod postgres;
 mod privacy;
 mod reconcile;
 #[expect(dead_code, unused_imports, reason = "the statements move here next")]
@@ -27,10 +24,12 @@ mod sqlite;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use audit::{Actor, AuditEntry, AuditFilter, AuditLog};
 pub use calls::{
     CallChange, CallFilter, Calls, Changes, PageKey, Progress, ProgressFilter, ScorePoint,
     StoredCall,
 };
+pub use changes::{ChangeFeed, FeedChange, FeedPage};
 pub use deliveries::{
     Act, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow, DeliveryState,
     ReplayEntry, ReplayedDeliveries, StoredDelivery, UntoldCalls,
@@ -49,8 +48,8 @@ pub use open::{
     examine, open, open_existing,
 };
 pub use operators::{
-    Actor, Attempt, AuditEntry, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin,
-    Received, Replay, Replayable, ReplayableEvent, StoredEvent, WouldReplay,
+    Attempt, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin, Received, Replay,
+    Replayable, ReplayableEvent, StoredEvent, WouldReplay,
 };
 pub use outbox::{
     ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
@@ -70,11 +69,13 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 pub trait Store:
     Inbox
     + Calls
+    + ChangeFeed
     + Mints
     + Identities
     + Reconciliation
     + Privacy
     + Operators
+    + AuditLog
     + Outbox
     + Deliveries
     + Maintenance
@@ -84,11 +85,13 @@ pub trait Store:
 impl<T> Store for T where
     T: Inbox
         + Calls
+        + ChangeFeed
         + Mints
         + Identities
         + Reconciliation
         + Privacy
         + Operators
+        + AuditLog
         + Outbox
         + Deliveries
         + Maintenance

@@ -17,14 +17,6 @@ fn engine_of(url: &str) -> Result<Engine, InvalidUrl> {
     Engine::of(url).map_err(|unknown| InvalidUrl(unknown.to_string()))
 }
 
-/// Why PostgreSQL is refused.
-const NOT_YET: &str = "DATABASE_URL names PostgreSQL, which this version cannot serve from yet: write the URL of a SQLite \
-                       file, for example sqlite://data/athos.db";
-
-fn not_yet() -> InvalidUrl {
-    InvalidUrl(NOT_YET.to_owned())
-}
-
 /// Opens the database at `url`, creating it where the engine can, and brings its schema up to date.
 ///
 /// # Errors
@@ -32,7 +24,6 @@ fn not_yet() -> InvalidUrl {
 pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(SqliteStore::open(url).await?)),
-        Engine::Postgres => Err(not_yet().into()),
     }
 }
 
@@ -43,7 +34,6 @@ pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
 pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(SqliteStore::open_existing(url).await?)),
-        Engine::Postgres => Err(not_yet().into()),
     }
 }
 
@@ -54,7 +44,6 @@ pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
 pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::database_file(url),
-        Engine::Postgres => Err(not_yet()),
     }
 }
 
@@ -66,7 +55,6 @@ pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
 pub async fn examine(url: &str, limit: Duration) -> anyhow::Result<Examined> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::examine(&sqlite::database_file(url)?, limit).await,
-        Engine::Postgres => Err(not_yet().into()),
     }
 }
 
@@ -82,7 +70,6 @@ pub async fn back_up(
 ) -> anyhow::Result<Backup> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::back_up(url, file, overwrite, watch).await,
-        Engine::Postgres => Err(not_yet().into()),
     }
 }
 

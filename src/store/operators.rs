@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::{Mint, Page, StoreResult};
-use crate::model::{CallEvent, CallRow, EventState, PlatformId, Timestamp, string_enum};
+use super::{Actor, AuditEntry, Mint, Page, StoreResult};
+use crate::model::{CallEvent, CallRow, EventState, Timestamp, string_enum};
 
 /// The inbox as operators see it, and what they do to it.
 #[async_trait]
@@ -171,23 +171,6 @@ pub struct Attempt {
     pub athos_request_id: Option<String>,
 }
 
-/// What somebody did by hand, and what was there before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditEntry {
-    /// When.
-    pub at: Timestamp,
-    /// `user`, `service` or `command`.
-    pub caller: String,
-    /// Who, if it was a user.
-    pub rep: Option<String>,
-    /// `replay`.
-    pub act: String,
-    /// The state it ended.
-    pub was_state: String,
-    /// The reason of that state, in words.
-    pub was_reason: Option<String>,
-}
-
 /// What has come in within a time, and what became of it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -209,28 +192,6 @@ pub struct Received {
     pub ignored: u64,
     /// Those that were given up.
     pub dead: u64,
-}
-
-/// Who does something by hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// An admin, signed in.
-    User(PlatformId),
-    /// Another backend.
-    Service,
-    /// Somebody at a terminal of this machine.
-    Command,
-}
-
-impl Actor {
-    /// What kind of caller it is, and who, for the record.
-    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
-        match self {
-            Self::User(rep) => ("user", Some(rep.as_str())),
-            Self::Service => ("service", None),
-            Self::Command => ("command", None),
-        }
-    }
 }
 
 /// Some events that may be replayed.

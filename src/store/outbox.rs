@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use super::{StoreResult, StoredCall};
+use super::{AuditEntry, StoreResult, StoredCall};
 use crate::model::{MessageKind, Timestamp};
 
 /// An endpoint of the configuration.
@@ -84,6 +84,8 @@ pub enum MessageSubject {
         /// Why it was given up, in words.
         reason: Option<String>,
     },
+    /// Something that was done by hand.
+    Audit(AuditEntry),
 }
 
 /// How an attempt at a message ended.

@@ -86,9 +86,9 @@ function foldMiddle(attempts) {
   return [...attempts.slice(0, FIRST), fold, ...attempts.slice(-LATEST)];
 }
 
-function acted({ at, caller, rep, act, wasState, wasReason }) {
-  const who = { user: rep, service: "another backend", command: "somebody at the terminal" }[caller] ?? caller;
-  const what = act === "replay" ? "Replayed" : act;
+function acted({ at, caller, rep, key, action, wasState, wasReason }) {
+  const who = { user: rep, service: key ? `the key ${key}` : "another backend", command: "somebody at the terminal" }[caller] ?? caller;
+  const what = action === "replay" ? "Replayed" : action;
   return { at, title: `${what} by ${who}`, text: wasState ? `It was ${wasState}.` : "", quote: wasReason, tone: "good" };
 }
 

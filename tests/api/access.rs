@@ -1,12 +1,13 @@
-//! Who may call which route: a row for each route of the document, each called as each kind of caller. A route without a
-//! row fails.
+//! Who may call which route: a row for each route of the document, each called as each kind of caller, and with a key of
+//! each scope. A route without a row fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use athos_api::signature::{SIGNATURE_HEADER, sign};
+use athos_backend::model::KeyScope;
 use reqwest::{Method, RequestBuilder};
 
-use crate::harness::TestApp;
+use crate::harness::{Setup, TestApp, unique};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Who {
@@ -17,31 +18,37 @@ enum Who {
     Admin,
     Service,
 }
-use Who::{Admin, Athos, Manager, Nobody, Rep, Service};
+use KeyScope::{Admin, Mint, Read, Transcripts};
+use Who::{Athos, Manager, Nobody, Rep, Service};
 
-const EACH: [Who; 6] = [Nobody, Athos, Rep, Manager, Admin, Service];
+const EACH: [Who; 6] = [Nobody, Athos, Rep, Manager, Who::Admin, Service];
 const ANYONE: &[Who] = &EACH;
-const CALLERS: &[Who] = &[Rep, Manager, Admin, Service];
-const OPERATORS: &[Who] = &[Admin, Service];
+const CALLERS: &[Who] = &[Rep, Manager, Who::Admin, Service];
+const OPERATORS: &[Who] = &[Who::Admin, Service];
 
-const ACCESS: &[(&str, &[Who])] = &[
-    ("DELETE /athos/reps/{rep}", OPERATORS),
-    ("GET /athos/calls", CALLERS),
-    ("GET /athos/calls/{callId}", CALLERS),
-    ("GET /athos/calls/{callId}/recording", CALLERS),
-    ("GET /athos/events", OPERATORS),
-    ("GET /athos/events/{id}", OPERATORS),
-    ("GET /athos/live", CALLERS),
-    ("GET /athos/me", CALLERS),
-    ("GET /athos/mints", OPERATORS),
-    ("GET /athos/overview", OPERATORS),
-    ("GET /athos/progress", CALLERS),
-    ("GET /healthz", ANYONE),
-    ("GET /readyz", ANYONE),
-    ("POST /athos/events/replay", OPERATORS),
-    ("POST /athos/events/{id}/replay", OPERATORS),
-    ("POST /athos/token", CALLERS),
-    ("POST /athos/webhook", &[Athos]),
+/// Each route: for whom it is, and the scope that a key needs for it.
+const ACCESS: &[(&str, &[Who], Option<KeyScope>)] = &[
+    ("DELETE /athos/reps/{rep}", OPERATORS, Some(Admin)),
+    ("GET /athos/calls", CALLERS, Some(Read)),
+    ("GET /athos/calls/{callId}", CALLERS, Some(Read)),
+    (
+        "GET /athos/calls/{callId}/recording",
+        CALLERS,
+        Some(Transcripts),
+    ),
+    ("GET /athos/events", OPERATORS, Some(Admin)),
+    ("GET /athos/events/{id}", OPERATORS, Some(Admin)),
+    ("GET /athos/live", CALLERS, Some(Read)),
+    ("GET /athos/me", CALLERS, None),
+    ("GET /athos/mints", OPERATORS, Some(Admin)),
+    ("GET /athos/overview", OPERATORS, Some(Admin)),
+    ("GET /athos/progress", CALLERS, Some(Read)),
+    ("GET /healthz", ANYONE, None),
+    ("GET /readyz", ANYONE, None),
+    ("POST /athos/events/replay", OPERATORS, Some(Admin)),
+    ("POST /athos/events/{id}/replay", OPERATORS, Some(Admin)),
+    ("POST /athos/token", CALLERS, Some(Mint)),
+    ("POST /athos/webhook", &[Athos], None),
 ];
 
 fn ask(app: &TestApp, who: Who, route: &str) -> RequestBuilder {
@@ -63,30 +70,36 @@ fn ask(app: &TestApp, who: Who, route: &str) -> RequestBuilder {
         }
         Rep => request.bearer_auth(app.rep("rep_1", "agency_1")),
         Manager => request.bearer_auth(app.manager("agency_1")),
-        Admin => request.bearer_auth(app.admin()),
+        Who::Admin => request.bearer_auth(app.admin()),
         Service => request.bearer_auth(&app.secrets.service),
     }
+}
+
+/// The routes of the document, each with the scope that it says a key needs.
+async fn documented(app: &TestApp) -> BTreeMap<String, Option<String>> {
+    let document = app.send(app.request(Method::GET, "/openapi.json")).await;
+    let document = document.expect(200).json();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let routes = paths.flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().iter();
+        methods.map(move |(method, route)| {
+            let scope = route["security"][0]["bearer"][0].as_str();
+            let route = format!("{} {path}", method.to_uppercase());
+            (route, scope.map(str::to_owned))
+        })
+    });
+    routes.collect()
 }
 
 #[tokio::test]
 async fn every_route_lets_in_those_whom_it_is_for_and_nobody_else() {
     let app = TestApp::start().await;
-    let document = app.send(app.request(Method::GET, "/openapi.json")).await;
-    let document = document.expect(200).json();
-    let routes: BTreeSet<String> = document["paths"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .flat_map(|(path, methods)| {
-            let methods = methods.as_object().unwrap().keys();
-            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
-        })
-        .collect();
-    let access: BTreeMap<_, _> = ACCESS.iter().copied().collect();
-    let rows: BTreeSet<_> = access.keys().map(|route| (*route).to_owned()).collect();
+    let routes: BTreeSet<String> = documented(&app).await.into_keys().collect();
+    let rows = ACCESS.iter().map(|(route, ..)| (*route).to_owned());
+    let rows: BTreeSet<_> = rows.collect();
     assert_eq!(routes, rows, "each route has a row, and each row a route");
 
-    for (route, whom) in access {
+    for &(route, whom, _) in ACCESS {
         for who in EACH {
             let request = ask(&app, who, route);
             if whom.contains(&who) {
@@ -101,6 +114,41 @@ async fn every_route_lets_in_those_whom_it_is_for_and_nobody_else() {
                 Nobody | Athos => refused.refused(401, "UNAUTHENTICATED"),
                 _ => refused.refused(403, "ADMIN_ONLY"),
             };
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_opens_the_routes_of_its_scope_and_no_other() {
+    let tokens: Vec<_> = KeyScope::ALL.iter().map(|_| unique("svc")).collect();
+    let mut setup = Setup::new();
+    for (scope, token) in KeyScope::ALL.iter().zip(&tokens) {
+        let entry = format!("only_{scope}:{scope}:{token}");
+        setup = setup.flag("service-tokens", &entry);
+    }
+    let app = setup.start().await;
+    tokens.iter().for_each(|token| app.keep_secret(token));
+    let documented = documented(&app).await;
+    for &(route, whom, needed) in ACCESS {
+        let told = documented[route].as_deref();
+        assert_eq!(told, needed.map(KeyScope::as_str), "{route}");
+        if !whom.contains(&Service) {
+            continue;
+        }
+        for (scope, token) in KeyScope::ALL.iter().zip(&tokens) {
+            let request = ask(&app, Nobody, route).bearer_auth(token);
+            match needed {
+                Some(needed) if needed != *scope => {
+                    let refused = app.send(request).await.refused(403, "SCOPE_MISSING");
+                    let message = &refused.json()["error"]["message"];
+                    let said = format!("the key only_{scope} lacks the scope {needed}");
+                    assert_eq!(*message, said, "{route}");
+                }
+                _ => {
+                    let status = request.send().await.unwrap().status().as_u16();
+                    assert!(![401, 403].contains(&status), "{route} {scope}: {status}");
+                }
+            }
         }
     }
 }

@@ -296,7 +296,7 @@ async fn a_backup_of_an_older_schema_starts_with_what_it_had() {
         .unwrap();
     let event = store.find_event(1).await.unwrap().unwrap();
     assert_eq!(event.acts[0].was_reason.as_deref(), Some("why"));
-    assert_eq!(event.acts[0].rep.as_deref(), Some("an_admin"));
+    assert_eq!(event.acts[0].who.as_deref(), Some("an_admin"));
     assert_eq!(store.latest_rev().await.unwrap(), 7);
     store.close().await;
 }

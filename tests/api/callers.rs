@@ -72,7 +72,10 @@ async fn a_rep_is_who_the_hs256_token_says() {
 async fn a_service_token_is_a_service_and_one_letter_more_is_nobody() {
     let app = TestApp::start().await;
     let service = me(&app, &app.secrets.service).await.expect(200);
-    assert_eq!(service.json(), json!({ "kind": "service" }));
+    let name = athos_api::signature::fingerprint(&app.secrets.service.clone().into());
+    let all = ["mint", "read", "transcripts", "admin", "metrics"];
+    let expected = json!({ "kind": "service", "name": name, "scopes": all });
+    assert_eq!(service.json(), expected);
     for wrong in [
         format!("{}x", app.secrets.service),
         app.secrets.service[1..].to_owned(),

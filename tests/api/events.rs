@@ -123,7 +123,7 @@ async fn a_dead_event_shows_its_life_and_ends_scored_when_replayed() {
     let me = app.get("/athos/me", &admin).await.json();
     assert_eq!((&act["caller"], &act["rep"]), (&json!("user"), &me["rep"]));
     assert_eq!(
-        (&act["act"], &act["wasState"]),
+        (&act["action"], &act["wasState"]),
         (&json!("replay"), &json!("dead"))
     );
     assert_eq!(act["wasReason"], reason);

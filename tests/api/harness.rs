@@ -247,10 +247,19 @@ impl TestApp {
 
     /// What Prometheus would read.
     pub(crate) async fn metrics(&self) -> String {
-        let response = self.http.get(format!("{}/metrics", self.admin));
-        let answer = Answer::read("GET /metrics".into(), response.send().await.unwrap()).await;
+        self.get_metrics(None).await.text()
+    }
+
+    /// What the address of the metrics answers.
+    pub(crate) async fn get_metrics(&self, bearer: Option<&str>) -> Answer {
+        let mut request = self.http.get(format!("{}/metrics", self.admin));
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        let response = request.send().await.unwrap();
+        let answer = Answer::read("GET /metrics".into(), response).await;
         self.evidence.lock().unwrap().add(&answer);
-        answer.text()
+        answer
     }
 
     /// One step of the worker.

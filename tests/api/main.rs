@@ -24,6 +24,7 @@ mod generations;
 mod harness;
 mod hostile;
 mod jwks;
+mod keys;
 mod live;
 mod log;
 mod r#loop;

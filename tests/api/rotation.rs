@@ -194,15 +194,25 @@ async fn a_reload_ends_no_request_and_judges_the_next_by_what_is_new() {
     // The mint is under way with a key and a service token that are gone when it is answered.
     let (minted, replaced) = tokio::join!(app.mint_for("rep_1", "agency_1"), reload);
     minted.expect(200);
+    let token = |token: &str| {
+        format!(
+            "service_token {} (mint+read+transcripts+admin+metrics)",
+            name_of(token)
+        )
+    };
     assert_eq!(
         replaced.added,
-        [format!("webhook_secret {}", name_of(&new))]
+        [
+            format!("webhook_secret {}", name_of(&new)),
+            token(&new_token)
+        ]
     );
     assert_eq!(
         replaced.removed,
         [
             format!("webhook_secret {}", name_of(&old)),
             format!("api_key {}", name_of(&app.secrets.api_keys[0])),
+            token(&old_token),
         ]
     );
 
@@ -265,7 +275,7 @@ async fn the_last_use_outlives_the_process() {
     app.mint_for("rep_1", "agency_1").await.expect(200);
     app.stop().await;
     let stored = app.credentials().await;
-    assert_eq!(stored.len(), 3);
+    assert_eq!(stored.len(), 4);
     assert!(stored.iter().all(|one| one.first_seen_at == start_time()));
     app.clock.advance(Duration::from_secs(3600));
     app.start_again().await;
@@ -279,7 +289,7 @@ async fn the_last_use_outlives_the_process() {
     let stored = app.credentials().await;
     let refused = |one: &&Credential| one.last_code.as_deref() == Some("API_KEY_REVOKED");
     assert_eq!(stored.iter().filter(refused).count(), 1);
-    assert_eq!(stored.len(), 3);
+    assert_eq!(stored.len(), 4);
     assert!(stored.iter().all(|one| one.first_seen_at == start_time()));
 }
 

@@ -292,7 +292,7 @@ test("hostile text stays text", async ({ page, console, ops }) => {
   await page.route(/\/athos\/events(\/\d+)?(\?.*)?$/, (route) => {
     const event = { ...lost(), state: "dead", reason: HOSTILE, lastCode: HOSTILE, callId: HOSTILE, webhookId: HOSTILE, body: HOSTILE };
     event.history = [{ number: 1, at: event.receivedAt, outcome: HOSTILE, status: 400, code: HOSTILE, delayMs: null, error: HOSTILE, athosRequestId: HOSTILE }];
-    event.acts = [{ at: event.receivedAt, caller: HOSTILE, rep: HOSTILE, act: HOSTILE, wasState: HOSTILE, wasReason: HOSTILE }];
+    event.acts = [{ id: 1, at: event.receivedAt, caller: HOSTILE, rep: HOSTILE, key: HOSTILE, action: HOSTILE, wasState: HOSTILE, wasReason: HOSTILE }];
     return route.fulfill({ json: /\d$/.test(new URL(route.request().url()).pathname) ? event : { data: [event], nextCursor: null } });
   });
   await console();

@@ -5,7 +5,9 @@
     reason = "a story that cannot go on should stop right there"
 )]
 
+mod audit;
 mod erasure;
+mod feed;
 mod identities;
 mod leases;
 mod notes;
@@ -159,6 +161,8 @@ async fn keeps_the_contract(store: SharedStore) {
     notes::credentials_keep_their_latest(&store).await;
     leases::an_attempt_that_outlives_its_event_changes_no_other(&store).await;
     leases::no_number_is_given_twice(&store).await;
+    feed::a_copy_is_kept_in_step(&store).await;
+    audit::who_did_what_is_found(&store).await;
     erasure::what_is_erased_stays_away(&store).await;
     a_closed_store_refuses(&store).await;
 }

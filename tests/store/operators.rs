@@ -102,12 +102,12 @@ pub(crate) async fn operators_see_events_and_replay_them(store: &SharedStore) {
         panic!("{event:?}");
     };
     assert_eq!(
-        (act.caller.as_str(), act.rep.as_deref()),
+        (act.caller.as_str(), act.who.as_deref()),
         ("user", Some("an_admin"))
     );
     assert_eq!(
-        (act.was_state.as_str(), act.was_reason.as_deref()),
-        ("dead", Some("no use"))
+        (act.was_state.as_deref(), act.was_reason.as_deref()),
+        (Some("dead"), Some("no use"))
     );
     let call = event.call.unwrap();
     assert_eq!((call.row.id.as_str(), call.reason), ("call_seen", None));

@@ -5,15 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::DEADLINE;
+use super::credentials;
 use super::finding::{Bytes, Finding, Span};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{
-    Credential, CredentialKind, EffectiveContract, SeenDrift, Source, Timestamp, counted,
-    idle_secrets,
-};
+use crate::model::{EffectiveContract, SeenDrift, Source, Timestamp, counted};
 use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
-use athos_api::signature::fingerprint;
 
 const CHECK: &str = "database";
 /// A write-ahead log of this size, in bytes, is not being checkpointed: a reader stays open, or the disk is too slow.
@@ -148,7 +145,8 @@ fn tell(
         findings.push(events(contents, now));
         findings.push(last_webhook(contents, now));
         findings.extend(last_rounds(config, contents, now));
-        findings.extend(secrets(config, contents, now));
+        findings.extend(credentials::secrets(config, contents, now));
+        findings.extend(credentials::service_tokens(config, contents, now));
         findings.push(contract(config, contents));
         findings.extend(drift(contents, now));
     }
@@ -216,44 +214,6 @@ fn last_round(source: Source, config: &Config, contents: &Contents, now: Timesta
         .fix("is the service running? `reconcile` does one now");
     }
     Finding::ok(CHECK, seen)
-}
-
-/// The webhook secrets that are configured now, and when each was last used.
-fn secrets(config: &Config, contents: &Contents, now: Timestamp) -> Vec<Finding> {
-    const CHECK: &str = "webhook secret";
-    let configured: Vec<String> = config.athos_whsec.iter().map(fingerprint).collect();
-    let known: Vec<Credential> = contents
-        .credentials
-        .iter()
-        .filter(|one| {
-            one.kind == CredentialKind::WebhookSecret && configured.contains(&one.fingerprint)
-        })
-        .cloned()
-        .collect();
-    let idle = idle_secrets(&known, now);
-    let finding = |name: &String| {
-        let life = known.iter().find(|one| one.fingerprint == *name);
-        let used = match life {
-            None => "the service has not run with it yet".to_owned(),
-            Some(life) => match life.last_used_at {
-                Some(at) => format!("last used {} ago", Span(now.since(at))),
-                None => format!(
-                    "never used, here for {}",
-                    Span(now.since(life.first_seen_at))
-                ),
-            },
-        };
-        let seen = format!("{name}: {used}");
-        if idle.iter().any(|(one, _)| one.fingerprint == *name) {
-            return Finding::warn(CHECK, format!("{seen}, while another is in use"))
-                .fix("it can be removed from ATHOS_WHSEC");
-        }
-        if life.is_none() {
-            return Finding::warn(CHECK, seen).fix("reload (SIGHUP) or restart the service");
-        }
-        Finding::ok(CHECK, seen)
-    };
-    configured.iter().map(finding).collect()
 }
 
 fn contract(config: &Config, contents: &Contents) -> Finding {

@@ -1,6 +1,7 @@
 //! `athos-backend doctor`: checks a deployment from where it runs, also before its first start, and says what works and what
 //! to do about the rest. It changes nothing, waits seconds at most, and shows no secret.
 
+mod credentials;
 mod database;
 mod finding;
 mod network;

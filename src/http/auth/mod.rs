@@ -14,16 +14,20 @@ mod service_tokens;
 mod standing;
 mod strict_json;
 
+use std::sync::Arc;
+
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
+use secrecy::SecretString;
+
 use super::client_ip::Proxies;
 use super::error::ApiError;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::mint::Profile;
-use crate::model::{PlatformId, Scope, Timestamp};
+use crate::model::{KeyScope, PlatformId, Scope, ServiceKey, Timestamp};
 use cross_site::SameSite;
 pub use jwks::published_keys;
 use jws::Token;
@@ -38,8 +42,8 @@ pub(super) use standing::Standing;
 pub(super) enum Caller {
     /// A person, signed in.
     User(User),
-    /// Another backend of the same company.
-    Service,
+    /// Another backend of the same company, by its key.
+    Service(Arc<ServiceKey>),
 }
 
 /// A person, signed in.
@@ -57,12 +61,21 @@ pub(super) struct User {
     pub expires_at: Option<Timestamp>,
 }
 
+/// Whose limits count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CallerId {
+    /// A person's.
+    Person(PlatformId),
+    /// Those of another backend's key, by its name.
+    Key(String),
+}
+
 impl Caller {
     /// Whose calls the caller may see. A manager of no agency sees their own.
     #[must_use]
     pub(super) fn scope(&self) -> Scope {
         match self {
-            Self::Service => Scope::All,
+            Self::Service(_) => Scope::All,
             Self::User(user) => match (user.role, &user.agency) {
                 (Role::Admin, _) => Scope::All,
                 (Role::Manager, Some(agency)) => Scope::Agency(agency.clone()),
@@ -71,12 +84,32 @@ impl Caller {
         }
     }
 
+    /// Fails when it is a key that lacks this scope. What a person may do is for their role to say.
+    pub(super) fn check(&self, scope: KeyScope) -> Result<(), ApiError> {
+        match self {
+            Self::Service(key) if !key.scopes.has(scope) => Err(ApiError::ScopeMissing {
+                scope,
+                key: key.name.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Which person it is; other backends are none.
     #[must_use]
     pub(super) fn person(&self) -> Option<&PlatformId> {
         match self {
-            Self::Service => None,
+            Self::Service(_) => None,
             Self::User(user) => Some(&user.rep),
+        }
+    }
+
+    /// Whose limits count.
+    #[must_use]
+    pub(super) fn id(&self) -> CallerId {
+        match self {
+            Self::Service(key) => CallerId::Key(key.name.clone()),
+            Self::User(user) => CallerId::Person(user.rep.clone()),
         }
     }
 
@@ -84,7 +117,7 @@ impl Caller {
     #[must_use]
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         match self {
-            Self::Service => None,
+            Self::Service(_) => None,
             Self::User(user) => user.expires_at,
         }
     }
@@ -125,13 +158,30 @@ impl Authenticator {
 
     fn build(config: &Config, clock: &Clock, before: Option<&JwtVerifier>) -> anyhow::Result<Self> {
         Ok(Self {
-            service_tokens: ServiceTokens::new(&config.service_tokens),
+            service_tokens: ServiceTokens::new(service_keys(config)?),
             jwt: JwtVerifier::from_config(config, clock, before)?,
             cookie: config.auth_cookie.clone(),
             proxy: TrustedProxy::from_config(config),
             proxies: Proxies::new(&config.trusted_proxies),
             same_site: SameSite::new(&config.cors_origins, config.public_url.as_ref()),
         })
+    }
+
+    /// Lets a request to the metrics pass: any, as long as no key was given the scope `metrics` by name; with such a key, those
+    /// that have one with it. Which key it was.
+    pub(super) fn admit_to_metrics(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<ServiceKey>>, ApiError> {
+        if !self.service_tokens.guard_metrics() {
+            return Ok(None);
+        }
+        let mut tokens = headers.get_all(AUTHORIZATION).iter().filter_map(bearer);
+        let token = tokens.next().ok_or(ApiError::Unauthenticated)?;
+        let key = self.service_tokens.find(token);
+        key.cloned().map(Some).ok_or(ApiError::InvalidCredentials(
+            "the bearer token is not one this service knows",
+        ))
     }
 
     /// Has published keys fetched, if it is time, for whoever comes next.
@@ -152,7 +202,7 @@ impl Authenticator {
     ) -> Result<Caller, ApiError> {
         let headers = &request.headers;
         match self.bearer(headers)? {
-            Some(Bearer::Service) => return Ok(Caller::Service),
+            Some(Bearer::Service(key)) => return Ok(Caller::Service(Arc::clone(key))),
             Some(Bearer::Jwt(jwt, token)) => return jwt.verify(token).await.map(Caller::User),
             None => {}
         }
@@ -180,8 +230,8 @@ impl Authenticator {
     fn bearer<'r>(&'r self, headers: &'r HeaderMap) -> Result<Option<Bearer<'r>>, ApiError> {
         let mut found = None;
         for token in headers.get_all(AUTHORIZATION).iter().filter_map(bearer) {
-            let ours = if self.service_tokens.contain(token) {
-                Bearer::Service
+            let ours = if let Some(key) = self.service_tokens.find(token) {
+                Bearer::Service(key)
             } else if Token::is_meant(token) {
                 match &self.jwt {
                     Some(jwt) => Bearer::Jwt(jwt, token),
@@ -239,9 +289,13 @@ impl Authenticator {
 /// A bearer token that is meant for this service.
 enum Bearer<'r> {
     /// One of SERVICE_TOKENS.
-    Service,
+    Service(&'r Arc<ServiceKey>),
     /// A JWT, good or bad, and what verifies it.
     Jwt(&'r JwtVerifier, &'r str),
+}
+
+fn service_keys(config: &Config) -> Result<Vec<(ServiceKey, SecretString)>, Problems> {
+    config.service_keys().map_err(Problems::new)
 }
 
 /// The token of an `Authorization` header, if that is `Bearer <token>`.

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::User;
 use super::claims::{agency, rep};
 use super::role::RoleReader;
-use super::service_tokens::ServiceTokens;
+use super::service_tokens::SecretDigest;
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::mint::Profile;
@@ -19,7 +19,7 @@ pub(super) struct TrustedProxy {
     agency: Option<HeaderName>,
     role: Option<HeaderName>,
     roles: RoleReader,
-    secret: ServiceTokens,
+    secret: SecretDigest,
 }
 
 impl TrustedProxy {
@@ -40,7 +40,7 @@ impl TrustedProxy {
                     .as_ref()
                     .map_or("", HeaderName::as_str),
             ),
-            secret: ServiceTokens::new(std::slice::from_ref(secret)),
+            secret: SecretDigest::new(secret),
         })
     }
 
@@ -49,8 +49,7 @@ impl TrustedProxy {
         let Some(user) = text(headers, &self.user)? else {
             return Ok(None);
         };
-        let proven =
-            text(headers, &PROXY_SECRET)?.is_some_and(|secret| self.secret.contain(secret));
+        let proven = text(headers, &PROXY_SECRET)?.is_some_and(|secret| self.secret.is(secret));
         if !proven {
             return Err(ApiError::InvalidCredentials(
                 "headers name a user, but X-Auth-Proxy-Secret does not prove that the proxy sent them",

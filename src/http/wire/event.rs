@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CallRow, Mint, schema, wire_enum};
+use super::{AuditEntry, CallRow, Mint, schema, wire_enum};
 use crate::model::{self, Timestamp};
 use crate::store;
 
@@ -199,38 +199,6 @@ impl From<store::Attempt> for Attempt {
             delay_ms: attempt.delay_ms,
             error: attempt.error,
             athos_request_id: attempt.athos_request_id,
-        }
-    }
-}
-
-/// What somebody did by hand, and what was there before.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct AuditEntry {
-    /// When.
-    #[schema(value_type = schema::Timestamp)]
-    at: Timestamp,
-    /// `user`, `service` or `command`.
-    caller: String,
-    /// Who, if it was a user.
-    rep: Option<String>,
-    /// `replay`.
-    act: String,
-    /// The state it ended.
-    was_state: String,
-    /// The reason of that state, in words.
-    was_reason: Option<String>,
-}
-
-impl From<store::AuditEntry> for AuditEntry {
-    fn from(entry: store::AuditEntry) -> Self {
-        Self {
-            at: entry.at,
-            caller: entry.caller,
-            rep: entry.rep,
-            act: entry.act,
-            was_state: entry.was_state,
-            was_reason: entry.was_reason,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The JSON of our routes, which the commands print too. Its types are its own: what is renamed in the model, the store
 //! or the worker changes no public field. Each is made of what it shows, in one `From`.
 
+mod audit;
 mod call;
 mod event;
 mod mint;
@@ -8,6 +9,7 @@ mod number;
 mod rep;
 pub(super) mod schema;
 
+pub(crate) use audit::AuditEntry;
 pub(crate) use call::{CallRow, CallStatus};
 pub(crate) use event::{EventRow, EventState, StoredEvent};
 pub(crate) use mint::Mint;

@@ -93,7 +93,6 @@ impl dyn Connection + '_ {
     pub(in crate::store) fn hint(&self, words: &'static str) -> &'static str {
         match self.engine() {
             Engine::Sqlite => words,
-            Engine::Postgres => "",
         }
     }
 }

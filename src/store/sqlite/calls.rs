@@ -167,7 +167,7 @@ pub(super) fn store_unscored(
     Ok(unfinished)
 }
 
-const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_rep) AS rep, \
+pub(super) const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_rep) AS rep, \
                    coalesce(agency, athos_agency) AS agency, drill_key, started_at, \
                    ended_at, duration_sec, scored_at, overall_score, compliance_percent";
 
@@ -312,7 +312,7 @@ pub(super) async fn latest_rev(readers: &ReadPool) -> StoreResult<i64> {
     Ok(rev)
 }
 
-fn call_row(row: &SqliteRow) -> StoreResult<CallRow> {
+pub(super) fn call_row(row: &SqliteRow) -> StoreResult<CallRow> {
     let time = |column| {
         row.get::<Option<i64>, _>(column)
             .map(Timestamp::from_millis)

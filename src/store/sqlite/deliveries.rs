@@ -202,6 +202,10 @@ impl Operation for ReplayDeliveries {
     // The forwarder follows the same signal.
     const CHANGES_CALLS: bool = true;
 
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.now)
+    }
+
     fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
         let (caller, rep) = self.actor.columns();
         let condition = format!(
@@ -309,6 +313,10 @@ struct RecordAct(Act);
 
 impl Operation for RecordAct {
     type Output = ();
+
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.0.at)
+    }
 
     fn apply(&self, tx: &Connection) -> StoreResult<()> {
         let Act {

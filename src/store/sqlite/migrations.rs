@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = &files![
     "0009_opening",
     "0010_outbox",
     "0011_deliveries",
+    "0012_feed_audit_keys",
 ];
 
 pub(super) static MIGRATIONS: LazyLock<Migrator> =

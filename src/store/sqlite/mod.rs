@@ -1,8 +1,10 @@
 //! The store on SQLite: one writer, which commits in groups, and a pool of readers. WAL with a sync at every commit.
 
 mod accept;
+mod audit;
 mod backup;
 mod calls;
+mod changes;
 mod connection;
 mod contract;
 mod credentials;

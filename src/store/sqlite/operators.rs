@@ -10,11 +10,11 @@ use super::privacy::tombstones::{self, Incoming};
 use super::readers::ReadPool;
 use super::rows::{id_list, word};
 use super::writer::Operation;
-use super::{SqliteStore, mints};
+use super::{SqliteStore, audit, mints};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
-    Actor, Attempt, AuditEntry, EventFilter, EventRow, EventVerdict, Operators, Origin, Page,
-    Received, Replay, Replayable, ReplayableEvent, StoreResult, StoredEvent, WouldReplay,
+    Actor, Attempt, EventFilter, EventRow, EventVerdict, Operators, Origin, Page, Received, Replay,
+    Replayable, ReplayableEvent, StoreResult, StoredEvent, WouldReplay,
 };
 
 const ROW: &str = "SELECT id, webhook_id, origin, state, call_id, received_at, next_attempt_at, \
@@ -134,10 +134,6 @@ pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<Stor
         .bind(id)
         .fetch_all(readers)
         .await?;
-    let acts = sqlx::query("SELECT * FROM acts WHERE event_id = ?1 ORDER BY id")
-        .bind(id)
-        .fetch_all(readers)
-        .await?;
     let secret: String = row.get("secret");
     let event = event_row(&row)?;
     let call = event.call_id.as_deref();
@@ -159,7 +155,7 @@ pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<Stor
         secret_fingerprint: (!secret.is_empty()).then_some(secret),
         body: String::from_utf8_lossy(row.get("body")).into_owned(),
         history: attempts.iter().map(attempt).collect(),
-        acts: acts.iter().map(act).collect(),
+        acts: audit::of_event(readers, id).await?,
     }))
 }
 
@@ -210,17 +206,6 @@ fn attempt(row: &SqliteRow) -> Attempt {
         delay_ms: row.get::<Option<i64>, _>("delay_ms").map(i64::unsigned_abs),
         error: row.get("error"),
         athos_request_id: row.get("athos_request_id"),
-    }
-}
-
-fn act(row: &SqliteRow) -> AuditEntry {
-    AuditEntry {
-        at: Timestamp::from_millis(row.get("at")),
-        caller: row.get("caller"),
-        rep: row.get("rep"),
-        act: row.get("act"),
-        was_state: row.get("was_state"),
-        was_reason: row.get("was_reason"),
     }
 }
 
@@ -340,6 +325,10 @@ impl ReplayEvents {
 impl Operation for ReplayEvents {
     type Output = Vec<i64>;
     const CHANGES_CALLS: bool = true;
+
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.now)
+    }
 
     fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
         let (caller, rep) = self.actor.columns();

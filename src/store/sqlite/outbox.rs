@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::readers::ReadPool;
 use super::writer::{Durability, Operation};
-use super::{SqliteStore, calls};
+use super::{SqliteStore, audit, calls};
 use crate::model::{MessageKind, Scope, Timestamp, UnknownVariant};
 use crate::store::{
     ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
@@ -135,7 +135,7 @@ pub(super) fn write_messages(tx: &Connection, now: Timestamp) -> StoreResult<()>
     .execute([])?;
     tx.prepare_cached("UPDATE told_rev SET rev = (SELECT rev FROM latest_rev)")?
         .execute([])?;
-    Ok(())
+    audit::write_messages(tx, &prefix, now)
 }
 
 /// Writes a message about an event that was given up.
@@ -165,7 +165,8 @@ impl Operation for Register {
     fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
         // Of what changed while there was no endpoint, none is told.
         tx.execute(
-            "UPDATE told_rev SET rev = (SELECT rev FROM latest_rev) \
+            "UPDATE told_rev SET rev = (SELECT rev FROM latest_rev), \
+               act_id = (SELECT coalesce(max(id), 0) FROM acts) \
              WHERE NOT EXISTS (SELECT 1 FROM endpoints WHERE is_active = 1)",
             [],
         )?;
@@ -306,7 +307,7 @@ pub(super) async fn with_subjects(
 }
 
 pub(super) async fn subject(readers: &ReadPool, seq: i64) -> StoreResult<Option<MessageSubject>> {
-    let sql = "SELECT event_id, events.webhook_id, events.call_id AS event_call, events.reason, \
+    let sql = "SELECT event_id, act_id, events.webhook_id, events.call_id AS event_call, events.reason, \
                  (SELECT calls.id FROM calls WHERE calls.seq = call_seq) AS call \
                FROM messages LEFT JOIN events ON events.id = event_id WHERE seq = ?1";
     let Some(row) = sqlx::query(sql).bind(seq).fetch_optional(readers).await? else {
@@ -319,6 +320,10 @@ pub(super) async fn subject(readers: &ReadPool, seq: i64) -> StoreResult<Option<
             call_id: row.get("event_call"),
             reason: row.get("reason"),
         }));
+    }
+    if let Some(id) = row.get::<Option<i64>, _>("act_id") {
+        let entry = audit::find(readers, id).await?;
+        return Ok(entry.map(MessageSubject::Audit));
     }
     let Some(call) = row.get::<Option<&str>, _>("call") else {
         return Ok(None);

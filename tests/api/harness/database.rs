@@ -95,6 +95,15 @@ impl TestApp {
         })
     }
 
+    /// Removes what is kept for those who must forget erased calls, which is their ids, without a trace: whatever else has such
+    /// an id is found then.
+    pub(crate) async fn forget_tombstones(&self) {
+        self.change(
+            "PRAGMA secure_delete = ON; DELETE FROM erased_calls; PRAGMA wal_checkpoint(TRUNCATE)",
+        )
+        .await;
+    }
+
     /// Copies what is committed into this file.
     pub(crate) async fn copy_database(&self, to: &Path) {
         self.change(format!("VACUUM INTO '{}'", to.display())).await;

@@ -69,7 +69,7 @@ impl TestApp {
 
     /// Registers a rep whom a service is about to name, where Athos wants that. Whatever keeps it from succeeding, a
     /// fault or a rep who is there, the story goes on.
-    pub(super) async fn have_registered(&self, rep: &str, agency: &str) {
+    pub(crate) async fn have_registered(&self, rep: &str, agency: &str) {
         let wants_it = match Telling::of_this_run() {
             Telling::External => false,
             Telling::Roster => true,

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
 use serde_json::Value;
 use sqlx::Row;
 
+use super::super::changes;
 use super::super::readers::ReadPool;
 use super::super::rows::{id_list, parameter_list};
 use super::super::writer::{DryRun, Operation, Writer};
@@ -83,9 +84,9 @@ impl Operation for Begin {
             insert.execute(params![tombstones::hash_of_rep(id), self.now.as_millis()])?;
         }
         let (caller, actor) = self.actor.columns();
-        let actor = actor.map(|actor| match self.person.ids().contains(actor) {
-            true => alias(actor),
-            false => actor.to_owned(),
+        let actor = actor.map(|actor| match &self.actor {
+            Actor::User(_) if self.person.ids().contains(actor) => alias(actor),
+            _ => actor.to_owned(),
         });
         let id = tx
             .prepare_cached(
@@ -167,10 +168,7 @@ fn remove_calls(tx: &Connection, seqs: &[i64]) -> StoreResult<ErasedRows> {
         return Ok(ErasedRows::default());
     }
     tombstones::remember_calls(tx, &ids)?;
-    tx.execute(
-        "UPDATE rev_floor SET rev = (SELECT rev FROM latest_rev)",
-        [],
-    )?;
+    changes::write_tombstones(tx, &ids)?;
     Ok(ErasedRows {
         details: execute_on(tx, "DELETE FROM call_details WHERE call_seq IN", seqs)?,
         calls: execute_on(tx, "DELETE FROM calls WHERE seq IN", seqs)?,
@@ -296,10 +294,15 @@ impl Operation for EraseIdentities {
 /// Puts the act on record in place of the erasure, which named the rep.
 struct Finish {
     erasure: i64,
+    begun_at: Timestamp,
 }
 
 impl Operation for Finish {
     type Output = ErasedRows;
+
+    fn announced_at(&self) -> Option<Timestamp> {
+        Some(self.begun_at)
+    }
 
     fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
         let result: Option<String> = tx
@@ -334,6 +337,7 @@ pub(in crate::store::sqlite) async fn carry_out(
         return Ok(ErasedRows::default());
     };
     let person = Arc::clone(&erasure.person);
+    let begun_at = Timestamp::from_millis(erasure.at);
     let removal = Removal {
         readers,
         writer,
@@ -344,7 +348,7 @@ pub(in crate::store::sqlite) async fn carry_out(
         let mut after = 0;
         loop {
             let ids: Vec<i64> = sqlx::query_scalar(
-                "SELECT id FROM acts WHERE rep = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                "SELECT id FROM acts WHERE caller = 'user' AND rep = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             )
             .bind(name)
             .bind(after)
@@ -357,7 +361,12 @@ pub(in crate::store::sqlite) async fn carry_out(
             writer.write(RenameActor { ids, alias }).await?;
         }
     }
-    writer.write(Finish { erasure: id }).await
+    writer
+        .write(Finish {
+            erasure: id,
+            begun_at,
+        })
+        .await
 }
 
 /// How many rows an erasure would remove.
