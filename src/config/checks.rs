@@ -252,6 +252,11 @@ impl Config {
                     .to_owned(),
             ),
             Ok(Engine::Sqlite) => {}
+            Ok(Engine::Postgres) => problems.push(
+                "DATABASE_URL must begin with sqlite: in this version, which cannot serve from PostgreSQL yet: write the \
+                 URL of a SQLite file, for example sqlite://data/athos.db."
+                    .to_owned(),
+            ),
         }
     }
 

@@ -5,6 +5,8 @@
 pub enum Engine {
     /// One file; `sqlite://path`.
     Sqlite,
+    /// A server, shared by any number of replicas; `postgres://user@host/database`.
+    Postgres,
 }
 
 /// A URL that names no engine, and what to write instead. Of the URL it has the scheme only: the rest may be a password.
@@ -25,6 +27,7 @@ impl Engine {
     pub fn of(url: &str) -> Result<Self, UnknownEngine> {
         match url.split_once(':') {
             Some(("sqlite", _)) => Ok(Self::Sqlite),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres),
             _ => Err(UnknownEngine {
                 scheme: url
                     .split_once("://")
@@ -44,9 +47,12 @@ mod tests {
         assert_eq!(Engine::of("sqlite://data/a.db").unwrap(), Engine::Sqlite);
         assert_eq!(Engine::of("sqlite::memory:").unwrap(), Engine::Sqlite);
         let message = |url| Engine::of(url).unwrap_err().to_string();
-        let postgres = message("postgres://me:hunter2@db/athos");
-        assert!(postgres.contains("\"postgres\""), "{postgres}");
-        assert!(!postgres.contains("hunter2"), "{postgres}");
+        for url in ["postgres://a@db/athos", "postgresql://a@db/athos"] {
+            assert_eq!(Engine::of(url).unwrap(), Engine::Postgres);
+        }
+        let mysql = message("mysql://me:hunter2@db/athos");
+        assert!(mysql.contains("\"mysql\""), "{mysql}");
+        assert!(!mysql.contains("hunter2"), "{mysql}");
         assert!(!message("hunter2:a").contains("hunter2"));
     }
 }

@@ -15,6 +15,11 @@ mod open;
 mod operators;
 mod outbox;
 mod page;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the store on PostgreSQL is being built on it")
+)]
+mod postgres;
 mod privacy;
 mod reconcile;
 #[expect(dead_code, unused_imports, reason = "the statements move here next")]

@@ -17,6 +17,14 @@ fn engine_of(url: &str) -> Result<Engine, InvalidUrl> {
     Engine::of(url).map_err(|unknown| InvalidUrl(unknown.to_string()))
 }
 
+/// Why PostgreSQL is refused.
+const NOT_YET: &str = "DATABASE_URL names PostgreSQL, which this version cannot serve from yet: write the URL of a SQLite \
+                       file, for example sqlite://data/athos.db";
+
+fn not_yet() -> InvalidUrl {
+    InvalidUrl(NOT_YET.to_owned())
+}
+
 /// Opens the database at `url`, creating it where the engine can, and brings its schema up to date.
 ///
 /// # Errors
@@ -24,6 +32,7 @@ fn engine_of(url: &str) -> Result<Engine, InvalidUrl> {
 pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(SqliteStore::open(url).await?)),
+        Engine::Postgres => Err(not_yet().into()),
     }
 }
 
@@ -34,6 +43,7 @@ pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
 pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(SqliteStore::open_existing(url).await?)),
+        Engine::Postgres => Err(not_yet().into()),
     }
 }
 
@@ -44,6 +54,7 @@ pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
 pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::database_file(url),
+        Engine::Postgres => Err(not_yet()),
     }
 }
 
@@ -55,6 +66,7 @@ pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
 pub async fn examine(url: &str, limit: Duration) -> anyhow::Result<Examined> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::examine(&sqlite::database_file(url)?, limit).await,
+        Engine::Postgres => Err(not_yet().into()),
     }
 }
 
@@ -70,6 +82,7 @@ pub async fn back_up(
 ) -> anyhow::Result<Backup> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::back_up(url, file, overwrite, watch).await,
+        Engine::Postgres => Err(not_yet().into()),
     }
 }
 

@@ -93,6 +93,7 @@ impl dyn Connection + '_ {
     pub(in crate::store) fn hint(&self, words: &'static str) -> &'static str {
         match self.engine() {
             Engine::Sqlite => words,
+            Engine::Postgres => "",
         }
     }
 }

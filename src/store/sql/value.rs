@@ -93,10 +93,6 @@ impl From<Timestamp> for Value<'_> {
 }
 
 /// The values of a statement, in the order of its parameters.
-#[cfg_attr(
-    not(test),
-    expect(unused_macros, reason = "the statements move here next")
-)]
 macro_rules! values {
     ($($value:expr),* $(,)?) => {
         &[$($crate::store::sql::Value::from(&$value)),*]
