@@ -1,14 +1,18 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
 mod backup;
+mod deliveries;
 mod doctor;
 mod events;
+mod forward;
 mod output;
 mod reconcile;
+mod replay;
 mod reps;
 mod roster;
 mod serve;
 mod signature;
+mod time_range;
 mod trigger;
 
 use std::io::{self, Write};
@@ -65,6 +69,10 @@ enum Command {
     Verify(signature::VerifyArgs),
     /// The inbox: list events, show one, replay
     Events(events::Args),
+    /// The outbox: list deliveries, show one, replay, and test the endpoints of FORWARD_URLS
+    Deliveries(deliveries::Args),
+    /// Forward calls from before there was an endpoint
+    Forward(forward::Args),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
     /// Copy the database to a file, while the service runs or not
@@ -252,6 +260,14 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Events(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
             runtime.block_on(events::run(&args, &clock, &mut out))?;
+        }
+        Command::Deliveries(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            return runtime.block_on(deliveries::run(&args, &clock, &mut out));
+        }
+        Command::Forward(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(forward::run(&args, &clock, &mut out))?;
         }
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;

@@ -157,6 +157,7 @@ impl Service {
             limits,
             deadlines,
             worker: Arc::clone(&worker),
+            forwarder: Arc::clone(&forwarder),
             retention: Arc::clone(&retention),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),

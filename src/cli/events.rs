@@ -5,18 +5,19 @@ use std::io::{self, Write};
 use std::num::NonZeroU32;
 
 use clap::{ArgGroup, Subcommand};
-use serde_json::json;
 
 use crate::clock::Clock;
 use crate::http::wire;
-use crate::model::{EventState, TimeBound, Timestamp, counted};
+use crate::model::{EventState, Timestamp};
 use crate::store::{
-    self, Actor, EventFilter, EventRow, EventVerdict, Operators, Origin, Replay, StoreError,
-    StoreResult, StoredEvent,
+    self, Actor, EventFilter, EventRow, EventVerdict, Operators, Origin, Replay, StoreResult,
+    StoredEvent,
 };
 use crate::worker::replay::replay_next;
 
 use super::output::one_line;
+use super::replay::Replayed;
+use super::time_range::TimeRange;
 use super::{Database, Misconfigured, at_least_one};
 
 /// Rows read at a time.
@@ -61,7 +62,7 @@ struct ListArgs {
     #[arg(long)]
     origin: Option<Origin>,
     #[command(flatten)]
-    came_in: CameIn,
+    came_in: TimeRange,
     /// About this call
     #[arg(long, value_name = "ID")]
     call: Option<String>,
@@ -71,36 +72,6 @@ struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value = "50", value_parser = at_least_one)]
     limit: NonZeroU32,
-}
-
-/// When events came in. Lists and replays take the same flags, under either name.
-#[derive(clap::Args, Debug)]
-struct CameIn {
-    /// Came in at or after: a moment (2026-06-05T18:09:14Z), a day in UTC (2026-06-05, from its start), or how long ago
-    /// (2h, 7d)
-    #[arg(long, visible_alias = "since", value_name = "TIME")]
-    from: Option<TimeBound>,
-    /// Came in at or before: the same, and a day to its end
-    #[arg(long, visible_alias = "until", value_name = "TIME")]
-    to: Option<TimeBound>,
-}
-
-impl CameIn {
-    fn range(
-        &self,
-        now: Timestamp,
-    ) -> Result<(Option<Timestamp>, Option<Timestamp>), Misconfigured> {
-        let from = self.from.map(|bound| bound.first(now));
-        let to = self.to.map(|bound| bound.last(now));
-        if let (Some(from), Some(to)) = (from, to)
-            && from > to
-        {
-            return Err(Misconfigured(format!(
-                "--from {from} is later than --to {to}"
-            )));
-        }
-        Ok((from, to))
-    }
 }
 
 #[derive(clap::Args, Debug)]
@@ -113,7 +84,7 @@ struct ReplayArgs {
     #[arg(long)]
     state: Option<EventState>,
     #[command(flatten)]
-    came_in: CameIn,
+    came_in: TimeRange,
     /// Say which, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -366,58 +337,19 @@ async fn replay_events(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let (count, ids, broke_off) = if is_dry_run {
-        let would = store.count_replayable(what, u32::MAX).await?;
-        (would.count, would.first, None)
+    let replayed = if is_dry_run {
+        Replayed::in_dry_run(store.count_replayable(what, u32::MAX).await?)
     } else {
-        let (ids, broke_off) = replay_all(store, what, clock).await;
-        (ids.len() as u64, ids, broke_off)
+        let step = async |after| {
+            let step = replay_next(store, what, after, Actor::Command, clock.now()).await?;
+            Ok((step.ids, step.next))
+        };
+        Replayed::in_steps(step).await
     };
-    if let (Replay::One(id), true, None) = (what, ids.is_empty(), &broke_off) {
+    if let (Replay::One(id), true) = (what, replayed.is_nothing()) {
         anyhow::bail!(
             "there is no event {id}, or it waits already, or retention has removed its body"
         );
     }
-    if json {
-        let said = json!({ "count": count, "ids": ids, "dryRun": is_dry_run });
-        writeln!(out, "{said}")?;
-    } else {
-        for id in &ids {
-            writeln!(out, "{id}")?;
-        }
-        let verb = if is_dry_run {
-            "would be replayed"
-        } else {
-            "replayed; the running service takes them up within seconds, else `serve` does when it starts"
-        };
-        writeln!(out, "{} {verb}", counted(count, "event"))?;
-    }
-    match broke_off {
-        None => Ok(()),
-        Some(error) => Err(anyhow::Error::new(error).context(
-            "the replay broke off after the events above; the same command goes on with the rest",
-        )),
-    }
-}
-
-/// Replays in batches, so that a running service can write in between; returns what was done, and the error that ended it,
-/// if any.
-async fn replay_all(
-    store: &dyn Operators,
-    what: Replay,
-    clock: &Clock,
-) -> (Vec<i64>, Option<StoreError>) {
-    let (mut ids, mut after) = (Vec::new(), 0);
-    loop {
-        match replay_next(store, what, after, Actor::Command, clock.now()).await {
-            Ok(step) => {
-                ids.extend(step.ids);
-                match step.next {
-                    Some(next) => after = next,
-                    None => return (ids, None),
-                }
-            }
-            Err(error) => return (ids, Some(error)),
-        }
-    }
+    replayed.write_to(out, "event", json)
 }

@@ -86,6 +86,18 @@ impl Endpoint {
         })
     }
 
+    /// Where it is. May carry a secret.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Its host, and its port when it has one: what may be shown of the URL.
+    #[must_use]
+    pub fn host(&self) -> String {
+        host_of(&self.url)
+    }
+
     /// Sends a message once. 2xx means that it was taken.
     ///
     /// # Errors
@@ -140,6 +152,16 @@ impl Endpoint {
                 retry_after,
             }),
         }
+    }
+}
+
+/// What may be shown of an endpoint's URL.
+#[must_use]
+pub fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 

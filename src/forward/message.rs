@@ -1,13 +1,12 @@
 //! The body of a message: what happened, when, and what it is about as it is now. Transcripts are never in it.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::endpoint::Message;
 use crate::http::wire::{AuditEntry, CallRow};
-use crate::model::Timestamp;
-use crate::store::{ClaimedMessage, MessageSubject, StoredCall};
+use crate::model::{MessageKind, Timestamp};
+use crate::store::{MessageSubject, StoredCall};
 use athos_api::types;
 
 /// Largest body, in bytes: what receivers take without being configured for it.
@@ -51,12 +50,17 @@ struct EventData {
     url: Option<String>,
 }
 
-/// Writes what a claimed message says. `public_url` begins its links.
+/// Writes the body of a message. `public_url` begins its links.
 ///
 /// # Errors
 /// In words: when what is kept of the call cannot be read.
-pub(super) fn render(claimed: ClaimedMessage, public_url: Option<&Url>) -> Result<Message, String> {
-    let (kind, at) = (claimed.kind.as_str(), claimed.at);
+pub(super) fn render(
+    kind: MessageKind,
+    at: Timestamp,
+    subject: MessageSubject,
+    public_url: Option<&Url>,
+) -> Result<Vec<u8>, String> {
+    let kind = kind.as_str();
     let link = |segments: &[&str]| {
         let mut url = public_url?.clone();
         url.path_segments_mut()
@@ -65,10 +69,10 @@ pub(super) fn render(claimed: ClaimedMessage, public_url: Option<&Url>) -> Resul
             .extend(segments);
         Some(url.to_string())
     };
-    let body = match claimed.subject {
+    match subject {
         MessageSubject::Call(call) => {
             let url = link(&["athos", "calls", &call.row.id]);
-            render_call(kind, at, *call, url)?
+            render_call(kind, at, *call, url)
         }
         MessageSubject::Event {
             id,
@@ -83,16 +87,19 @@ pub(super) fn render(claimed: ClaimedMessage, public_url: Option<&Url>) -> Resul
                 call_id,
                 reason,
             };
-            body(kind, at, &data).map_err(|error| error.to_string())?
+            body(kind, at, &data).map_err(|error| error.to_string())
         }
         MessageSubject::Audit(entry) => {
-            body(kind, at, &AuditEntry::from(entry)).map_err(|error| error.to_string())?
+            body(kind, at, &AuditEntry::from(entry)).map_err(|error| error.to_string())
         }
-    };
-    Ok(Message {
-        id: claimed.lease.message_id,
-        body,
-    })
+    }
+}
+
+/// The body of a message that says nothing.
+pub(super) fn ping(at: Timestamp) -> Vec<u8> {
+    json!({ "type": "ping", "timestamp": at, "data": {} })
+        .to_string()
+        .into_bytes()
 }
 
 fn render_call(

@@ -4,31 +4,32 @@
 pub mod address;
 pub mod endpoint;
 mod message;
+mod ping;
+mod settings;
 pub mod signature;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::config::{Config, Problems};
-use crate::model::{MessageKind, Timestamp};
+use crate::model::Timestamp;
 use crate::queue::LEASE;
 use crate::queue::breaker::{Breaker, Holds, Permit};
 use crate::queue::schedule::Schedule;
 use crate::reloadable::Reloadable;
 use crate::store::{
     ClaimedMessage, MessageLease, MessageSettled, NewEndpoint, SendOutcome, SharedStore,
-    StoreResult,
+    StoreResult, StoredDelivery,
 };
 use crate::telemetry::metric;
-use endpoint::{ANSWER_DEADLINE, Endpoint, Failure};
-use signature::ForwardSecret;
+use endpoint::{ANSWER_DEADLINE, Endpoint, Failure, Message};
+pub use ping::Pinged;
+pub use settings::Settings;
 
 /// At once, and then for some four days.
 pub const SCHEDULE: Schedule = Schedule {
@@ -60,66 +61,6 @@ const CONCURRENCY: usize = 32;
 const GONE: u16 = 410;
 /// How often the forwarder looks although nothing woke it: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
-
-/// What is forwarded, and how: `FORWARD_…`.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    endpoints: Vec<(Url, Endpoint)>,
-    secrets: Vec<ForwardSecret>,
-    kinds: Vec<MessageKind>,
-    public_url: Option<Url>,
-}
-
-impl Settings {
-    /// What the configuration says.
-    ///
-    /// # Errors
-    /// All that cannot work, by the names of the settings.
-    pub fn new(config: &Config) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
-        let mut endpoints: Vec<(Url, Endpoint)> = Vec::new();
-        for (at, url) in config.forward_urls.iter().enumerate() {
-            let place = at + 1;
-            if endpoints.iter().any(|(other, _)| other == url) {
-                problems.push(format!(
-                    "Entry {place} of FORWARD_URLS is there twice: remove one."
-                ));
-                continue;
-            }
-            match Endpoint::new(url, &config.forward_allow_http) {
-                Ok(endpoint) => endpoints.push((url.clone(), endpoint)),
-                Err(why) => problems.push(format!("Entry {place} of FORWARD_URLS {why}.")),
-            }
-        }
-        let mut secrets = Vec::new();
-        for secret in &config.forward_secrets {
-            match ForwardSecret::parse(secret.expose_secret()) {
-                Ok(secret) => secrets.push(secret),
-                Err(why) => problems.push(format!("An entry of FORWARD_SECRETS is {why}.")),
-            }
-        }
-        if !config.forward_urls.is_empty() && config.forward_secrets.is_empty() {
-            problems.push(
-                "FORWARD_URLS is set without FORWARD_SECRETS: receivers could not tell messages from anybody else's; \
-                 make a secret with: echo whsec_$(openssl rand -base64 32)"
-                    .to_owned(),
-            );
-        }
-        if !problems.is_empty() {
-            return Err(Problems::new(problems));
-        }
-        let kinds = match &*config.forward_events {
-            [] => MessageKind::DEFAULT.to_vec(),
-            kinds => kinds.to_vec(),
-        };
-        Ok(Self {
-            endpoints,
-            secrets,
-            kinds,
-            public_url: config.public_url.clone(),
-        })
-    }
-}
 
 /// Sends messages.
 pub struct Forwarder {
@@ -182,8 +123,8 @@ impl Forwarder {
     /// # Errors
     /// When the store cannot be used; then nothing has changed.
     pub async fn replace(&self, settings: Settings) -> StoreResult<()> {
-        let urls = settings.endpoints.iter().map(|(url, _)| NewEndpoint {
-            url: url.to_string(),
+        let urls = settings.endpoints.iter().map(|endpoint| NewEndpoint {
+            url: endpoint.url().to_string(),
             kinds: settings.kinds.clone(),
         });
         let numbers = self
@@ -192,12 +133,7 @@ impl Forwarder {
             .await?;
         let endpoints = numbers
             .into_iter()
-            .zip(
-                settings
-                    .endpoints
-                    .iter()
-                    .map(|(_, endpoint)| endpoint.clone()),
-            )
+            .zip(settings.endpoints.iter().cloned())
             .collect();
         self.breakers().clear();
         self.active.replace(Active {
@@ -210,6 +146,26 @@ impl Forwarder {
     /// Whether anything is forwarded.
     fn is_on(&self) -> bool {
         !self.active.get().endpoints.is_empty()
+    }
+
+    /// Sends a ping to each endpoint, or to this one, whether or not messages are sent to it now.
+    pub async fn test(&self, only: Option<i64>) -> Vec<(i64, Pinged)> {
+        let active = self.active.get();
+        let asked = active
+            .endpoints
+            .iter()
+            .filter(|(number, _)| only.is_none_or(|only| only == *number));
+        let pings = asked.map(async |(number, endpoint)| {
+            let pinged = ping::ping(endpoint, &active.settings.secrets, &self.clock).await;
+            (*number, pinged)
+        });
+        futures_util::future::join_all(pings).await
+    }
+
+    /// The body of a delivery's message as it would be sent now; `None` where what it tells of is gone, or cannot be read.
+    #[must_use]
+    pub fn body_of(&self, delivery: &StoredDelivery) -> Option<Vec<u8>> {
+        body_of(delivery, self.active.get().settings.link())
     }
 
     fn breakers(&self) -> MutexGuard<'_, HashMap<i64, EndpointState>> {
@@ -350,8 +306,12 @@ impl Forwarder {
         let (number, endpoint) = endpoint;
         let settings = &active.settings;
         let (lease, attempt) = (claimed.lease.clone(), claimed.attempts + 1);
-        let sent = match message::render(claimed, settings.public_url.as_ref()) {
-            Ok(message) => {
+        let rendered = message::render(claimed.kind, claimed.at, claimed.subject, settings.link());
+        let started = Instant::now();
+        let sent = match rendered {
+            Ok(body) => {
+                let id = lease.message_id.clone();
+                let message = Message { id, body };
                 let now = self.clock.now();
                 endpoint.send(&message, &settings.secrets, now).await
             }
@@ -361,6 +321,7 @@ impl Forwarder {
                 retry_after: None,
             }),
         };
+        let took = started.elapsed();
         let now = self.clock.now();
         let (outcome, ending) = match sent {
             Ok(status) => {
@@ -398,8 +359,12 @@ impl Forwarder {
                 Ending::LeaseLost
             }
         };
-        metrics::counter!(metric::MESSAGES_SENT_TOTAL, "endpoint" => number.to_string(), "outcome" => ending.as_str())
-            .increment(1);
+        let labels = [
+            ("endpoint", number.to_string()),
+            ("outcome", ending.as_str().to_owned()),
+        ];
+        metrics::counter!(metric::MESSAGES_SENT_TOTAL, &labels).increment(1);
+        metrics::histogram!(metric::MESSAGE_SEND_SECONDS, &labels).record(took);
         Ok(ending)
     }
 
@@ -482,6 +447,13 @@ impl Forwarder {
         );
         Ok(())
     }
+}
+
+/// The body of a delivery's message as it would be sent now; `public_url` begins its links.
+#[must_use]
+pub fn body_of(delivery: &StoredDelivery, public_url: Option<&Url>) -> Option<Vec<u8>> {
+    let (row, subject) = (&delivery.row, delivery.subject.clone()?);
+    message::render(row.kind, row.at, subject, public_url).ok()
 }
 
 /// A place among the messages under way to an endpoint.

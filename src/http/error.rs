@@ -65,6 +65,20 @@ pub enum ApiError {
         "the event's body was removed by retention; reconcile its time to fetch the call again"
     )]
     EventPurged,
+    /// No such delivery.
+    #[error("there is no such delivery")]
+    DeliveryNotFound,
+    /// A delivery that cannot be replayed, because it is going to be made anyway.
+    #[error("the delivery is due or under way already")]
+    DeliveryWaiting,
+    /// A delivery that must not be replayed.
+    #[error(
+        "a newer message about the same call replaces this one, or its endpoint is not configured any more"
+    )]
+    DeliveryOutdated,
+    /// No such endpoint.
+    #[error("there is no such endpoint in FORWARD_URLS")]
+    EndpointNotFound,
     /// The call is there; a recording of it is not.
     #[error("there is no recording of this call")]
     RecordingNotAvailable,
@@ -195,6 +209,10 @@ impl ApiError {
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND"),
             Self::EventWaiting => (StatusCode::CONFLICT, "EVENT_WAITING"),
             Self::EventPurged => (StatusCode::CONFLICT, "EVENT_PURGED"),
+            Self::DeliveryNotFound => (StatusCode::NOT_FOUND, "DELIVERY_NOT_FOUND"),
+            Self::DeliveryWaiting => (StatusCode::CONFLICT, "DELIVERY_WAITING"),
+            Self::DeliveryOutdated => (StatusCode::CONFLICT, "DELIVERY_OUTDATED"),
+            Self::EndpointNotFound => (StatusCode::NOT_FOUND, "ENDPOINT_NOT_FOUND"),
             Self::RecordingNotAvailable => (StatusCode::NOT_FOUND, "RECORDING_NOT_AVAILABLE"),
             Self::NotOnRoster { .. } => (StatusCode::NOT_FOUND, "AGENT_NOT_FOUND"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),

@@ -1,8 +1,6 @@
 //! `/athos/events`: the inbox for those who run the service. List, look into one event, and replay; every replay is on
 //! record. Reps and managers have no business here.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
@@ -14,18 +12,12 @@ use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
 use super::query::{Bound, Cursor, PageLimit, Parsed, Query};
+use super::replay::{MAX_LISTED_IDS, ReplayAnswer, replay_steps};
 use super::state::AppState;
 use super::wire::{EventRow, EventState, StoredEvent};
 use crate::model::{self, TimeBound};
-use crate::store::{self, Actor, EventFilter, EventVerdict, Origin, Replay};
+use crate::store::{self, EventFilter, EventVerdict, Origin, Replay};
 use crate::worker::replay::replay_next;
-
-/// Ids that a dry run lists.
-const MAX_LISTED_IDS: u32 = 1_000;
-/// Events after which a request is answered, though there may be more.
-const MAX_REPLAYED_EVENTS: usize = 5_000;
-/// The same after some time: well before the request's own deadline.
-const MAX_REPLAY_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -97,32 +89,6 @@ struct ReplayRequest {
     /// `nextCursor` of the answer before.
     #[schema(value_type = Option<String>)]
     cursor: Option<Cursor<i64>>,
-}
-
-/// What was replayed; in a dry run, what would be.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ReplayAnswer {
-    /// How many events were replayed by this request; in a dry run, how many there are.
-    count: u64,
-    /// Their ids; in a dry run, the first thousand.
-    ids: Vec<i64>,
-    /// Whether nothing was done.
-    dry_run: bool,
-    /// There may be more: ask again with it. `null` when all is done.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<Cursor<i64>>,
-}
-
-impl ReplayAnswer {
-    fn done(ids: Vec<i64>, next: Option<i64>) -> Self {
-        Self {
-            count: ids.len() as u64,
-            ids,
-            dry_run: false,
-            next_cursor: next.map(Cursor),
-        }
-    }
 }
 
 /// List events
@@ -259,49 +225,20 @@ async fn replay_events(
     };
     if asked.dry_run {
         let would = state.store.count_replayable(range, MAX_LISTED_IDS).await?;
-        return Ok(Json(ReplayAnswer {
-            count: would.count,
-            ids: would.first,
-            dry_run: true,
-            next_cursor: None,
-        }));
+        return Ok(Json(would.into()));
     }
     let after = asked.cursor.map_or(0, |Cursor(id)| id);
-    replay_steps(&state, range, after, operator.actor)
-        .await
-        .map(Json)
-}
-
-/// Replays until all is done, or as much as one request may. Of what was done the caller is told in any case: an error
-/// after the first step only ends it.
-async fn replay_steps(
-    state: &AppState,
-    range: Replay,
-    mut after: i64,
-    actor: Actor,
-) -> Result<ReplayAnswer, ApiError> {
-    let started = tokio::time::Instant::now();
-    let now = state.clock.now();
-    let mut ids = Vec::new();
-    let next = loop {
-        let step = replay_next(&*state.store, range, after, actor.clone(), now).await;
-        let step = match step {
-            Ok(step) => step,
-            Err(error) if ids.is_empty() => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, replayed = ids.len(), "failed to finish a range replay");
-                break Some(after);
-            }
-        };
-        ids.extend(step.ids);
-        let Some(next) = step.next else { break None };
-        after = next;
-        if ids.len() >= MAX_REPLAYED_EVENTS || started.elapsed() >= MAX_REPLAY_TIME {
-            break Some(after);
+    let actor = operator.actor;
+    let step = |after| {
+        let (state, actor) = (state.clone(), actor.clone());
+        async move {
+            let step = replay_next(&*state.store, range, after, actor, now).await?;
+            Ok((step.ids, step.next))
         }
     };
-    tracing::info!(?actor, events = ids.len(), "events replayed by hand");
-    Ok(ReplayAnswer::done(ids, next))
+    let done = replay_steps(after, step).await?;
+    tracing::info!(?actor, events = done.count(), "events replayed by hand");
+    Ok(Json(done))
 }
 
 async fn find(state: &AppState, id: &str) -> Result<store::StoredEvent, ApiError> {

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
-use super::wire::{schema, wire_enum};
+use super::wire::{Endpoint, schema, wire_enum};
 use crate::credentials::Credentials;
 use crate::model::{
     Credential, EffectiveContract, KeyScope, KeyState, Scope, ServiceKey, Timestamp, Why,
@@ -53,6 +53,9 @@ struct Readiness {
     worker_beat: Timestamp,
     /// Whether scores can be fetched from Athos.
     athos: Athos,
+    /// The endpoints of `FORWARD_URLS`; one that fails makes this instance no less ready. Only for admins and other backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<Endpoint>>,
     /// The secrets and keys in force. Only for admins and other backends.
     #[serde(skip_serializing_if = "Option::is_none")]
     credentials: Option<CredentialDetail>,
@@ -301,6 +304,16 @@ async fn show_readiness(
         ReadinessStatus::Unready => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,
     };
+    let endpoints = match is_operator && store_ok {
+        // What cannot be read is told by the store's own check.
+        true => state
+            .store
+            .endpoints()
+            .await
+            .ok()
+            .map(Endpoint::of_interest),
+        false => None,
+    };
     let readiness = Readiness {
         status,
         store: store_ok.into(),
@@ -312,6 +325,7 @@ async fn show_readiness(
             paused,
             contract: state.minter.effective_contract().into(),
         },
+        endpoints,
         credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };
     (code, Json(readiness))

@@ -5,6 +5,7 @@ mod body;
 mod caller_limits;
 mod calls;
 mod client_ip;
+mod deliveries;
 mod demo;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod query;
 mod rate_limit;
 mod read_limit;
 mod recording;
+mod replay;
 mod reps;
 mod request_id;
 mod server;
@@ -77,6 +79,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(progress::router())
         .merge(live::router())
         .merge(events::router())
+        .merge(deliveries::router())
         .merge(overview::router())
         .merge(reps::router())
         .merge(health::router())

@@ -14,7 +14,7 @@ use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
 use super::query::{Bound, Cursor, PageLimit, Query};
 use super::state::AppState;
-use super::wire::{Mint, schema};
+use super::wire::{Endpoint, Mint, schema};
 use crate::model::Timestamp;
 use crate::store::{self, MINT_MAY_TAKE, MintFilter};
 
@@ -49,6 +49,8 @@ struct Overview {
     mints_without_call: u64,
     /// The latest reconciliation of each source.
     last_runs: Vec<Run>,
+    /// The endpoints of `FORWARD_URLS`, and those taken out of it that messages are left for.
+    endpoints: Vec<Endpoint>,
     /// What has come in since `from`, and what became of it; only when `from` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     received: Option<Received>,
@@ -211,6 +213,7 @@ async fn show_overview(
             .mints_without_call(since, now.minus(MINT_MAY_TAKE))
             .await?,
         last_runs: latest_of_each_source(runs),
+        endpoints: Endpoint::of_interest(state.store.endpoints().await?),
         received,
     }))
 }

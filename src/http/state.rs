@@ -11,6 +11,7 @@ use super::caller_limits::CallerLimits;
 use super::server::Deadlines;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
+use crate::forward::Forwarder;
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
 use crate::store::SharedStore;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub deadlines: Deadlines,
     /// For its circuit breaker and its heartbeat.
     pub worker: Arc<Worker>,
+    /// Sends messages; for pings, and what a message says.
+    pub forwarder: Arc<Forwarder>,
     /// Truncates the write-ahead log after an erasure.
     pub retention: Arc<Retention>,
     /// Tasks that outlive their request, finished before the store closes.

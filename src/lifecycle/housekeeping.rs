@@ -48,6 +48,7 @@ impl Housekeeping {
             let paused = self.worker.circuit_breaker().outage().is_some();
             metrics::gauge!(metric::FETCHING_PAUSED).set(f64::from(u8::from(paused)));
             self.measure_queue().await;
+            self.measure_endpoints().await;
         }
     }
 
@@ -64,6 +65,28 @@ impl Housekeeping {
                 metrics::gauge!(metric::EVENTS_DEAD).set(depth.dead as f64);
             }
             Err(error) => tracing::warn!(%error, "failed to read the queue depth"),
+        }
+    }
+
+    async fn measure_endpoints(&self) {
+        let endpoints = match self.store.endpoints().await {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                tracing::warn!(%error, "failed to read how endpoints fare");
+                return;
+            }
+        };
+        for endpoint in endpoints {
+            let is_failing = endpoint.failing_since.is_some() || endpoint.disabled.is_some();
+            let is_failing = f64::from(u8::from(endpoint.is_active && is_failing));
+            let number = endpoint.id.to_string();
+            metrics::gauge!(metric::ENDPOINT_FAILING, "endpoint" => number.clone()).set(is_failing);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!(metric::MESSAGES_WAITING, "endpoint" => number.clone())
+                .set(endpoint.waiting as f64);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!(metric::MESSAGES_FAILED, "endpoint" => number)
+                .set(endpoint.failed as f64);
         }
     }
 }

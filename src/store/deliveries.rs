@@ -80,6 +80,14 @@ string_enum!(DeliveryState, "state of a delivery", {
     Superseded: "superseded",
 });
 
+impl DeliveryState {
+    /// Whether a replay of deliveries in this state does anything.
+    #[must_use]
+    pub fn can_be_replayed(self) -> bool {
+        matches!(self, Self::Waiting | Self::Delivered | Self::Failed)
+    }
+}
+
 /// Which deliveries to list.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {

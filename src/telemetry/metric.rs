@@ -32,6 +32,10 @@ metrics! {
     counter FETCH_ATTEMPTS_TOTAL = "athos_fetch_attempts_total", Unit::Count, "Requests for a call's detail, by outcome";
     counter EVENTS_SETTLED_TOTAL = "athos_events_settled_total", Unit::Count, "Settled attempts at events, by outcome";
     counter MESSAGES_SENT_TOTAL = "athos_messages_sent_total", Unit::Count, "Settled attempts at messages to endpoints of FORWARD_URLS, by endpoint and outcome";
+    histogram MESSAGE_SEND_SECONDS = "athos_message_send_seconds", Unit::Seconds, "Time an endpoint takes to answer a message, by endpoint and outcome";
+    gauge MESSAGES_WAITING = "athos_messages_waiting", Unit::Count, "Messages that wait or are under way, by endpoint";
+    gauge MESSAGES_FAILED = "athos_messages_failed", Unit::Count, "Messages given up, by endpoint; they can be replayed";
+    gauge ENDPOINT_FAILING = "athos_endpoint_failing", Unit::Count, "1 while an endpoint takes no messages or is disabled, by endpoint";
     counter RECONCILE_RUNS_TOTAL = "athos_reconcile_runs_total", Unit::Count, "Reconciliations, by source and outcome: completed, failed, refused, or held by an open circuit breaker";
     counter RECONCILE_REPAIRED_TOTAL = "athos_reconcile_repaired_total", Unit::Count, "Calls that reconciliation recovered because no webhook brought them, by source";
     counter DRIFT_TOTAL = "athos_drift_total", Unit::Count, "Bodies in which Athos sent a name that the contract does not mention, by its kind";

@@ -585,6 +585,22 @@ fn flags_that_cannot_be_are_exit_2_whatever_the_command() {
         ),
         (&["events", "replay"], "<ID|--state <STATE>>"),
         (&["events", "replay", "wh_1"], "not an event's number"),
+        (
+            &["deliveries", "list", "--state", "dead"],
+            "use one of waiting, sending, delivered, failed, superseded",
+        ),
+        (
+            &["deliveries", "replay", "--state", "sending"],
+            "must be failed, delivered or waiting",
+        ),
+        (
+            &["deliveries", "replay", "msg_1"],
+            "not a delivery's number",
+        ),
+        (
+            &["forward", "--from", "1h", "--to", "2h"],
+            "is later than --to",
+        ),
         (&["simulate", "--seed", "many"], "not a whole number"),
         (&["demo", "--seed", "1.5"], "not a whole number"),
         (&["sign", "--secret=x", "--t", "now"], "not unix seconds"),

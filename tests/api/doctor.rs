@@ -20,6 +20,7 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::commands::command;
+use crate::forwarding;
 use crate::harness::{Setup, TestApp, date_ahead, http_client, unique, url};
 
 /// What it found.
@@ -327,6 +328,29 @@ async fn whether_anybody_can_sign_in_with_a_browser_is_told() {
         assert_eq!(examined.code, 0, "{}", examined.said);
         examined.expect("callers", verdict, told);
     }
+}
+
+#[tokio::test]
+async fn each_endpoint_of_forwarding_is_sent_a_signed_ping() {
+    let mut deployment = Deployment::start().await;
+    let good = forwarding::receiver(ResponseTemplate::new(204)).await;
+    let strict = forwarding::receiver(ResponseTemplate::new(401)).await;
+    let nobody = "http://127.0.0.1:1/hook?key=hidden";
+    let urls = format!("{}/,{}/hook?key=hidden,{nobody}", good.uri(), strict.uri());
+    deployment.set("FORWARD_URLS", &urls);
+    deployment.set("FORWARD_SECRETS", &forwarding::secret(&forwarding::KEY));
+    let examined = deployment.examine(&[]).await;
+    assert_eq!(examined.code, 1, "{}", examined.said);
+    let host = good.address();
+    examined.expect("endpoint", "ok", &format!("{host} took a signed ping"));
+    examined.expect("endpoint", "fail", "it answered 401");
+    examined.expect("endpoint", "fail", "127.0.0.1:1: ");
+    assert!(!examined.said.contains("hidden"), "{}", examined.said);
+    assert_eq!(forwarding::received(&good).await[0].kind, "ping");
+
+    deployment.set("FORWARD_URLS", "http://8.8.8.8/");
+    let examined = deployment.examine(&["--offline"]).await;
+    examined.expect("settings", "fail", "Entry 1 of FORWARD_URLS");
 }
 
 #[tokio::test]

@@ -20,23 +20,23 @@ use athos_backend::store::{MessageSettled, SendOutcome};
 
 use crate::harness::{API, Event, Left, Setup, TestApp, unique};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-const KEY: [u8; 32] = [7; 32];
+pub(crate) const KEY: [u8; 32] = [7; 32];
 const OLD_KEY: [u8; 24] = [9; 24];
 
-fn secret(key: &[u8]) -> String {
+pub(crate) fn secret(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
 /// A receiver that answers every message like this.
-async fn receiver(answer: ResponseTemplate) -> MockServer {
+pub(crate) async fn receiver(answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     answers(&server, answer).await;
     server
 }
 
-async fn answers(server: &MockServer, answer: ResponseTemplate) {
+pub(crate) async fn answers(server: &MockServer, answer: ResponseTemplate) {
     server.reset().await;
     Mock::given(method("POST"))
         .respond_with(answer)
@@ -44,7 +44,7 @@ async fn answers(server: &MockServer, answer: ResponseTemplate) {
         .await;
 }
 
-fn setup(receivers: &[&MockServer]) -> Setup {
+pub(crate) fn setup(receivers: &[&MockServer]) -> Setup {
     let urls: Vec<_> = receivers
         .iter()
         .map(|receiver| format!("{}/hook?key={}", receiver.uri(), unique("k")))
@@ -56,14 +56,14 @@ fn setup(receivers: &[&MockServer]) -> Setup {
 }
 
 /// A message as it arrived, once its signature has been verified.
-struct Received {
-    id: String,
-    kind: String,
-    data: Value,
-    body: String,
+pub(crate) struct Received {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) data: Value,
+    pub(crate) body: String,
 }
 
-fn verified(request: &Request, key: &[u8]) -> Received {
+pub(crate) fn verified(request: &Request, key: &[u8]) -> Received {
     let header = |name: &str| request.headers[name].to_str().unwrap().to_owned();
     let id = header("webhook-id");
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
@@ -86,7 +86,7 @@ fn verified(request: &Request, key: &[u8]) -> Received {
     }
 }
 
-async fn received(server: &MockServer) -> Vec<Received> {
+pub(crate) async fn received(server: &MockServer) -> Vec<Received> {
     let requests = server.received_requests().await.unwrap();
     requests
         .iter()
@@ -94,7 +94,7 @@ async fn received(server: &MockServer) -> Vec<Received> {
         .collect()
 }
 
-async fn forward(app: &TestApp) -> SendSummary {
+pub(crate) async fn forward(app: &TestApp) -> SendSummary {
     app.service().forwarder.run_once().await.unwrap()
 }
 
@@ -301,13 +301,13 @@ async fn while_a_message_is_under_way_no_other_about_its_call_is() {
 }
 
 /// An Athos whose only call has the score that was last set.
-struct Scoring {
+pub(crate) struct Scoring {
     server: MockServer,
     score: Arc<AtomicU32>,
 }
 
 impl Scoring {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (server, score) = (MockServer::start().await, Arc::<AtomicU32>::default());
         let current = Arc::clone(&score);
         let answer = move |request: &Request| {
@@ -325,12 +325,12 @@ impl Scoring {
         Self { server, score }
     }
 
-    fn setup(&self, receivers: &[&MockServer]) -> Setup {
+    pub(crate) fn setup(&self, receivers: &[&MockServer]) -> Setup {
         setup(receivers).athos(&format!("{}{API}", self.server.uri()))
     }
 
     /// The call is scored, or scored anew, and a webhook says so.
-    async fn scores(&self, app: &TestApp, score: u32) {
+    pub(crate) async fn scores(&self, app: &TestApp, score: u32) {
         self.score.store(score, Ordering::Relaxed);
         let event = Event::scored("athos_call_1", "rep_1", "agency_1");
         let id = format!("wh_{score}");

@@ -12,6 +12,7 @@ mod backup;
 mod callers;
 mod commands;
 mod console;
+mod deliveries;
 mod demo;
 mod doctor;
 mod drift;

@@ -4,6 +4,7 @@
 mod credentials;
 mod database;
 mod finding;
+mod forwarding;
 mod network;
 mod settings;
 mod webhook;
@@ -80,11 +81,12 @@ async fn examine(
         return Ok(CheckReport(findings));
     }
     // All at once: together they take as long as the slowest.
-    let (database, athos, callers, service, webhook) = tokio::join!(
+    let (database, athos, callers, service, endpoints, webhook) = tokio::join!(
         database::check_all(config, clock),
         network::look_at_athos(config, clock),
         network::look_at_callers(config, clock),
         network::look_at_service(config),
+        forwarding::look_at_endpoints(config, clock),
         async {
             match &target {
                 Some(url) => Some(webhook::send(url, &config.athos_whsec, clock).await),
@@ -96,6 +98,7 @@ async fn examine(
     findings.extend(database);
     findings.extend(athos);
     findings.extend(service);
+    findings.extend(endpoints);
     findings.extend(webhook);
     Ok(CheckReport(findings))
 }

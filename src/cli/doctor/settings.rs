@@ -3,6 +3,7 @@
 use super::finding::Finding;
 use crate::clock::Clock;
 use crate::config::{Config, EnvFile};
+use crate::forward;
 use crate::http::{Authenticator, sdk_warning};
 use crate::model::counted;
 use crate::telemetry::Filter;
@@ -21,11 +22,13 @@ pub(super) fn check_all(
         None => "read from the environment; there is no .env here".to_owned(),
     };
     let checked = config.check();
+    let forwarding = forward::Settings::new(config).err();
     // A variable that cannot be read is also missing: reporting that too would mislead.
-    let problems: Vec<&str> = match &checked {
+    let mut problems: Vec<&str> = match &checked {
         Err(checked) if problems.is_empty() => checked.iter().collect(),
         _ => problems.iter().map(String::as_str).collect(),
     };
+    problems.extend(forwarding.iter().flat_map(|wrong| wrong.iter()));
     if problems.is_empty() {
         findings.push(Finding::ok(CHECK, from));
     } else {

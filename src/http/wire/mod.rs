@@ -3,6 +3,7 @@
 
 mod audit;
 mod call;
+mod delivery;
 mod event;
 mod mint;
 mod number;
@@ -11,6 +12,7 @@ pub(super) mod schema;
 
 pub(crate) use audit::AuditEntry;
 pub(crate) use call::{CallRow, CallStatus};
+pub(crate) use delivery::{DeliveryRow, DeliveryState, Endpoint, PingAnswer, StoredDelivery};
 pub(crate) use event::{EventRow, EventState, StoredEvent};
 pub(crate) use mint::Mint;
 pub(super) use number::plain;
