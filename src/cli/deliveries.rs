@@ -46,7 +46,7 @@ pub(super) struct Args {
 enum Action {
     /// List deliveries, newest first: each message on its way to each endpoint
     List(ListArgs),
-    /// Show one delivery with its message as it would be sent now, and who replayed it
+    /// Show one delivery with its message as it would be sent now, and what was done to it by hand
     Show {
         /// The delivery's number, its webhook-id, or the id of its call, of which the latest delivery is shown
         id: String,
@@ -70,7 +70,7 @@ struct ListArgs {
     /// waiting, sending, delivered, failed or superseded
     #[arg(long)]
     state: Option<DeliveryState>,
-    /// call.scored, call.unscored, call.updated or event.dead
+    /// call.scored, call.unscored, call.updated, event.dead or audit.recorded
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<MessageKind>,
     #[command(flatten)]
@@ -332,9 +332,9 @@ fn print_delivery(
             writeln!(out, "{name:<11} {time}")?;
         }
     }
-    for entry in &delivery.replays {
-        let who = entry.rep.as_deref().map_or(String::new(), shown);
-        let line = format!("replay  {}  by {} {who}", entry.at, entry.caller);
+    for entry in &delivery.acts {
+        let who = entry.who.as_deref().map_or(String::new(), shown);
+        let line = format!("{}  {}  by {} {who}", entry.action, entry.at, entry.caller);
         writeln!(out, "{}", line.trim_end())?;
     }
     match body {

@@ -38,7 +38,7 @@ struct DeliveryQuery {
     /// `waiting`, `sending`, `delivered`, `failed` or `superseded`.
     #[param(value_type = Option<String>)]
     state: Option<Parsed<store::DeliveryState>>,
-    /// Of this type: `call.scored`, `call.unscored`, `call.updated`, `event.dead`.
+    /// Of this type: `call.scored`, `call.unscored`, `call.updated`, `event.dead`, `audit.recorded`.
     #[param(value_type = Option<String>)]
     r#type: Option<Parsed<MessageKind>>,
     /// Written at or after: a moment (ISO 8601), a day in UTC (`2026-06-05`, from its start), or how long ago (`2h`, `7d`).
@@ -118,10 +118,10 @@ struct TestAnswer {
         (status = 200, body = DeliveryList),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn list_deliveries(
     State(state): State<AppState>,
@@ -148,18 +148,18 @@ async fn list_deliveries(
 
 /// Show a delivery
 ///
-/// With the body of its message as it would be sent now, and who replayed it.
+/// With the body of its message as it would be sent now, and what was done to it by hand.
 #[utoipa::path(
     get, path = "/athos/deliveries/{id}", tag = "operations",
     params(("id" = i64, Path, description = "our id of the delivery")),
     responses(
         (status = 200, body = StoredDelivery),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "DELIVERY_NOT_FOUND"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn show_delivery(
     State(state): State<AppState>,
@@ -180,12 +180,12 @@ async fn show_delivery(
     responses(
         (status = 200, body = ReplayAnswer),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "DELIVERY_NOT_FOUND"),
         (status = 409, body = ErrorEnvelope, description = "DELIVERY_WAITING: it is due or under way already; DELIVERY_OUTDATED: a newer message about the same call replaces it, or its endpoint is not configured any more"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn replay_delivery(
     State(state): State<AppState>,
@@ -220,10 +220,10 @@ async fn replay_delivery(
         (status = 200, body = ReplayAnswer),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn replay_deliveries(
     State(state): State<AppState>,
@@ -281,11 +281,11 @@ async fn replay_deliveries(
         (status = 200, body = TestAnswer),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
-        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST"),
+        (status = 403, body = ErrorEnvelope, description = "ADMIN_ONLY, CROSS_SITE_REQUEST, SCOPE_MISSING"),
         (status = 404, body = ErrorEnvelope, description = "ENDPOINT_NOT_FOUND"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
 )]
 async fn test_endpoints(
     State(state): State<AppState>,

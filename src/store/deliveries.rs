@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use super::{Actor, MessageSubject, Page, PageKey, StoreResult, WouldReplay};
+use super::{Actor, AuditEntry, MessageSubject, Page, PageKey, StoreResult, WouldReplay};
 use crate::model::{MessageKind, Timestamp, string_enum};
 
 /// The outbox as operators see it, and what they do to it.
@@ -124,6 +124,8 @@ pub struct DeliveryRow {
     pub call_id: Option<String>,
     /// The event that it is about.
     pub event_id: Option<i64>,
+    /// The entry of the audit log that it is about.
+    pub audit_id: Option<i64>,
     /// When it was written.
     pub at: Timestamp,
     /// When it is due, or its lease ends.
@@ -145,19 +147,8 @@ pub struct StoredDelivery {
     pub row: DeliveryRow,
     /// What its message tells of, as it is now; nothing where that was erased.
     pub subject: Option<MessageSubject>,
-    /// Who replayed it, in order.
-    pub replays: Vec<ReplayEntry>,
-}
-
-/// That somebody replayed a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplayEntry {
-    /// When.
-    pub at: Timestamp,
-    /// `user`, `service` or `command`.
-    pub caller: String,
-    /// Who: a user's id, a service's key.
-    pub rep: Option<String>,
+    /// What was done to it by hand, in order.
+    pub acts: Vec<AuditEntry>,
 }
 
 /// Which deliveries to replay. What is under way or due is never among them, nor what a newer message about the same call

@@ -37,7 +37,7 @@ pub use calls::{
 pub use changes::{ChangeFeed, FeedChange, FeedPage};
 pub use deliveries::{
     Act, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow, DeliveryState,
-    ReplayEntry, ReplayedDeliveries, StoredDelivery, UntoldCalls,
+    ReplayedDeliveries, StoredDelivery, UntoldCalls,
 };
 pub use due_times::{DueTimes, NextDue};
 pub use error::StoreError;

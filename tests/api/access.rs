@@ -49,11 +49,7 @@ const ACCESS: &[(&str, &[Who], Option<KeyScope>)] = &[
     ("GET /readyz", ANYONE, None),
     ("POST /athos/deliveries/replay", OPERATORS, Some(Admin)),
     ("POST /athos/deliveries/test", OPERATORS, Some(Admin)),
-    (
-        "POST /athos/deliveries/{id}/replay",
-        OPERATORS,
-        Some(Admin),
-    ),
+    ("POST /athos/deliveries/{id}/replay", OPERATORS, Some(Admin)),
     ("POST /athos/events/replay", OPERATORS, Some(Admin)),
     ("POST /athos/events/{id}/replay", OPERATORS, Some(Admin)),
     ("POST /athos/token", CALLERS, Some(Mint)),

@@ -140,8 +140,15 @@ async fn a_delivery_that_waits_for_its_next_attempt_is_sent_now_when_it_is_repla
     assert_eq!(post(&app, &path, json!({})).await["count"], 1);
     assert_eq!(forward(&app).await.delivered, 1);
     let shown = get(&app, &format!("/athos/deliveries/{id}")).await;
-    assert_eq!(shown["replays"].as_array().unwrap().len(), 2);
-    assert_eq!(shown["replays"][0]["caller"], "service");
+    let acts = shown["acts"].as_array().unwrap();
+    assert_eq!(acts.len(), 2);
+    assert_eq!(acts[0]["action"], "replay_delivery");
+    assert_eq!(acts[0]["caller"], "service");
+    assert_eq!(
+        acts[0]["result"],
+        json!({ "endpoint": 1, "wasState": "waiting" })
+    );
+    assert_eq!(acts[1]["result"]["wasState"], "delivered");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{schema, wire_enum};
+use super::{AuditEntry, schema, wire_enum};
 use crate::forward::Pinged;
 use crate::forward::endpoint::host_of;
 use crate::model::Timestamp;
@@ -164,6 +164,8 @@ pub(crate) struct DeliveryRow {
     call_id: Option<String>,
     /// The event that it is about.
     event_id: Option<i64>,
+    /// The entry of the audit log that it is about.
+    audit_id: Option<i64>,
     /// When it was written.
     #[schema(value_type = schema::Timestamp)]
     written_at: Timestamp,
@@ -191,6 +193,7 @@ impl From<store::DeliveryRow> for DeliveryRow {
             state: row.state.into(),
             call_id: row.call_id,
             event_id: row.event_id,
+            audit_id: row.audit_id,
             written_at: row.at,
             due_at: row.due_at,
             attempts: row.attempts,
@@ -210,34 +213,17 @@ pub(crate) struct StoredDelivery {
     row: DeliveryRow,
     /// The body of its message as it would be sent now; `null` where what it tells of is gone.
     body: Option<Value>,
-    /// Who replayed it, in order.
-    replays: Vec<ReplayEntry>,
-}
-
-/// That somebody replayed a delivery.
-#[derive(Serialize, ToSchema)]
-struct ReplayEntry {
-    /// When.
-    #[schema(value_type = schema::Timestamp)]
-    at: Timestamp,
-    /// `user`, `service` or `command`.
-    caller: String,
-    /// Who, if it was a user.
-    rep: Option<String>,
+    /// What was done to it by hand, in order.
+    acts: Vec<AuditEntry>,
 }
 
 impl StoredDelivery {
     /// A delivery, with its message's body.
     pub(crate) fn new(delivery: store::StoredDelivery, body: Option<&[u8]>) -> Self {
-        let replay = |entry: store::ReplayEntry| ReplayEntry {
-            at: entry.at,
-            caller: entry.caller,
-            rep: entry.rep,
-        };
         Self {
             row: delivery.row.into(),
             body: body.and_then(|body| serde_json::from_slice(body).ok()),
-            replays: delivery.replays.into_iter().map(replay).collect(),
+            acts: delivery.acts.into_iter().map(AuditEntry::from).collect(),
         }
     }
 }

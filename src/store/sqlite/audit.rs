@@ -39,6 +39,15 @@ pub(super) async fn of_event(readers: &ReadPool, event: i64) -> StoreResult<Vec<
     Ok(rows.iter().map(entry).collect())
 }
 
+/// What was done to this, which is no event; the first first.
+pub(super) async fn of_subject(readers: &ReadPool, subject: &str) -> StoreResult<Vec<AuditEntry>> {
+    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    sql.push(" WHERE subject = ").push_bind(subject);
+    sql.push(" ORDER BY id");
+    let rows = sql.build().fetch_all(readers).await?;
+    Ok(rows.iter().map(entry).collect())
+}
+
 /// One entry.
 pub(super) async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<AuditEntry>> {
     let mut sql = QueryBuilder::<Sqlite>::new(ROW);

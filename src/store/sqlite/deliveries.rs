@@ -5,19 +5,19 @@ use rusqlite::{Connection, params};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 
-use super::SqliteStore;
 use super::outbox::{new_prefix, subject};
 use super::readers::ReadPool;
 use super::rows::{id_list, word};
 use super::writer::Operation;
+use super::{SqliteStore, audit};
 use crate::model::{MessageKind, Timestamp};
 use crate::store::{
     Act, Actor, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow,
-    DeliveryState, Page, PageKey, ReplayEntry, ReplayedDeliveries, StoreResult, StoredDelivery,
-    UntoldCalls, WouldReplay,
+    DeliveryState, Page, PageKey, ReplayedDeliveries, StoreResult, StoredDelivery, UntoldCalls,
+    WouldReplay,
 };
 
-const ROW: &str = "SELECT messages.seq AS id, message_id, endpoint_id, kind, messages.state, event_id, at, due_at, \
+const ROW: &str = "SELECT messages.seq AS id, message_id, endpoint_id, kind, messages.state, event_id, act_id, at, due_at, \
                      messages.attempts, messages.status, error, messages.settled_at, \
                      (SELECT calls.id FROM calls WHERE calls.seq = messages.call_seq) AS call_id \
                    FROM messages";
@@ -88,6 +88,7 @@ fn delivery_row(row: &SqliteRow) -> StoreResult<DeliveryRow> {
         state: word(row, "state")?,
         call_id: row.get("call_id"),
         event_id: row.get("event_id"),
+        audit_id: row.get("act_id"),
         at: Timestamp::from_millis(row.get("at")),
         due_at: time("due_at"),
         attempts: row.get("attempts"),
@@ -103,23 +104,11 @@ async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<StoredDelivery>
     let Some(row) = sql.build().fetch_optional(readers).await? else {
         return Ok(None);
     };
-    let acts = sqlx::query("SELECT at, caller, rep FROM acts WHERE subject = ?1 ORDER BY id")
-        .bind(format!("delivery {id}"))
-        .fetch_all(readers)
-        .await?;
     Ok(Some(StoredDelivery {
         row: delivery_row(&row)?,
         subject: subject(readers, id).await?,
-        replays: acts.iter().map(replay).collect(),
+        acts: audit::of_subject(readers, &format!("delivery {id}")).await?,
     }))
-}
-
-fn replay(row: &SqliteRow) -> ReplayEntry {
-    ReplayEntry {
-        at: Timestamp::from_millis(row.get("at")),
-        caller: row.get("caller"),
-        rep: row.get("rep"),
-    }
 }
 
 /// What may be replayed, and is asked for. Of the messages about one call only the newest can be, and only while no other
