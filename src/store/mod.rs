@@ -22,7 +22,6 @@ mod page;
 mod postgres;
 mod privacy;
 mod reconcile;
-#[expect(dead_code, unused_imports, reason = "the statements move here next")]
 mod sql;
 mod sqlite;
 

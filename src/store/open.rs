@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sqlite::{self, SqliteStore};
+use super::sqlite;
 use super::{QueueDepth, Run, SharedStore};
 use crate::model::{Credential, Engine, LearnedContract, SeenDrift, Timestamp};
 
@@ -31,7 +31,7 @@ fn not_yet() -> InvalidUrl {
 /// With advice: [`InvalidUrl`], or when the database cannot be created, is damaged, or was written by a newer version.
 pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
-        Engine::Sqlite => Ok(Arc::new(SqliteStore::open(url).await?)),
+        Engine::Sqlite => Ok(Arc::new(sqlite::open(url).await?)),
         Engine::Postgres => Err(not_yet().into()),
     }
 }
@@ -42,7 +42,7 @@ pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
 /// As [`open`], and when there is no such database.
 pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
-        Engine::Sqlite => Ok(Arc::new(SqliteStore::open_existing(url).await?)),
+        Engine::Sqlite => Ok(Arc::new(sqlite::open_existing(url).await?)),
         Engine::Postgres => Err(not_yet().into()),
     }
 }

@@ -11,18 +11,13 @@ pub struct Page<R, K> {
 
 impl<R, K> Page<R, K> {
     /// Cuts a page of `limit` rows from `found`, which has one row more if there is another page.
-    pub(super) fn cut<F, E>(
-        found: &[F],
-        limit: u32,
-        key: impl Fn(&F) -> K,
-        row: impl Fn(&F) -> Result<R, E>,
-    ) -> Result<Self, E> {
+    pub(super) fn cut(mut found: Vec<R>, limit: u32, key: impl Fn(&R) -> K) -> Self {
         let limit = limit as usize;
-        let page = &found[..found.len().min(limit)];
-        let last = page.last().filter(|_| found.len() > limit);
-        Ok(Self {
-            next: last.map(key),
-            rows: page.iter().map(row).collect::<Result<_, _>>()?,
-        })
+        let is_last = found.len() <= limit;
+        found.truncate(limit);
+        Self {
+            next: found.last().filter(|_| !is_last).map(key),
+            rows: found,
+        }
     }
 }

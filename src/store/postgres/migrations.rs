@@ -143,7 +143,7 @@ mod tests {
     use super::super::tests::connect;
     use super::*;
     use crate::store::sql::Row;
-    use crate::store::sqlite::SqliteStore;
+    use crate::store::sqlite;
 
     #[test]
     fn every_file_is_embedded_and_each_has_its_twin() {
@@ -311,7 +311,7 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("athos.db");
-        let store = SqliteStore::open(&format!("sqlite://{}", file.display()))
+        let store = sqlite::open(&format!("sqlite://{}", file.display()))
             .await
             .unwrap();
         drop(store);

@@ -1,15 +1,51 @@
-//! SQL for any engine: a connection that runs statements in place, their values, and the rows they answer. An engine
-//! implements `Connection` and `Row`; the statements themselves know none.
+//! The store in SQL that every engine reads: the statements, in a file for each role, and what runs them. An engine brings
+//! its `Connection` and `Row`, a `Source` of connections for reading, and the `Committer` of the writer's batches.
 
+mod accept;
+mod audit;
+mod calls;
+mod changes;
+mod contract;
+mod credentials;
+mod deliveries;
+mod drift;
+mod identities;
+mod inbox;
+mod maintenance;
+mod mints;
+mod opening;
+mod operators;
+mod outbox;
+mod privacy;
+mod progress;
+mod readers;
+mod reconcile;
 mod row;
+mod rows;
 mod statement;
+mod store;
+mod trouble;
 mod value;
+mod waits;
+mod writer;
 
 use std::ops::ControlFlow;
 
+pub(in crate::store) use maintenance::contents;
+pub(in crate::store) use readers::{Gates, ReadPools, Reader, Source, Watch};
 pub(in crate::store) use row::{Cell, FromCell, Row};
 pub(in crate::store) use statement::Statement;
-pub(in crate::store) use value::{Bind, Value, values};
+pub(in crate::store) use store::{SqlStore, Upkeep};
+pub(in crate::store) use trouble::{Trouble, lock};
+pub(in crate::store) use value::{Value, values};
+pub(in crate::store) use writer::{Batch, Committer, Durability, Operation};
+#[cfg(test)]
+pub(in crate::store) use {
+    accept::Accept,
+    inbox::{Claim, Settle},
+    mints::Finish as FinishMint,
+    readers::ReadPool,
+};
 
 use crate::model::Engine;
 use crate::store::{StoreError, StoreResult};

@@ -261,16 +261,17 @@ mod tests {
 
     use futures_util::future::join_all;
 
-    use super::super::SqliteStore;
+    use super::super::open;
     use super::*;
     use crate::model::Timestamp;
+    use crate::store::sql::SqlStore;
     use crate::store::{EventFilter, Inbox, Maintenance, NewEvent, Operators, Privacy, StoreError};
 
     fn url(folder: &tempfile::TempDir) -> String {
         format!("sqlite://{}/athos.db", folder.path().display())
     }
 
-    async fn fill(store: &SqliteStore) {
+    async fn fill(store: &SqlStore) {
         for number in 0..40 {
             let event = NewEvent {
                 webhook_id: format!("wh_{number}"),
@@ -298,7 +299,7 @@ mod tests {
     }
 
     async fn refusal(url: &str) -> String {
-        let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
+        let refused = open(url).await.map(drop).unwrap_err();
         format!("{refused:#}")
     }
 
@@ -306,7 +307,7 @@ mod tests {
     async fn a_damaged_database_is_refused_with_advice() {
         for from_page in [0, 1, 40] {
             let folder = tempfile::tempdir().unwrap();
-            let store = SqliteStore::open(&url(&folder)).await.unwrap();
+            let store = open(&url(&folder)).await.unwrap();
             fill(&store).await;
             store.close().await;
             spoil(&folder, from_page);
@@ -320,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn of_a_large_database_the_ends_of_tables_are_looked_at() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&url(&folder)).await.unwrap();
+        let store = open(&url(&folder)).await.unwrap();
         fill(&store).await;
         store.close().await;
         let open = async || {
@@ -339,7 +340,7 @@ mod tests {
         for _ in 0..5 {
             let folder = tempfile::tempdir().unwrap();
             let url = url(&folder);
-            let opened = join_all((0..4).map(|_| SqliteStore::open(&url))).await;
+            let opened = join_all((0..4).map(|_| open(&url))).await;
             for store in opened {
                 store.unwrap().close().await;
             }
@@ -349,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_of_a_newer_version_is_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&url(&folder)).await.unwrap();
+        let store = open(&url(&folder)).await.unwrap();
         store.close().await;
         let file = folder.path().join("athos.db");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
@@ -370,11 +371,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_may_not_be_written_is_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
-        SqliteStore::open(&url(&folder))
-            .await
-            .unwrap()
-            .close()
-            .await;
+        open(&url(&folder)).await.unwrap().close().await;
         let said = refusal(&format!("{}?mode=ro", url(&folder))).await;
         assert!(said.contains("may not be written to"), "{said}");
         assert!(said.contains("permissions"), "{said}");
@@ -383,7 +380,7 @@ mod tests {
     #[tokio::test]
     async fn damage_that_a_reader_comes_upon_stays_known_though_writing_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&url(&folder)).await.unwrap();
+        let store = open(&url(&folder)).await.unwrap();
         fill(&store).await;
         store.check().await.unwrap();
         spoil(&folder, 40);

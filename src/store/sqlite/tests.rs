@@ -1,13 +1,17 @@
 //! What only this store can promise: states that the schema enforces, the sync, a full disk, batches of old and new.
 
+mod identities;
 mod once;
 mod power_cut;
+mod redaction;
+
+use std::ops::Deref;
 
 use sqlx::SqliteConnection;
 
-use super::writer::{Durability, Operation};
 use super::*;
 use crate::model::{CallEvent, EventOutcome, Identity, PlatformId, RepId, Source, Timestamp};
+use crate::store::sql::{self, Durability, Operation, ReadPool};
 use crate::store::{
     Accepted, Actor, ClaimFilter, Identities, Inbox, InvalidUrl, Maintenance, Mints, NewEvent,
     NewMint, Privacy, Reconciliation, SettleResult, Settlement,
@@ -19,14 +23,29 @@ struct Pragma(&'static str);
 impl Operation for Pragma {
     type Output = i64;
 
-    fn apply(&self, tx: &rusqlite::Connection) -> StoreResult<i64> {
-        Ok(tx.query_row(self.0, [], |row| row.get(0))?)
+    fn apply(&self, tx: &dyn sql::Connection) -> StoreResult<i64> {
+        tx.scalar(self.0, &[])
     }
 }
 
-async fn store(folder: &tempfile::TempDir) -> SqliteStore {
+/// A store, and what it has on this engine only.
+struct Opened {
+    store: SqlStore,
+    upkeep: Arc<SqliteUpkeep>,
+}
+
+impl Deref for Opened {
+    type Target = SqlStore;
+
+    fn deref(&self) -> &SqlStore {
+        &self.store
+    }
+}
+
+async fn store(folder: &tempfile::TempDir) -> Opened {
     let url = format!("sqlite://{}/athos.db", folder.path().display());
-    SqliteStore::open(&url).await.unwrap()
+    let (store, upkeep) = open_with_upkeep(&url).await.unwrap();
+    Opened { store, upkeep }
 }
 
 fn event(number: usize) -> NewEvent {
@@ -69,7 +88,7 @@ async fn a_database_that_is_no_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let in_memory = format!("sqlite://{}/x.db?mode=memory", folder.path().display());
     for url in ["sqlite::memory:", "sqlite:", &in_memory] {
-        let refused = SqliteStore::open(url).await.map(drop).unwrap_err();
+        let refused = open(url).await.map(drop).unwrap_err();
         assert!(refused.is::<InvalidUrl>(), "{url}: {refused:#}");
     }
 }
@@ -110,7 +129,7 @@ impl Operation for OfNoConsequence {
     type Output = i64;
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &rusqlite::Connection) -> StoreResult<i64> {
+    fn apply(&self, tx: &dyn sql::Connection) -> StoreResult<i64> {
         Pragma("PRAGMA synchronous").apply(tx)
     }
 }
@@ -228,7 +247,7 @@ async fn callers_who_hold_every_connection_of_theirs_keep_neither_worker_nor_rea
     ];
     let mut held = Vec::new();
     for pool in theirs {
-        held.extend(pool.occupy().await);
+        held.push(pool.occupy().await);
     }
     store.accept_event(event(1)).await.unwrap();
     store.check().await.unwrap();
@@ -252,32 +271,57 @@ async fn a_read_that_takes_too_long_or_that_nobody_waits_for_ends_and_leaves_its
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let pool = |deadline| {
-        let file = folder.path().join("athos.db");
-        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
-        let pool = pool.connect_lazy_with(sqlx::sqlite::SqliteConnectOptions::new().filename(file));
-        readers::ReadPool::of_its_own(pool, deadline)
+        let source = ReadSource::new(&folder.path().join("athos.db"));
+        ReadPool::of_its_own(source, deadline)
     };
-    let one = async |pool: &readers::ReadPool| -> i64 {
-        sqlx::query_scalar("SELECT 1")
-            .fetch_one(pool)
-            .await
-            .unwrap()
+    let one = async |pool: &ReadPool| {
+        let one = pool.read(|db| db.scalar::<i64>("SELECT 1", &[]));
+        one.await.unwrap()
     };
+    let endless = |db: &dyn sql::Connection| db.scalar::<i64>(ENDLESS, &[]);
     let hurried = pool(Duration::from_millis(5));
-    let ended = sqlx::query(ENDLESS).fetch_all(&hurried).await.unwrap_err();
-    assert!(matches!(StoreError::from(ended), StoreError::ReadTimedOut));
+    let ended = hurried.read(endless).await;
+    assert!(matches!(ended, Err(StoreError::ReadTimedOut)), "{ended:?}");
     assert_eq!(one(&hurried).await, 1);
 
     let patient = pool(Duration::MAX);
-    let abandoned = sqlx::query(ENDLESS).fetch_optional(&patient);
-    let abandoned = tokio::time::timeout(Duration::from_millis(50), abandoned).await;
+    let abandoned = tokio::time::timeout(Duration::from_millis(50), patient.read(endless)).await;
     assert!(abandoned.is_err());
     assert_eq!(one(&patient).await, 1);
     store.close().await;
 }
 
+/// A read in a transaction, which goes on until it is told to end.
+struct LongRead {
+    end: std::sync::mpsc::Sender<()>,
+    reading: tokio::task::JoinHandle<StoreResult<()>>,
+}
+
+impl LongRead {
+    async fn begin(pool: &ReadPool) -> Self {
+        let pool = pool.clone();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ends) = std::sync::mpsc::channel();
+        let read = move |db: &dyn sql::Connection| {
+            db.batch("BEGIN")?;
+            db.scalar::<i64>("SELECT count(*) FROM events", &[])?;
+            begun.send(()).unwrap();
+            let _ = ends.recv();
+            db.batch("ROLLBACK")
+        };
+        let reading = tokio::spawn(async move { pool.read(read).await });
+        has_begun.await.unwrap();
+        Self { end, reading }
+    }
+
+    async fn end(self) {
+        drop(self.end);
+        self.reading.await.unwrap().unwrap();
+    }
+}
+
 /// Events that fill this much of the log.
-async fn fill_log(store: &SqliteStore, first: usize, bytes: u64) {
+async fn fill_log(store: &Opened, first: usize, bytes: u64) {
     const BODY: usize = 64 << 10;
     let count = usize::try_from(bytes).unwrap() / BODY + 1;
     let big = |number| NewEvent {
@@ -296,42 +340,28 @@ async fn fill_log(store: &SqliteStore, first: usize, bytes: u64) {
 async fn a_log_that_overlapping_readers_let_grow_is_emptied_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.keeper.abort();
-    let read = async |reading: &mut SqliteConnection| {
-        for sql in ["BEGIN", "SELECT count(*) FROM events"] {
-            sqlx::query(sql).execute(&mut *reading).await.unwrap();
-        }
-    };
+    store.upkeep.keeper.abort();
     let mut number = 0;
     for pool in [&store.readers.scans, &store.readers.requests] {
-        let mut earlier = pool.begin().await.unwrap();
-        read(&mut earlier).await;
+        let earlier = LongRead::begin(pool).await;
         fill_log(&store, number, wal::MAX_LOG_BYTES).await;
         number += 10_000;
-        assert!(store.wal.bytes() > wal::MAX_LOG_BYTES);
+        assert!(store.upkeep.wal.bytes() > wal::MAX_LOG_BYTES);
         // SQLite alone would let the later one read the log before the earlier one has ended.
-        let mut tending = Box::pin(store.wal.tend());
-        while store.readers.gates.is_open_to(pool) {
+        let mut tending = Box::pin(store.upkeep.wal.tend());
+        while store.upkeep.wal.gates.is_open_to(pool) {
             let still = futures_util::FutureExt::now_or_never(&mut tending);
             assert!(still.is_none(), "the log is not emptied under a reader");
             tokio::task::yield_now().await;
         }
-        let later = async {
-            let mut later = pool.begin().await.unwrap();
-            let bytes = store.wal.bytes();
-            read(&mut later).await;
-            sqlx::query("ROLLBACK").execute(&mut *later).await.unwrap();
-            bytes
-        };
-        let earlier = async {
-            sqlx::query("ROLLBACK")
-                .execute(&mut *earlier)
-                .await
-                .unwrap();
-            drop(earlier);
-        };
-        let (_, bytes, ()) = tokio::join!(tending, later, earlier);
-        assert_eq!((bytes, store.wal.bytes()), (0, 0));
+        let wal = Arc::clone(&store.upkeep.wal);
+        let later = pool.read(move |db| {
+            let bytes = wal.bytes();
+            db.scalar::<i64>("SELECT count(*) FROM events", &[])?;
+            Ok(bytes)
+        });
+        let (_, bytes, ()) = tokio::join!(tending, later, earlier.end());
+        assert_eq!((bytes.unwrap(), store.upkeep.wal.bytes()), (0, 0));
     }
     store.close().await;
 }
@@ -340,26 +370,19 @@ async fn a_log_that_overlapping_readers_let_grow_is_emptied_between_them() {
 async fn a_log_that_is_long_for_no_reason_is_emptied_and_a_short_one_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.keeper.abort();
+    store.upkeep.keeper.abort();
     fill_log(&store, 0, 1 << 20).await;
-    store.wal.tend().await;
-    let short = store.wal.bytes();
+    store.upkeep.wal.tend().await;
+    let short = store.upkeep.wal.bytes();
     assert!(short > 1 << 20);
-    let mut reading = store.readers.work.begin().await.unwrap();
-    sqlx::query("BEGIN").execute(&mut *reading).await.unwrap();
-    let sql = "SELECT count(*) FROM events";
-    sqlx::query(sql).execute(&mut *reading).await.unwrap();
+    let reading = LongRead::begin(&store.readers.work).await;
     fill_log(&store, 10_000, wal::LOG_AT_REST_BYTES).await;
     // A reader goes on: nobody waits for it.
-    store.wal.tend().await;
-    assert!(store.wal.bytes() > wal::LOG_AT_REST_BYTES);
-    sqlx::query("ROLLBACK")
-        .execute(&mut *reading)
-        .await
-        .unwrap();
-    drop(reading);
-    store.wal.tend().await;
-    assert_eq!(store.wal.bytes(), 0);
+    store.upkeep.wal.tend().await;
+    assert!(store.upkeep.wal.bytes() > wal::LOG_AT_REST_BYTES);
+    reading.end().await;
+    store.upkeep.wal.tend().await;
+    assert_eq!(store.upkeep.wal.bytes(), 0);
     store.close().await;
 }
 
@@ -367,7 +390,7 @@ async fn a_log_that_is_long_for_no_reason_is_emptied_and_a_short_one_is_left_alo
 async fn another_process_that_reads_for_long_does_not_make_the_writer_wait_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.keeper.abort();
+    store.upkeep.keeper.abort();
     let file = folder.path().join("athos.db");
     let elsewhere = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
     let mut elsewhere = elsewhere.connect().await.unwrap();
@@ -376,11 +399,14 @@ async fn another_process_that_reads_for_long_does_not_make_the_writer_wait_again
     }
     fill_log(&store, 0, wal::MAX_LOG_BYTES).await;
     let soon = Duration::from_secs(1);
-    assert!(store.wal.tend().await > soon);
-    assert!(store.wal.bytes() > wal::MAX_LOG_BYTES);
+    assert!(store.upkeep.wal.tend().await > soon);
+    assert!(store.upkeep.wal.bytes() > wal::MAX_LOG_BYTES);
     store.accept_event(event(20_000)).await.unwrap();
     let ended = sqlx::query("ROLLBACK").execute(&mut elsewhere).await;
     ended.unwrap();
-    assert_eq!((store.wal.tend().await, store.wal.bytes()), (soon, 0));
+    assert_eq!(
+        (store.upkeep.wal.tend().await, store.upkeep.wal.bytes()),
+        (soon, 0)
+    );
     store.close().await;
 }

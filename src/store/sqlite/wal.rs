@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::readers::Gates;
-use super::writer::Truncations;
+use super::writer::WriteConnection;
+use crate::store::sql::{Gates, lock};
 use crate::store::{StoreError, StoreResult};
 use crate::telemetry::metric;
 
@@ -28,17 +28,17 @@ const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
 /// The log of one database.
 pub(super) struct Wal {
     file: PathBuf,
-    truncations: Truncations,
-    gates: Gates,
+    writing: WriteConnection,
+    pub(super) gates: Gates,
     /// Whether the failure was logged already.
     failing: Mutex<bool>,
 }
 
 impl Wal {
-    pub(super) fn new(database: &Path, truncations: Truncations, gates: Gates) -> Self {
+    pub(super) fn new(database: &Path, writing: WriteConnection, gates: Gates) -> Self {
         Self {
             file: PathBuf::from(format!("{}-wal", database.display())),
-            truncations,
+            writing,
             gates,
             failing: Mutex::new(false),
         }
@@ -58,7 +58,7 @@ impl Wal {
         let (emptied, or_else) = if bytes <= LOG_AT_REST_BYTES {
             (Ok(true), TICK)
         } else if bytes <= MAX_LOG_BYTES {
-            (self.truncations.ask(Duration::ZERO).await, TICK)
+            (self.writing.truncate_log(Duration::ZERO).await, TICK)
         } else {
             (self.empty_within(Duration::MAX).await, BACK_OFF)
         };
@@ -83,13 +83,13 @@ impl Wal {
         let Ok(_long) = timeout(turn, self.gates.long.write()).await else {
             return Ok(false);
         };
-        if self.truncations.ask(READERS_MAY_TAKE).await? {
+        if self.writing.truncate_log(READERS_MAY_TAKE).await? {
             return Ok(true);
         }
         let Ok(_short) = timeout(turn, self.gates.short.write()).await else {
             return Ok(false);
         };
-        self.truncations.ask(READERS_MAY_TAKE).await
+        self.writing.truncate_log(READERS_MAY_TAKE).await
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -97,7 +97,7 @@ impl Wal {
     }
 
     fn note(&self, emptied: StoreResult<bool>, bytes: u64) {
-        let mut failing = super::writer::lock(&self.failing);
+        let mut failing = lock(&self.failing);
         match emptied {
             Err(StoreError::Closed) => {}
             Err(error) if !*failing => {

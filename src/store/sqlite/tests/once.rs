@@ -15,14 +15,11 @@ const WITHOUT_NUMBERS: [&str; 5] = [
 async fn every_table_that_numbers_its_rows_numbers_each_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let tables: Vec<(String, String)> = sqlx::query_as(
-        "SELECT t.name, sql FROM pragma_table_list AS t JOIN sqlite_schema AS s ON s.name = t.name \
-         WHERE t.schema = 'main' AND t.type = 'table' AND t.wr = 0 AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-           AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'",
-    )
-    .fetch_all(&store.readers.work)
-    .await
-    .unwrap();
+    let sql = "SELECT t.name, sql FROM pragma_table_list AS t JOIN sqlite_schema AS s ON s.name = t.name \
+               WHERE t.schema = 'main' AND t.type = 'table' AND t.wr = 0 \
+                 AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'";
+    let read = |db: &dyn sql::Connection| db.rows(sql, &[], |row| Ok((row.get(0)?, row.get(1)?)));
+    let tables: Vec<(String, String)> = store.readers.work.read(read).await.unwrap();
     assert!(tables.len() > WITHOUT_NUMBERS.len(), "{tables:?}");
     for (name, sql) in tables {
         let numbers_once = sql.contains("INTEGER PRIMARY KEY AUTOINCREMENT");
@@ -204,10 +201,11 @@ async fn in_one_batch_each_delivery_is_told_by_its_id_and_its_bytes() {
         New,
     ];
     assert_eq!(told, expected);
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM events")
-        .fetch_one(&store.readers.work)
-        .await
-        .unwrap();
+    let count = store
+        .readers
+        .work
+        .read(|db| db.scalar::<i64>("SELECT count(*) FROM events", &[]));
+    let rows = count.await.unwrap();
     assert_eq!(rows, 5);
     store.close().await;
 }

@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::model::{CallDetail, CallHeader, CallStatus, Scope};
-use crate::store::sqlite::accept::Accept;
-use crate::store::sqlite::inbox::{Claim, Settle};
-use crate::store::sqlite::mints::Finish;
-use crate::store::sqlite::writer::Durability;
+use crate::store::sql::{Accept, Claim, FinishMint, Settle, values};
 use crate::store::{
     CallFilter, Calls, EventFilter, MintFilter, MintOutcome, Operators, Settlement,
 };
@@ -40,14 +37,14 @@ fn number_of(webhook_id: &str) -> usize {
 /// A store, and how much of its log is on the disk.
 struct Powered {
     folder: tempfile::TempDir,
-    store: SqliteStore,
+    store: Opened,
     synced_bytes: u64,
 }
 
 impl Powered {
     fn wrote<O: Operation>(&mut self) {
         if O::DURABILITY == Durability::Synced {
-            self.synced_bytes = self.store.wal.bytes();
+            self.synced_bytes = self.store.upkeep.wal.bytes();
         }
     }
 
@@ -72,7 +69,7 @@ impl Powered {
         };
         let finished = self.store.finish_mint(&number.to_string(), outcome).await;
         finished.unwrap();
-        self.wrote::<Finish>();
+        self.wrote::<FinishMint>();
     }
 
     /// Claims up to `limit`, and settles the first of them.
@@ -135,7 +132,7 @@ impl Powered {
 async fn after_a_power_cut_every_acknowledged_event_is_processed_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    store.keeper.abort();
+    store.upkeep.keeper.abort();
     let mut before = Powered {
         folder,
         store,
@@ -181,12 +178,13 @@ async fn after_a_power_cut_every_acknowledged_event_is_processed_once() {
 }
 
 /// What the database itself has of a call, without anybody hurrying its row.
-async fn row_of(store: &SqliteStore, number: usize) -> Option<String> {
-    sqlx::query_scalar("SELECT status FROM calls WHERE id = ?")
-        .bind(said_of("rep_1", number).call_id)
-        .fetch_optional(&store.readers.work)
-        .await
-        .unwrap()
+async fn row_of(store: &SqlStore, number: usize) -> Option<String> {
+    let id = said_of("rep_1", number).call_id;
+    let find = move |db: &dyn sql::Connection| {
+        let sql = "SELECT status FROM calls WHERE id = ?1";
+        db.first(sql, values![id], |row| row.get(0))
+    };
+    store.readers.work.read(find).await.unwrap()
 }
 
 #[tokio::test]

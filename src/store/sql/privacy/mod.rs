@@ -8,19 +8,21 @@ pub(super) mod tombstones;
 
 use async_trait::async_trait;
 
-use super::SqliteStore;
+use super::{Connection, SqlStore};
 use crate::model::{RepId, Timestamp};
 use crate::store::{Actor, ErasedRows, Privacy, StoreResult, Transcript};
 
 #[async_trait]
-impl Privacy for SqliteStore {
+impl Privacy for SqlStore {
     async fn erase(&self, rep: &RepId, actor: Actor, now: Timestamp) -> StoreResult<ErasedRows> {
         let _turn = self.erasing.lock().await;
         // Calls say which ids are one person's.
         self.arrivals.opening.caught_up().await;
+        let id = rep.as_str().to_owned();
+        let find = move |db: &dyn Connection| data_subject::find(db, &id);
         let begin = erase::Begin {
             asked_for: rep.clone(),
-            person: data_subject::find(&self.readers.background, rep.as_str()).await?,
+            person: self.readers.background.read(find).await?,
             actor,
             now,
         };
@@ -30,12 +32,12 @@ impl Privacy for SqliteStore {
 
     async fn preview_erasure(&self, rep: &RepId, now: Timestamp) -> StoreResult<ErasedRows> {
         self.arrivals.opening.caught_up().await;
-        self.noting(erase::preview(&self.readers.background, &self.writer, rep, now).await)
+        erase::preview(&self.readers.background, &self.writer, rep, now).await
     }
 
     async fn resume_erasures(&self) -> StoreResult<usize> {
         let _turn = self.erasing.lock().await;
-        let ids = erase::unfinished(&self.readers.background).await?;
+        let ids = self.readers.background.read(erase::unfinished).await?;
         for id in &ids {
             erase::carry_out(&self.readers.background, &self.writer, *id).await?;
         }
@@ -43,7 +45,8 @@ impl Privacy for SqliteStore {
     }
 
     async fn find_transcripts(&self, before: Timestamp) -> StoreResult<Vec<Transcript>> {
-        self.noting(purge::transcripts(&self.readers.background, before).await)
+        let find = move |db: &dyn Connection| purge::transcripts(db, before);
+        self.readers.background.read(find).await
     }
 
     async fn redact_transcripts(
@@ -68,6 +71,6 @@ impl Privacy for SqliteStore {
     }
 
     async fn truncate_wal(&self) -> StoreResult<bool> {
-        self.wal.empty().await
+        self.upkeep.truncate_log().await
     }
 }

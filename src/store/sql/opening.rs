@@ -6,16 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rusqlite::Connection;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use super::calls;
 use super::privacy::tombstones::{self, Incoming};
-use super::readers::ReadPool;
-use super::writer::{Durability, Operation, Writer, lock};
+use super::writer::Writer;
+use super::{Connection, Durability, Operation, calls, lock, values};
 use crate::model::{CallEvent, Timestamp};
 use crate::store::{StoreError, StoreResult, UnopenedEvent};
 
@@ -36,25 +32,22 @@ pub(super) struct Unopened {
 }
 
 /// What a process that ended left behind.
-pub(super) async fn find_unopened(readers: &ReadPool) -> StoreResult<Vec<UnopenedEvent>> {
-    let rows = sqlx::query(
-        "SELECT id, received_at, body FROM events \
-         WHERE id > (SELECT up_to FROM opened_events) AND (next_attempt_at IS NOT NULL OR state = 'dead') \
-           AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = call_id) ORDER BY id",
-    )
-    .fetch_all(readers)
-    .await?;
-    let unopened = |row: &SqliteRow| UnopenedEvent {
-        event_id: row.get("id"),
-        received_at: Timestamp::from_millis(row.get("received_at")),
-        body: row.get("body"),
-    };
-    Ok(rows.iter().map(unopened).collect())
+pub(super) fn find_unopened(db: &dyn Connection) -> StoreResult<Vec<UnopenedEvent>> {
+    let sql = "SELECT id, received_at, body FROM events \
+               WHERE id > (SELECT up_to FROM opened_events) AND (next_attempt_at IS NOT NULL OR state = 'dead') \
+                 AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = call_id) ORDER BY id";
+    db.rows(sql, &[], |row| {
+        Ok(UnopenedEvent {
+            event_id: row.get(0)?,
+            received_at: row.get(1)?,
+            body: row.get(2)?,
+        })
+    })
 }
 
 /// Accepted events on the way to their calls' rows.
 #[derive(Default)]
-pub(super) struct Opening {
+pub(in crate::store) struct Opening {
     /// In the order of their numbers; each until its call has its row.
     waiting: Mutex<VecDeque<Arc<Unopened>>>,
     /// How many have ever waited.
@@ -104,7 +97,7 @@ impl Opening {
     }
 
     /// Opens a call that is about to change, if it waits: what its webhooks said comes first.
-    pub(super) fn open_first(&self, tx: &Connection, call_id: &str) -> StoreResult<()> {
+    pub(super) fn open_first(&self, tx: &dyn Connection, call_id: &str) -> StoreResult<()> {
         let waiting: Vec<_> = lock(&self.waiting)
             .iter()
             .filter(|unopened| unopened.said.call_id == call_id)
@@ -114,7 +107,7 @@ impl Opening {
     }
 
     /// Waits a moment for what has been accepted so far: who was told that a webhook is in sees its call.
-    pub(super) async fn caught_up(&self) {
+    pub(in crate::store) async fn caught_up(&self) {
         let accepted = self.accepted.load(Ordering::Acquire);
         if !self.is_any_waiting() {
             return;
@@ -157,7 +150,7 @@ async fn write(writer: &Writer, calls: OpenCalls) -> StoreResult<()> {
     }
 }
 
-fn open(tx: &Connection, unopened: &Unopened) -> StoreResult<()> {
+fn open(tx: &dyn Connection, unopened: &Unopened) -> StoreResult<()> {
     let incoming = Incoming::event(&unopened.said, unopened.received_at);
     // An erasure may have begun since it was accepted.
     if tombstones::is_tombstoned(tx, &incoming, "webhook")? {
@@ -175,11 +168,13 @@ impl Operation for OpenCalls {
     const DURABILITY: Durability = Durability::Committed;
     const CHANGES_CALLS: bool = true;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         self.0.iter().try_for_each(|unopened| open(tx, unopened))?;
         let last = self.0.last().map(|call| call.event_id);
-        tx.prepare_cached("UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1")?
-            .execute([last])?;
+        tx.execute(
+            "UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1",
+            values![last],
+        )?;
         Ok(())
     }
 }

@@ -2,15 +2,10 @@
 //! undone by `unscored`, nor either by `processing`, in whatever order events arrive.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
 use tokio::sync::watch;
 
-use super::identities;
-use super::readers::ReadPool;
-use super::rows::{push_filter, push_scope, word};
-use super::{SqliteStore, progress};
+use super::rows::{push_filter, push_scope};
+use super::{Connection, Row, SqlStore, Statement, identities, progress, values};
 use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
@@ -24,9 +19,13 @@ use crate::store::{
 
 /// Gives an event's call its row. One that is there learns whose call it is, where it lacks that: an attempt may have been
 /// faster.
-pub(super) fn open(tx: &Connection, event: &CallEvent, received_at: Timestamp) -> StoreResult<()> {
+pub(super) fn open(
+    tx: &dyn Connection,
+    event: &CallEvent,
+    received_at: Timestamp,
+) -> StoreResult<()> {
     let who = &event.identity;
-    tx.prepare_cached(
+    tx.execute(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
          VALUES (?1, 'processing', ?2, \
@@ -41,97 +40,87 @@ pub(super) fn open(tx: &Connection, event: &CallEvent, received_at: Timestamp) -
             OR (calls.agency IS NULL AND excluded.agency IS NOT NULL) \
             OR (calls.athos_rep IS NULL AND excluded.athos_rep IS NOT NULL) \
             OR (calls.athos_agency IS NULL AND excluded.athos_agency IS NOT NULL)",
-    )?
-    .execute(params![
-        event.call_id,
-        event.source,
-        who.rep,
-        who.agency,
-        who.athos_rep,
-        who.athos_agency,
-        event.occurred_at.unwrap_or(received_at).as_millis(),
-    ])?;
+        values![
+            event.call_id,
+            event.source,
+            who.rep,
+            who.agency,
+            who.athos_rep,
+            who.athos_agency,
+            event.occurred_at.unwrap_or(received_at),
+        ],
+    )?;
     Ok(())
 }
 
 /// Stores a call's detail; the same detail again changes nothing. Says what is left to fill in.
 pub(super) fn store_detail(
-    tx: &Connection,
+    tx: &dyn Connection,
     detail: &CallDetail,
     now: Timestamp,
 ) -> StoreResult<Vec<LinkedIds>> {
     let call = &detail.header;
     let (who, unfinished) = identities::resolve_identity(tx, &call.identity, now)?;
-    let is_known = tx
-        .prepare_cached(
-            "SELECT 1 FROM call_details JOIN calls ON seq = call_seq \
+    let is_known = tx.exists(
+        "SELECT 1 FROM call_details JOIN calls ON seq = call_seq \
              WHERE id = ?1 AND status = 'scored' AND raw = ?2 AND has_recording = ?3",
-        )?
-        .exists(params![call.id, detail.raw, detail.has_recording])?;
+        values![call.id, detail.raw, detail.has_recording],
+    )?;
     if is_known {
         return Ok(unfinished);
     }
     let best_time = call.ended_at.or(call.started_at).unwrap_or(now);
-    let seq: i64 = tx
-        .prepare_cached(
-            "INSERT INTO calls \
-             (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
-              duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
-             VALUES (?1, 'scored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-                     (SELECT rev + 1 FROM latest_rev)) \
-             ON CONFLICT (id) DO UPDATE SET \
-               status = excluded.status, source = excluded.source, \
-               rep = coalesce(?16, calls.rep, excluded.rep), agency = coalesce(?17, calls.agency, excluded.agency), \
-               athos_rep = coalesce(excluded.athos_rep, calls.athos_rep), \
-               athos_agency = coalesce(excluded.athos_agency, calls.athos_agency), \
-               drill_key = excluded.drill_key, started_at = excluded.started_at, \
-               ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
-               scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
-               compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
-               sort_at = coalesce(excluded.ended_at, excluded.started_at, calls.sort_at), rev = excluded.rev, \
-               purged_at = CASE WHEN excluded.purged_at IS NOT NULL THEN coalesce(calls.purged_at, excluded.purged_at) END \
-             RETURNING seq",
-        )?
-        .query_row(
-            params![
-                call.id,
-                call.source,
-                who.rep,
-                who.agency,
-                who.athos_rep,
-                who.athos_agency,
-                call.drill_key,
-                call.started_at.map(Timestamp::as_millis),
-                call.ended_at.map(Timestamp::as_millis),
-                call.duration_sec,
-                call.scored_at.map(Timestamp::as_millis),
-                detail.overall_score,
-                detail.compliance_percent,
-                best_time.as_millis(),
-                detail.purged.then(|| now.as_millis()),
-                // What Athos answers itself is right, whatever a webhook said; what was only looked up fills a gap.
-                call.identity.rep,
-                call.identity.agency,
-            ],
-            |row| row.get(0),
-        )?;
-    tx.prepare_cached(
+    let seq: i64 = tx.scalar(
+        "INSERT INTO calls \
+         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
+          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
+         VALUES (?1, 'scored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+                 (SELECT rev + 1 FROM latest_rev)) \
+         ON CONFLICT (id) DO UPDATE SET \
+           status = excluded.status, source = excluded.source, \
+           rep = coalesce(?16, calls.rep, excluded.rep), agency = coalesce(?17, calls.agency, excluded.agency), \
+           athos_rep = coalesce(excluded.athos_rep, calls.athos_rep), \
+           athos_agency = coalesce(excluded.athos_agency, calls.athos_agency), \
+           drill_key = excluded.drill_key, started_at = excluded.started_at, \
+           ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
+           scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
+           compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
+           sort_at = coalesce(excluded.ended_at, excluded.started_at, calls.sort_at), rev = excluded.rev, \
+           purged_at = CASE WHEN excluded.purged_at IS NOT NULL THEN coalesce(calls.purged_at, excluded.purged_at) END \
+         RETURNING seq",
+        values![
+            call.id,
+            call.source,
+            who.rep,
+            who.agency,
+            who.athos_rep,
+            who.athos_agency,
+            call.drill_key,
+            call.started_at,
+            call.ended_at,
+            call.duration_sec,
+            call.scored_at,
+            detail.overall_score,
+            detail.compliance_percent,
+            best_time,
+            detail.purged.then_some(now),
+            // What Athos answers itself is right, whatever a webhook said; what was only looked up fills a gap.
+            call.identity.rep,
+            call.identity.agency,
+        ],
+    )?;
+    tx.execute(
         "INSERT INTO call_details (call_seq, raw, has_recording, fetched_at) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (call_seq) DO UPDATE SET \
            raw = excluded.raw, has_recording = excluded.has_recording, fetched_at = excluded.fetched_at",
-    )?
-    .execute(params![
-        seq,
-        detail.raw,
-        detail.has_recording,
-        now.as_millis()
-    ])?;
+        values![seq, detail.raw, detail.has_recording, now],
+    )?;
     Ok(unfinished)
 }
 
 /// Stores that a call could not be scored, unless it was; says what is left to fill in.
 pub(super) fn store_unscored(
-    tx: &Connection,
+    tx: &dyn Connection,
     event: &CallEvent,
     now: Timestamp,
 ) -> StoreResult<Vec<LinkedIds>> {
@@ -139,7 +128,7 @@ pub(super) fn store_unscored(
         return Ok(Vec::new());
     };
     let (who, unfinished) = identities::resolve_identity(tx, &event.identity, now)?;
-    tx.prepare_cached(
+    tx.execute(
         "INSERT INTO calls \
          (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
           sort_at, rev) \
@@ -152,32 +141,33 @@ pub(super) fn store_unscored(
            athos_agency = coalesce(calls.athos_agency, excluded.athos_agency), \
            reason = excluded.reason, reason_message = excluded.reason_message, rev = excluded.rev \
          WHERE calls.status = 'processing'",
-    )?
-    .execute(params![
-        event.call_id,
-        event.source,
-        who.rep,
-        who.agency,
-        who.athos_rep,
-        who.athos_agency,
-        reason,
-        message,
-        event.occurred_at.unwrap_or(now).as_millis(),
-    ])?;
+        values![
+            event.call_id,
+            event.source,
+            who.rep,
+            who.agency,
+            who.athos_rep,
+            who.athos_agency,
+            reason,
+            message,
+            event.occurred_at.unwrap_or(now),
+        ],
+    )?;
     Ok(unfinished)
 }
 
 pub(super) const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_rep) AS rep, \
                    coalesce(agency, athos_agency) AS agency, drill_key, started_at, \
                    ended_at, duration_sec, scored_at, overall_score, compliance_percent";
+pub(super) const ROW_COLUMNS: usize = 14;
 
-pub(super) async fn list(
-    readers: &ReadPool,
+pub(super) fn list(
+    db: &dyn Connection,
     filter: &CallFilter,
     limit: u32,
     after: Option<PageKey>,
 ) -> StoreResult<Page<CallRow, PageKey>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    let mut sql = Statement::new(ROW);
     sql.push(" FROM calls WHERE true");
     push_filter(
         &mut sql,
@@ -201,7 +191,7 @@ pub(super) async fn list(
     }
     if let Some(after) = after {
         sql.push(" AND (sort_at, seq) < (")
-            .push_bind(after.sort_at.as_millis())
+            .push_bind(after.sort_at)
             .push(", ")
             .push_bind(after.seq)
             .push(")");
@@ -209,91 +199,90 @@ pub(super) async fn list(
     // One more than asked for tells whether there is another page.
     sql.push(" ORDER BY sort_at DESC, seq DESC LIMIT ")
         .push_bind(i64::from(limit) + 1);
-    let found = sql.build().fetch_all(readers).await?;
-    let key = |last: &SqliteRow| PageKey {
-        sort_at: Timestamp::from_millis(last.get("sort_at")),
-        seq: last.get("seq"),
-    };
-    Page::cut(&found, limit, key, call_row)
+    let found = sql.rows(db, |row| {
+        let key = PageKey {
+            seq: row.get(0)?,
+            sort_at: row.get(1)?,
+        };
+        Ok((call_row(row)?, key))
+    })?;
+    let page = Page::cut(found, limit, |(_, key)| *key);
+    Ok(Page {
+        rows: page.rows.into_iter().map(|(row, _)| row).collect(),
+        next: page.next,
+    })
 }
 
-pub(super) async fn find(
-    readers: &ReadPool,
+pub(super) fn find(
+    db: &dyn Connection,
     scope: &Scope,
     id: &str,
 ) -> StoreResult<Option<StoredCall>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    let mut sql = Statement::new(ROW);
     sql.push(
-        ", reason, reason_message, raw, purged_at, coalesce(has_recording, 0) AS has_recording FROM calls LEFT JOIN call_details ON call_seq = seq \
-         WHERE id = ",
+        ", reason, reason_message, coalesce(has_recording, 0), purged_at, raw \
+         FROM calls LEFT JOIN call_details ON call_seq = seq WHERE id = ",
     )
     .push_bind(id);
     push_scope(&mut sql, scope);
-    let row = sql.build().fetch_optional(readers).await?;
-    row.map(|row| {
+    sql.first(db, |row| {
+        let mut columns = row.from(ROW_COLUMNS);
         Ok(StoredCall {
-            row: call_row(&row)?,
-            reason: row.get("reason"),
-            reason_message: row.get("reason_message"),
-            has_recording: row.get("has_recording"),
-            purged_at: row
-                .get::<Option<i64>, _>("purged_at")
-                .map(Timestamp::from_millis),
-            raw: row.get("raw"),
+            row: call_row(row)?,
+            reason: columns.next()?,
+            reason_message: columns.next()?,
+            has_recording: columns.next()?,
+            purged_at: columns.next()?,
+            raw: columns.next()?,
         })
     })
-    .transpose()
 }
 
 /// The call an event is about, without what was said in it.
-pub(super) async fn of_event(readers: &ReadPool, id: &str) -> StoreResult<Option<EventCall>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+pub(super) fn of_event(db: &dyn Connection, id: &str) -> StoreResult<Option<EventCall>> {
+    let mut sql = Statement::new(ROW);
     sql.push(", reason, reason_message FROM calls WHERE id = ")
         .push_bind(id);
-    let row = sql.build().fetch_optional(readers).await?;
-    row.map(|row| {
+    sql.first(db, |row| {
+        let mut columns = row.from(ROW_COLUMNS);
         Ok(EventCall {
-            row: call_row(&row)?,
-            reason: row.get("reason"),
-            reason_message: row.get("reason_message"),
+            row: call_row(row)?,
+            reason: columns.next()?,
+            reason_message: columns.next()?,
         })
     })
-    .transpose()
 }
 
 /// Changes, of whomever, that are looked through in one step.
 const STEP_REVS: i64 = 1000;
 
-pub(super) async fn changes_since(
-    readers: &ReadPool,
+pub(super) fn changes_since(
+    db: &dyn Connection,
     scope: &Scope,
     rev: i64,
     limit: u32,
 ) -> StoreResult<Changes> {
     // Read first: what changes in between is seen, or comes next time.
-    let latest = latest_rev(readers).await?;
+    let latest = latest_rev(db)?;
     let end = rev.saturating_add(STEP_REVS).min(latest);
     // By rev, which SQLite is told: by the scope's index it would sort all of somebody's calls.
-    let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT rev, id, status, coalesce(rep, athos_rep) AS rep, overall_score \
-         FROM calls INDEXED BY calls_by_rev WHERE rev > ",
+    let mut sql = Statement::new(
+        "SELECT rev, id, status, coalesce(rep, athos_rep), overall_score FROM calls ",
     );
-    sql.push_bind(rev).push(" AND rev <= ").push_bind(end);
+    sql.push(db.hint("INDEXED BY calls_by_rev "));
+    sql.push("WHERE rev > ").push_bind(rev);
+    sql.push(" AND rev <= ").push_bind(end);
     push_scope(&mut sql, scope);
     sql.push(" ORDER BY rev LIMIT ").push_bind(limit);
-    let rows = sql.build().fetch_all(readers).await?;
-    let changes: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            Ok(CallChange {
-                rev: row.get("rev"),
-                id: row.get("id"),
-                status: word(row, "status")?,
-                rep: row.get("rep"),
-                overall_score: row.get("overall_score"),
-            })
+    let changes = sql.rows(db, |row| {
+        Ok(CallChange {
+            rev: row.get(0)?,
+            id: row.get(1)?,
+            status: row.word(2)?,
+            rep: row.get(3)?,
+            overall_score: row.get(4)?,
         })
-        .collect::<StoreResult<_>>()?;
+    })?;
     let up_to = match changes.last() {
         Some(last) if changes.len() == limit as usize => last.rev,
         _ => end.max(rev),
@@ -305,36 +294,31 @@ pub(super) async fn changes_since(
     })
 }
 
-pub(super) async fn latest_rev(readers: &ReadPool) -> StoreResult<i64> {
-    let rev = sqlx::query_scalar("SELECT rev FROM latest_rev")
-        .fetch_one(readers)
-        .await?;
-    Ok(rev)
+pub(super) fn latest_rev(db: &dyn Connection) -> StoreResult<i64> {
+    db.scalar("SELECT rev FROM latest_rev", &[])
 }
 
-pub(super) fn call_row(row: &SqliteRow) -> StoreResult<CallRow> {
-    let time = |column| {
-        row.get::<Option<i64>, _>(column)
-            .map(Timestamp::from_millis)
-    };
+/// Reads the columns of `ROW`.
+pub(super) fn call_row(row: &dyn Row) -> StoreResult<CallRow> {
+    let mut columns = row.from(2);
     Ok(CallRow {
-        id: row.get("id"),
-        status: word(row, "status")?,
-        source: row.get("source"),
-        rep: row.get("rep"),
-        agency: row.get("agency"),
-        drill_key: row.get("drill_key"),
-        started_at: time("started_at"),
-        ended_at: time("ended_at"),
-        duration_sec: row.get("duration_sec"),
-        scored_at: time("scored_at"),
-        overall_score: row.get("overall_score"),
-        compliance_percent: row.get("compliance_percent"),
+        id: columns.next()?,
+        status: columns.word()?,
+        source: columns.next()?,
+        rep: columns.next()?,
+        agency: columns.next()?,
+        drill_key: columns.next()?,
+        started_at: columns.next()?,
+        ended_at: columns.next()?,
+        duration_sec: columns.next()?,
+        scored_at: columns.next()?,
+        overall_score: columns.next()?,
+        compliance_percent: columns.next()?,
     })
 }
 
 #[async_trait]
-impl Calls for SqliteStore {
+impl Calls for SqlStore {
     async fn list_calls(
         &self,
         filter: &CallFilter,
@@ -342,12 +326,18 @@ impl Calls for SqliteStore {
         after: Option<PageKey>,
     ) -> StoreResult<Page<CallRow, PageKey>> {
         self.arrivals.opening.caught_up().await;
-        self.noting(list(&self.readers.requests, filter, limit, after).await)
+        let filter = filter.clone();
+        let list = move |db: &dyn Connection| list(db, &filter, limit, after);
+        self.readers.requests.read(list).await
     }
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
-        let look = || find(&self.readers.requests, scope, id);
-        self.noting(self.arrivals.opening.look(look).await)
+        let look = || {
+            let (scope, id) = (scope.clone(), id.to_owned());
+            let find = move |db: &dyn Connection| find(db, &scope, &id);
+            self.readers.requests.read(find)
+        };
+        self.arrivals.opening.look(look).await
     }
 
     async fn progress(
@@ -357,15 +347,19 @@ impl Calls for SqliteStore {
         points: u32,
     ) -> StoreResult<Vec<Progress>> {
         self.arrivals.opening.caught_up().await;
-        self.noting(progress::of_reps(&self.readers.scans, filter, limit, points).await)
+        let filter = filter.clone();
+        let progress = move |db: &dyn Connection| progress::of_reps(db, &filter, limit, points);
+        self.readers.scans.read(progress).await
     }
 
     async fn changes_since(&self, scope: &Scope, rev: i64, limit: u32) -> StoreResult<Changes> {
-        self.noting(changes_since(&self.readers.streams, scope, rev, limit).await)
+        let scope = scope.clone();
+        let changes = move |db: &dyn Connection| changes_since(db, &scope, rev, limit);
+        self.readers.streams.read(changes).await
     }
 
     async fn latest_rev(&self) -> StoreResult<i64> {
-        self.noting(latest_rev(&self.readers.streams).await)
+        self.readers.streams.read(latest_rev).await
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -4,35 +4,32 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use super::readers::ReadPool;
-use super::writer::{Durability, Operation};
-use super::{SqliteStore, audit, calls};
-use crate::model::{MessageKind, Scope, Timestamp, UnknownVariant};
+use super::{Connection, Durability, Operation, SqlStore, audit, calls, values};
+use crate::model::{MessageKind, Scope, Timestamp};
 use crate::store::{
     ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
-    SendOutcome, StoreError, StoreResult,
+    SendOutcome, StoreResult,
 };
 
 #[async_trait]
-impl Outbox for SqliteStore {
+impl Outbox for SqlStore {
     async fn register_endpoints(
         &self,
         endpoints: Vec<NewEndpoint>,
         now: Timestamp,
     ) -> StoreResult<Vec<i64>> {
         // A start that changes nothing writes nothing: the disk may be full.
-        match find_registered(&self.readers.work, &endpoints).await? {
+        let wanted = endpoints.clone();
+        let find = move |db: &dyn Connection| find_registered(db, &wanted);
+        match self.readers.work.read(find).await? {
             Some(numbers) => Ok(numbers),
             None => self.writer.write(Register { endpoints, now }).await,
         }
     }
 
     async fn endpoints(&self) -> StoreResult<Vec<EndpointRow>> {
-        self.noting(endpoints(&self.readers.requests).await)
+        self.readers.requests.read(endpoints).await
     }
 
     async fn claim_messages(
@@ -43,7 +40,8 @@ impl Outbox for SqliteStore {
         until: Timestamp,
     ) -> StoreResult<Vec<ClaimedMessage>> {
         // A claim is a write; looking first keeps an endpoint for which nothing waits from costing any.
-        if !is_any_due(&self.readers.work, endpoint, now).await? {
+        let is_any_due = move |db: &dyn Connection| is_any_due(db, endpoint, now);
+        if !self.readers.work.read(is_any_due).await? {
             return Ok(Vec::new());
         }
         let claim = ClaimMessages {
@@ -53,7 +51,8 @@ impl Outbox for SqliteStore {
             until,
         };
         let claimed = self.writer.write(claim).await?;
-        self.noting(with_subjects(&self.readers.work, claimed).await)
+        let add = move |db: &dyn Connection| with_subjects(db, claimed);
+        self.readers.work.read(add).await
     }
 
     async fn settle_message(
@@ -75,7 +74,8 @@ impl Outbox for SqliteStore {
         endpoint: i64,
         now: Timestamp,
     ) -> StoreResult<Option<Timestamp>> {
-        self.noting(next_due(&self.readers.work, endpoint, now).await)
+        let next = move |db: &dyn Connection| next_due(db, endpoint, now);
+        self.readers.work.read(next).await
     }
 
     async fn disable_endpoint(
@@ -102,10 +102,11 @@ pub(super) fn new_prefix() -> String {
 }
 
 /// Writes a message about every call that changed since the last time, for each endpoint that is told of such changes.
-pub(super) fn write_messages(tx: &Connection, now: Timestamp) -> StoreResult<()> {
-    let has_endpoints: bool = tx
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM endpoints WHERE is_active = 1)")?
-        .query_row([], |row| row.get(0))?;
+pub(super) fn write_messages(tx: &dyn Connection, now: Timestamp) -> StoreResult<()> {
+    let has_endpoints: bool = tx.scalar(
+        "SELECT EXISTS (SELECT 1 FROM endpoints WHERE is_active = 1)",
+        &[],
+    )?;
     if !has_endpoints {
         return Ok(());
     }
@@ -114,42 +115,44 @@ pub(super) fn write_messages(tx: &Connection, now: Timestamp) -> StoreResult<()>
     let kind = "CASE WHEN calls.told IS NOT DISTINCT FROM calls.status THEN 'call.updated' \
                 ELSE 'call.' || calls.status END";
     // A message about the call waits: it tells of the newest state, and as the first that the endpoint hears of it.
-    tx.prepare_cached(&format!(
-        "UPDATE messages SET message_id = ?1 || calls.rev, at = ?2, due_at = ?2, attempts = 0, \
+    tx.execute(
+        &format!(
+            "UPDATE messages SET message_id = ?1 || calls.rev, at = ?2, due_at = ?2, attempts = 0, \
            status = NULL, error = NULL, \
            kind = CASE WHEN {kind} = 'call.updated' THEN messages.kind ELSE {kind} END \
          FROM calls WHERE {changed} AND call_seq = calls.seq AND state = 'waiting'"
-    ))?
-    .execute(params![prefix, now.as_millis()])?;
-    tx.prepare_cached(&format!(
-        "INSERT INTO messages (endpoint_id, message_id, kind, call_seq, at, state, due_at) \
+        ),
+        values![prefix, now],
+    )?;
+    tx.execute(
+        &format!(
+            "INSERT INTO messages (endpoint_id, message_id, kind, call_seq, at, state, due_at) \
          SELECT endpoints.id, ?1 || calls.rev, {kind}, calls.seq, ?2, 'waiting', ?2 \
          FROM calls JOIN endpoints ON is_active = 1 AND kinds LIKE '% ' || {kind} || ' %' \
          WHERE {changed} AND NOT EXISTS (SELECT 1 FROM messages \
            WHERE call_seq = calls.seq AND endpoint_id = endpoints.id AND state = 'waiting')"
-    ))?
-    .execute(params![prefix, now.as_millis()])?;
-    tx.prepare_cached(&format!(
-        "UPDATE calls SET told = status WHERE {changed} AND told IS DISTINCT FROM status"
-    ))?
-    .execute([])?;
-    tx.prepare_cached("UPDATE told_rev SET rev = (SELECT rev FROM latest_rev)")?
-        .execute([])?;
+        ),
+        values![prefix, now],
+    )?;
+    tx.execute(
+        &format!("UPDATE calls SET told = status WHERE {changed} AND told IS DISTINCT FROM status"),
+        &[],
+    )?;
+    tx.execute(
+        "UPDATE told_rev SET rev = (SELECT rev FROM latest_rev)",
+        &[],
+    )?;
     audit::write_messages(tx, &prefix, now)
 }
 
 /// Writes a message about an event that was given up.
-pub(super) fn write_dead(tx: &Connection, event_id: i64, now: Timestamp) -> StoreResult<()> {
-    tx.prepare_cached(
+pub(super) fn write_dead(tx: &dyn Connection, event_id: i64, now: Timestamp) -> StoreResult<()> {
+    tx.execute(
         "INSERT INTO messages (endpoint_id, message_id, kind, event_id, at, state, due_at) \
          SELECT id, ?1, 'event.dead', ?2, ?3, 'waiting', ?3 FROM endpoints \
          WHERE is_active = 1 AND kinds LIKE '% event.dead %'",
-    )?
-    .execute(params![
-        format!("{}{event_id}", new_prefix()),
-        event_id,
-        now.as_millis()
-    ])?;
+        values![format!("{}{event_id}", new_prefix()), event_id, now],
+    )?;
     Ok(())
 }
 
@@ -162,29 +165,27 @@ pub(super) struct Register {
 impl Operation for Register {
     type Output = Vec<i64>;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Vec<i64>> {
         // Of what changed while there was no endpoint, none is told.
         tx.execute(
             "UPDATE told_rev SET rev = (SELECT rev FROM latest_rev), \
                act_id = (SELECT coalesce(max(id), 0) FROM acts) \
              WHERE NOT EXISTS (SELECT 1 FROM endpoints WHERE is_active = 1)",
-            [],
+            &[],
         )?;
-        tx.execute("UPDATE endpoints SET is_active = 0 WHERE is_active = 1", [])?;
+        tx.execute(
+            "UPDATE endpoints SET is_active = 0 WHERE is_active = 1",
+            &[],
+        )?;
         let mut numbers = Vec::with_capacity(self.endpoints.len());
         for endpoint in &self.endpoints {
-            let number = tx.query_row(
+            let number = tx.scalar(
                 "INSERT INTO endpoints (url, kinds, is_active, added_at) VALUES (?1, ?2, 1, ?3) \
                  ON CONFLICT (url) DO UPDATE SET kinds = excluded.kinds, is_active = 1, \
                    failing_since = CASE WHEN endpoints.disabled_at IS NULL THEN endpoints.failing_since END, \
                    disabled_at = NULL, disabled_reason = NULL \
                  RETURNING id",
-                params![
-                    endpoint.url,
-                    kinds_of(endpoint),
-                    self.now.as_millis()
-                ],
-                |row| row.get(0),
+                values![endpoint.url, kinds_of(endpoint), self.now],
             )?;
             numbers.push(number);
         }
@@ -199,25 +200,20 @@ fn kinds_of(endpoint: &NewEndpoint) -> String {
 }
 
 /// The numbers of these endpoints, if they are the active ones, with the same kinds, and none is disabled.
-async fn find_registered(
-    readers: &ReadPool,
-    wanted: &[NewEndpoint],
-) -> StoreResult<Option<Vec<i64>>> {
-    let active = sqlx::query(
-        "SELECT id, url, kinds, disabled_at IS NOT NULL AS is_disabled FROM endpoints WHERE is_active = 1",
-    )
-    .fetch_all(readers)
-    .await?;
+fn find_registered(db: &dyn Connection, wanted: &[NewEndpoint]) -> StoreResult<Option<Vec<i64>>> {
+    let sql = "SELECT id, url, kinds, disabled_at IS NOT NULL FROM endpoints WHERE is_active = 1";
+    let active = db.rows(sql, &[], |row| {
+        let (url, kinds): (String, String) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, url, kinds, row.get::<bool>(3)?))
+    })?;
     if active.len() != wanted.len() {
         return Ok(None);
     }
     let number_of = |endpoint: &NewEndpoint| {
-        let same = active.iter().find(|row| {
-            row.get::<&str, _>("url") == endpoint.url
-                && row.get::<&str, _>("kinds") == kinds_of(endpoint)
-                && !row.get::<bool, _>("is_disabled")
+        let same = active.iter().find(|(_, url, kinds, is_disabled)| {
+            *url == endpoint.url && *kinds == kinds_of(endpoint) && !is_disabled
         });
-        same.map(|row| row.get("id"))
+        same.map(|(number, ..)| *number)
     };
     Ok(wanted.iter().map(number_of).collect())
 }
@@ -243,9 +239,8 @@ impl Operation for ClaimMessages {
     /// Without it the message is due as before.
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Vec<Claimed>> {
-        let mut claim = tx.prepare_cached(
-            "UPDATE messages SET state = 'sending', lease = lease + 1, due_at = ?1 WHERE seq IN (\
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Vec<Claimed>> {
+        let sql = "UPDATE messages SET state = 'sending', lease = lease + 1, due_at = ?1 WHERE seq IN (\
                SELECT seq FROM messages AS due \
                WHERE endpoint_id = ?2 AND (due_at <= ?3 OR due_at > ?5) \
                  AND EXISTS (SELECT 1 FROM endpoints \
@@ -254,45 +249,32 @@ impl Operation for ClaimMessages {
                                  WHERE older.call_seq = due.call_seq AND older.endpoint_id = ?2 \
                                    AND older.seq < due.seq AND older.due_at IS NOT NULL) \
                ORDER BY due_at, seq LIMIT ?4) \
-             RETURNING seq, message_id, lease, kind, at, attempts",
-        )?;
-        let mut rows = claim.query(params![
-            self.until.as_millis(),
-            self.endpoint,
-            self.now.as_millis(),
-            self.limit,
-            self.now.plus(MAX_WAIT).as_millis()
-        ])?;
-        let mut claimed = Vec::new();
-        while let Some(row) = rows.next()? {
-            claimed.push(Claimed {
+             RETURNING seq, message_id, lease, kind, at, attempts";
+        let latest = self.now.plus(MAX_WAIT);
+        let values = values![self.until, self.endpoint, self.now, self.limit, latest];
+        tx.rows(sql, values, |row| {
+            Ok(Claimed {
                 lease: MessageLease {
                     seq: row.get(0)?,
                     message_id: row.get(1)?,
                     number: row.get(2)?,
                 },
-                kind: read_kind(&row.get::<_, String>(3)?)?,
-                at: Timestamp::from_millis(row.get(4)?),
+                kind: row.word(3)?,
+                at: row.get(4)?,
                 attempts: row.get(5)?,
-            });
-        }
-        Ok(claimed)
+            })
+        })
     }
 }
 
-fn read_kind(word: &str) -> StoreResult<MessageKind> {
-    word.parse()
-        .map_err(|why: UnknownVariant| StoreError::Unreadable(why.to_string()))
-}
-
 /// Adds what the claimed messages tell of, as it is now. One whose call was erased meanwhile is left out: it is gone.
-pub(super) async fn with_subjects(
-    readers: &ReadPool,
+pub(super) fn with_subjects(
+    db: &dyn Connection,
     claimed: Vec<Claimed>,
 ) -> StoreResult<Vec<ClaimedMessage>> {
     let mut messages = Vec::with_capacity(claimed.len());
     for claimed in claimed {
-        let Some(subject) = subject(readers, claimed.lease.seq).await? else {
+        let Some(subject) = subject(db, claimed.lease.seq)? else {
             continue;
         };
         messages.push(ClaimedMessage {
@@ -306,29 +288,32 @@ pub(super) async fn with_subjects(
     Ok(messages)
 }
 
-pub(super) async fn subject(readers: &ReadPool, seq: i64) -> StoreResult<Option<MessageSubject>> {
-    let sql = "SELECT event_id, act_id, events.webhook_id, events.call_id AS event_call, events.reason, \
-                 (SELECT calls.id FROM calls WHERE calls.seq = call_seq) AS call \
+pub(super) fn subject(db: &dyn Connection, seq: i64) -> StoreResult<Option<MessageSubject>> {
+    let sql = "SELECT event_id, events.webhook_id, events.call_id, events.reason, act_id, \
+                 (SELECT calls.id FROM calls WHERE calls.seq = call_seq) \
                FROM messages LEFT JOIN events ON events.id = event_id WHERE seq = ?1";
-    let Some(row) = sqlx::query(sql).bind(seq).fetch_optional(readers).await? else {
-        return Ok(None);
-    };
-    if let Some(id) = row.get::<Option<i64>, _>("event_id") {
-        return Ok(Some(MessageSubject::Event {
-            id,
-            webhook_id: row.get("webhook_id"),
-            call_id: row.get("event_call"),
-            reason: row.get("reason"),
-        }));
+    let found = db.first(sql, values![seq], |row| {
+        let mut columns = row.from(1);
+        let event = match row.get(0)? {
+            Some(id) => Some(MessageSubject::Event {
+                id,
+                webhook_id: columns.next()?,
+                call_id: columns.next()?,
+                reason: columns.next()?,
+            }),
+            None => None,
+        };
+        Ok((event, row.get(4)?, row.get(5)?))
+    })?;
+    let (event, entry, call): (_, Option<i64>, Option<String>) = found.unwrap_or_default();
+    if event.is_some() {
+        return Ok(event);
     }
-    if let Some(id) = row.get::<Option<i64>, _>("act_id") {
-        let entry = audit::find(readers, id).await?;
-        return Ok(entry.map(MessageSubject::Audit));
+    if let Some(entry) = entry {
+        return Ok(audit::find(db, entry)?.map(MessageSubject::Audit));
     }
-    let Some(call) = row.get::<Option<&str>, _>("call") else {
-        return Ok(None);
-    };
-    let call = calls::find(readers, &Scope::All, call).await?;
+    let Some(call) = call else { return Ok(None) };
+    let call = calls::find(db, &Scope::All, &call)?;
     Ok(call.map(|call| MessageSubject::Call(Box::new(call))))
 }
 
@@ -344,8 +329,8 @@ impl Operation for SettleMessage {
     /// Without it the message is sent again, under the same id.
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<MessageSettled> {
-        let now = self.now.as_millis();
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<MessageSettled> {
+        let now = self.now;
         let (state, due, status, error) = match &self.outcome {
             SendOutcome::Delivered { status, .. } => ("delivered", None, Some(*status), None),
             SendOutcome::NotDelivered {
@@ -354,73 +339,63 @@ impl Operation for SettleMessage {
                 reason,
                 ..
             } => match retry_at {
-                Some(at) => ("waiting", Some(at.as_millis()), *status, Some(&**reason)),
+                Some(at) => ("waiting", Some(at), *status, Some(&**reason)),
                 None => ("failed", None, *status, Some(&**reason)),
             },
         };
         // Where the call has changed meanwhile, another message waits that tells of it as it is now.
         const NEWER: &str = "EXISTS (SELECT 1 FROM messages AS newer WHERE newer.call_seq = messages.call_seq \
                              AND newer.endpoint_id = messages.endpoint_id AND newer.state = 'waiting')";
-        let settled = tx
-            .prepare_cached(&format!(
+        let settled = tx.first(
+            &format!(
                 "UPDATE messages SET attempts = attempts + 1, status = ?4, error = ?5, \
                    state = CASE WHEN ?6 = 'waiting' AND {NEWER} THEN 'superseded' ELSE ?6 END, \
                    due_at = CASE WHEN {NEWER} THEN NULL ELSE ?7 END, \
                    settled_at = CASE WHEN ?7 IS NULL OR {NEWER} THEN ?8 END \
                  WHERE seq = ?1 AND message_id = ?2 AND lease = ?3 AND state = 'sending' \
                  RETURNING endpoint_id, call_seq, state, kind"
-            ))?
-            .query_row(
-                params![
-                    self.lease.seq,
-                    self.lease.message_id,
-                    self.lease.number,
-                    status,
-                    error,
-                    state,
-                    due,
-                    now
-                ],
-                |row| {
-                    Ok((
-                        row.get::<_, i64>(0)?,
-                        row.get::<_, Option<i64>>(1)?,
-                        row.get::<_, String>(2)?,
-                        row.get::<_, String>(3)?,
-                    ))
-                },
-            )
-            .optional()?;
-        let Some((endpoint, call, state, kind)) = settled else {
+            ),
+            values![
+                self.lease.seq,
+                self.lease.message_id,
+                self.lease.number,
+                status,
+                error,
+                state,
+                due,
+                now
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
+        let Some((endpoint, call, state, kind)): Option<(i64, Option<i64>, String, String)> =
+            settled
+        else {
             return Ok(MessageSettled::LeaseLost);
         };
         if state != "delivered" {
             // Nobody took the message that the call has its score: the newer one says so.
-            tx.prepare_cached(
+            tx.execute(
                 "UPDATE messages SET kind = ?1 WHERE kind = 'call.updated' AND state = 'waiting' \
                  AND call_seq = ?2 AND endpoint_id = ?3",
-            )?
-            .execute(params![kind, call, endpoint])?;
+                values![kind, call, endpoint],
+            )?;
         }
         if matches!(self.outcome, SendOutcome::Delivered { resumes: true, .. }) {
             resume(tx, endpoint, now)?;
         }
-        let failing_since: Option<i64> = tx
-            .prepare_cached(
-                "UPDATE endpoints SET last_attempt_at = ?2, last_status = ?3, last_error = ?4, \
-                   healthy_since = CASE WHEN ?4 IS NULL THEN coalesce(healthy_since, ?2) END, \
-                   failing_since = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(failing_since, ?2) END \
-                 WHERE id = ?1 RETURNING failing_since",
-            )?
-            .query_row(params![endpoint, now, status, error], |row| row.get(0))?;
-        Ok(MessageSettled::Yes {
-            failing_since: failing_since.map(Timestamp::from_millis),
-        })
+        let failing_since = tx.scalar(
+            "UPDATE endpoints SET last_attempt_at = ?2, last_status = ?3, last_error = ?4, \
+               healthy_since = CASE WHEN ?4 IS NULL THEN coalesce(healthy_since, ?2) END, \
+               failing_since = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(failing_since, ?2) END \
+             WHERE id = ?1 RETURNING failing_since",
+            values![endpoint, now, status, error],
+        )?;
+        Ok(MessageSettled::Yes { failing_since })
     }
 }
 
 /// What an endpoint did not take while it was down is due now, and what was given up meanwhile as well.
-fn resume(tx: &Connection, endpoint: i64, now: i64) -> StoreResult<()> {
+fn resume(tx: &dyn Connection, endpoint: i64, now: Timestamp) -> StoreResult<()> {
     let statements = [
         "UPDATE messages SET due_at = ?2 WHERE endpoint_id = ?1 AND state = 'waiting' AND due_at > ?2",
         "UPDATE messages SET state = 'waiting', due_at = ?2, attempts = 0, settled_at = NULL \
@@ -431,7 +406,7 @@ fn resume(tx: &Connection, endpoint: i64, now: i64) -> StoreResult<()> {
                              AND newer.seq > messages.seq)",
     ];
     for statement in statements {
-        tx.execute(statement, params![endpoint, now])?;
+        tx.execute(statement, values![endpoint, now])?;
     }
     Ok(())
 }
@@ -446,73 +421,54 @@ pub(super) struct Disable {
 impl Operation for Disable {
     type Output = ();
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         tx.execute(
             "UPDATE endpoints SET disabled_at = ?2, disabled_reason = ?3 \
              WHERE id = ?1 AND disabled_at IS NULL",
-            params![self.endpoint, self.now.as_millis(), self.reason],
+            values![self.endpoint, self.now, self.reason],
         )?;
         Ok(())
     }
 }
 
-async fn is_any_due(readers: &ReadPool, endpoint: i64, now: Timestamp) -> StoreResult<bool> {
-    let found = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND (due_at <= ?2 OR due_at > ?3))",
-    )
-    .bind(endpoint)
-    .bind(now.as_millis())
-    .bind(now.plus(MAX_WAIT).as_millis())
-    .fetch_one(readers)
-    .await?;
-    Ok(found)
+fn is_any_due(db: &dyn Connection, endpoint: i64, now: Timestamp) -> StoreResult<bool> {
+    let sql = "SELECT 1 FROM messages WHERE endpoint_id = ?1 AND (due_at <= ?2 OR due_at > ?3)";
+    db.exists(sql, values![endpoint, now, now.plus(MAX_WAIT)])
 }
 
 /// When the next message becomes due after `now`. One that is due and was not claimed waits for an older one about its call.
-pub(super) async fn next_due(
-    readers: &ReadPool,
+pub(super) fn next_due(
+    db: &dyn Connection,
     endpoint: i64,
     now: Timestamp,
 ) -> StoreResult<Option<Timestamp>> {
-    let due: Option<i64> = sqlx::query_scalar(
+    db.scalar(
         "SELECT min(due_at) FROM messages WHERE endpoint_id = ?1 AND due_at > ?2 \
          AND EXISTS (SELECT 1 FROM endpoints WHERE id = ?1 AND disabled_at IS NULL)",
+        values![endpoint, now],
     )
-    .bind(endpoint)
-    .bind(now.as_millis())
-    .fetch_one(readers)
-    .await?;
-    Ok(due.map(Timestamp::from_millis))
 }
 
-pub(super) async fn endpoints(readers: &ReadPool) -> StoreResult<Vec<EndpointRow>> {
-    let rows = sqlx::query(
-        "SELECT *, \
-           (SELECT count(*) FROM messages WHERE endpoint_id = endpoints.id AND due_at IS NOT NULL) AS waiting, \
-           (SELECT count(*) FROM messages WHERE endpoint_id = endpoints.id AND state = 'failed') AS failed \
-         FROM endpoints ORDER BY id",
-    )
-    .fetch_all(readers)
-    .await?;
-    Ok(rows.iter().map(endpoint_row).collect())
-}
-
-fn endpoint_row(row: &SqliteRow) -> EndpointRow {
-    let time = |column| {
-        row.get::<Option<i64>, _>(column)
-            .map(Timestamp::from_millis)
-    };
-    EndpointRow {
-        id: row.get("id"),
-        url: row.get("url"),
-        is_active: row.get("is_active"),
-        disabled: time("disabled_at").zip(row.get("disabled_reason")),
-        healthy_since: time("healthy_since"),
-        failing_since: time("failing_since"),
-        last_attempt_at: time("last_attempt_at"),
-        last_status: row.get("last_status"),
-        last_error: row.get("last_error"),
-        waiting: row.get::<i64, _>("waiting").unsigned_abs(),
-        failed: row.get::<i64, _>("failed").unsigned_abs(),
-    }
+pub(super) fn endpoints(db: &dyn Connection) -> StoreResult<Vec<EndpointRow>> {
+    let sql = "SELECT id, url, is_active, disabled_at, disabled_reason, healthy_since, failing_since, \
+                 last_attempt_at, last_status, last_error, \
+                 (SELECT count(*) FROM messages WHERE endpoint_id = endpoints.id AND due_at IS NOT NULL), \
+                 (SELECT count(*) FROM messages WHERE endpoint_id = endpoints.id AND state = 'failed') \
+               FROM endpoints ORDER BY id";
+    db.rows(sql, &[], |row| {
+        let mut columns = row.from(5);
+        Ok(EndpointRow {
+            id: row.get(0)?,
+            url: row.get(1)?,
+            is_active: row.get(2)?,
+            disabled: row.get::<Option<_>>(3)?.zip(row.get(4)?),
+            healthy_since: columns.next()?,
+            failing_since: columns.next()?,
+            last_attempt_at: columns.next()?,
+            last_status: columns.next()?,
+            last_error: columns.next()?,
+            waiting: columns.next()?,
+            failed: columns.next()?,
+        })
+    })
 }

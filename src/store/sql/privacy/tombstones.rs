@@ -3,17 +3,15 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::super::rows::push_list;
+use super::super::{Connection, Statement, values};
 use crate::model::{CallEvent, Identity, Timestamp};
 use crate::store::StoreResult;
 use crate::telemetry::metric;
 
 /// Half a SHA-256: no two ids of a company's have the same.
-pub(in crate::store::sqlite) type Hash = [u8; 16];
+pub(in crate::store::sql) type Hash = [u8; 16];
 
 fn hash(kind: &str, id: &str) -> Hash {
     let digest = Sha256::new()
@@ -35,16 +33,16 @@ pub(super) fn hash_of_rep(id: &str) -> Hash {
 }
 
 /// A call that is about to be written.
-pub(in crate::store::sqlite) struct Incoming<'a> {
-    pub(in crate::store::sqlite) call_id: &'a str,
-    pub(in crate::store::sqlite) identity: &'a Identity,
+pub(in crate::store::sql) struct Incoming<'a> {
+    pub(in crate::store::sql) call_id: &'a str,
+    pub(in crate::store::sql) identity: &'a Identity,
     /// When it began, or the best we know.
-    pub(in crate::store::sqlite) at: Timestamp,
+    pub(in crate::store::sql) at: Timestamp,
 }
 
 impl<'a> Incoming<'a> {
     /// The call that an event is about.
-    pub(in crate::store::sqlite) fn event(said: &'a CallEvent, received_at: Timestamp) -> Self {
+    pub(in crate::store::sql) fn event(said: &'a CallEvent, received_at: Timestamp) -> Self {
         Self {
             call_id: &said.call_id,
             identity: &said.identity,
@@ -65,53 +63,43 @@ impl<'a> Incoming<'a> {
 }
 
 /// Whether a call must not come back. `by` says who is stopped, for the metric.
-pub(in crate::store::sqlite) fn is_tombstoned(
-    tx: &Connection,
+pub(in crate::store::sql) fn is_tombstoned(
+    tx: &dyn Connection,
     call: &Incoming<'_>,
     by: &'static str,
 ) -> StoreResult<bool> {
-    // Mostly nothing was ever erased.
-    if !tx
-        .prepare_cached("SELECT 1 FROM erased LIMIT 1")?
-        .exists([])?
-    {
+    if !is_any(tx)? {
         return Ok(false);
     }
-    let stopped = tx
-        .prepare_cached(
-            "SELECT 1 FROM erased WHERE hash = ?1 UNION ALL \
-             SELECT 1 FROM erased WHERE hash = ?2 AND until >= ?3",
-        )?
-        .exists(params![call.call(), call.rep(), call.at.as_millis()])?;
+    let sql = "SELECT 1 FROM erased WHERE hash = ?1 UNION ALL \
+               SELECT 1 FROM erased WHERE hash = ?2 AND until >= ?3";
+    let stopped = tx.exists(sql, values![call.call(), call.rep(), call.at])?;
     count_stopped(u64::from(stopped), by);
     Ok(stopped)
 }
 
-/// The same beside the writer, for many calls: for each, whether it must not come back.
-pub(in crate::store::sqlite) async fn find_tombstoned(
-    connection: &mut SqliteConnection,
+/// Mostly nothing was ever erased.
+fn is_any(db: &dyn Connection) -> StoreResult<bool> {
+    db.exists("SELECT 1 FROM erased LIMIT 1", &[])
+}
+
+/// The same for many calls: for each, whether it must not come back.
+pub(in crate::store::sql) fn find_tombstoned(
+    db: &dyn Connection,
     calls: &[Incoming<'_>],
     by: &'static str,
 ) -> StoreResult<Vec<bool>> {
-    let is_any: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM erased)")
-        .fetch_one(&mut *connection)
-        .await?;
-    if calls.is_empty() || !is_any {
+    if calls.is_empty() || !is_any(db)? {
         return Ok(vec![false; calls.len()]);
     }
     let keys: Vec<_> = calls.iter().map(|call| (call.call(), call.rep())).collect();
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hash, until FROM erased WHERE hash IN ");
+    let mut sql = Statement::new("SELECT hash, until FROM erased WHERE hash IN ");
     let hashes = keys
         .iter()
-        .flat_map(|(call, rep)| Some(*call).into_iter().chain(*rep));
-    push_list(&mut sql, hashes.map(|hash| hash.to_vec()));
-    let erased: HashMap<Vec<u8>, Option<i64>> = sql
-        .build()
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(|row| (row.get("hash"), row.get("until")))
-        .collect();
+        .flat_map(|(call, rep)| std::iter::once(call).chain(rep));
+    sql.push_list(hashes);
+    let erased = sql.rows(db, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let erased: HashMap<Vec<u8>, Option<i64>> = erased.into_iter().collect();
     let stopped: Vec<_> = calls
         .iter()
         .zip(keys)
@@ -130,11 +118,13 @@ fn count_stopped(calls: u64, by: &'static str) {
 }
 
 /// Keeps calls away from now on.
-pub(in crate::store::sqlite) fn remember_calls(tx: &Connection, ids: &[String]) -> StoreResult<()> {
-    let mut insert =
-        tx.prepare_cached("INSERT INTO erased (hash) VALUES (?1) ON CONFLICT (hash) DO NOTHING")?;
+pub(in crate::store::sql) fn remember_calls(
+    tx: &dyn Connection,
+    ids: &[String],
+) -> StoreResult<()> {
+    let sql = "INSERT INTO erased (hash) VALUES (?1) ON CONFLICT (hash) DO NOTHING";
     for id in ids {
-        insert.execute([hash_of_call(id)])?;
+        tx.execute(sql, values![hash_of_call(id)])?;
     }
     Ok(())
 }

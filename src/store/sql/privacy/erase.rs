@@ -4,14 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
 use serde_json::Value;
-use sqlx::Row;
 
-use super::super::changes;
 use super::super::readers::ReadPool;
-use super::super::rows::{id_list, parameter_list};
-use super::super::writer::{DryRun, Operation, Writer};
+use super::super::rows::id_list;
+use super::super::writer::{DryRun, Writer};
+use super::super::{Connection, Operation, Statement, changes, values};
 use super::data_subject::{self, EventPage, find_calls};
 use super::tombstones;
 use crate::model::{DataSubject, RepId, Timestamp};
@@ -43,77 +41,67 @@ struct Erasure {
 }
 
 impl Erasure {
-    async fn load(readers: &ReadPool, id: i64) -> StoreResult<Option<Self>> {
-        let row =
-            sqlx::query("SELECT id, at, reps, athos_reps, event_id FROM erasures WHERE id = ?1")
-                .bind(id)
-                .fetch_optional(readers)
-                .await?;
-        row.map(|row| {
+    fn load(db: &dyn Connection, id: i64) -> StoreResult<Option<Self>> {
+        let sql = "SELECT id, at, reps, athos_reps, event_id FROM erasures WHERE id = ?1";
+        db.first(sql, values![id], |row| {
             Ok(Self {
-                id: row.get("id"),
-                at: row.get("at"),
+                id: row.get(0)?,
+                at: row.get(1)?,
                 person: Arc::new(DataSubject {
-                    reps: from_json(row.get("reps"))?,
-                    athos_reps: from_json(row.get("athos_reps"))?,
+                    reps: from_json(row.get(2)?)?,
+                    athos_reps: from_json(row.get(3)?)?,
                 }),
-                looked_through: row.get("event_id"),
+                looked_through: row.get(4)?,
             })
         })
-        .transpose()
     }
 }
 
 /// Writes down that a rep is to be erased, and keeps late calls away from now on.
-pub(in crate::store::sqlite) struct Begin {
-    pub(in crate::store::sqlite) asked_for: RepId,
-    pub(in crate::store::sqlite) person: DataSubject,
-    pub(in crate::store::sqlite) actor: Actor,
-    pub(in crate::store::sqlite) now: Timestamp,
+pub(in crate::store::sql) struct Begin {
+    pub(in crate::store::sql) asked_for: RepId,
+    pub(in crate::store::sql) person: DataSubject,
+    pub(in crate::store::sql) actor: Actor,
+    pub(in crate::store::sql) now: Timestamp,
 }
 
 impl Operation for Begin {
     type Output = i64;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<i64> {
-        let mut insert = tx.prepare_cached(
-            "INSERT INTO erased (hash, until) VALUES (?1, ?2) \
-             ON CONFLICT (hash) DO UPDATE SET until = CASE WHEN erased.until > excluded.until THEN erased.until ELSE excluded.until END",
-        )?;
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<i64> {
+        let sql = "INSERT INTO erased (hash, until) VALUES (?1, ?2) ON CONFLICT (hash) DO UPDATE SET \
+                     until = CASE WHEN erased.until > excluded.until THEN erased.until ELSE excluded.until END";
         for id in self.person.ids() {
-            insert.execute(params![tombstones::hash_of_rep(id), self.now.as_millis()])?;
+            tx.execute(sql, values![tombstones::hash_of_rep(id), self.now])?;
         }
         let (caller, actor) = self.actor.columns();
         let actor = actor.map(|actor| match &self.actor {
             Actor::User(_) if self.person.ids().contains(actor) => alias(actor),
             _ => actor.to_owned(),
         });
-        let id = tx
-            .prepare_cached(
-                "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
+        let id = tx.scalar(
+            "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, '{}') RETURNING id",
-            )?
-            .query_row(
-                params![
-                    self.now.as_millis(),
-                    caller,
-                    actor,
-                    alias(self.asked_for.as_str()),
-                    Value::from(&*self.person.reps).to_string(),
-                    Value::from(&*self.person.athos_reps).to_string(),
-                ],
-                |row| row.get(0),
-            )?;
+            values![
+                self.now,
+                caller,
+                actor,
+                alias(self.asked_for.as_str()),
+                Value::from(&*self.person.reps).to_string(),
+                Value::from(&*self.person.athos_reps).to_string(),
+            ],
+        )?;
         Ok(id)
     }
 }
 
 /// Adds to what an erasure has removed so far.
-fn count(tx: &Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
-    let so_far: Option<String> = tx
-        .prepare_cached("SELECT result FROM erasures WHERE id = ?1")?
-        .query_row([erasure], |row| row.get(0))
-        .optional()?;
+fn count(tx: &dyn Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
+    let so_far: Option<String> = tx.first(
+        "SELECT result FROM erasures WHERE id = ?1",
+        values![erasure],
+        |row| row.get(0),
+    )?;
     // Another process has finished it.
     let Some(so_far) = so_far else {
         return Ok(());
@@ -121,8 +109,10 @@ fn count(tx: &Connection, erasure: i64, more: ErasedRows) -> StoreResult<()> {
     let total = from_json::<ErasedRows>(&so_far)?.plus(more);
     let total =
         serde_json::to_string(&total).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-    tx.prepare_cached("UPDATE erasures SET result = ?1 WHERE id = ?2")?
-        .execute(params![total, erasure])?;
+    tx.execute(
+        "UPDATE erasures SET result = ?1 WHERE id = ?2",
+        values![total, erasure],
+    )?;
     Ok(())
 }
 
@@ -140,7 +130,7 @@ impl Operation for EraseCalls {
     type Output = (ErasedRows, Vec<(i64, String)>);
     const CHANGES_CALLS: bool = true;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         let calls = find_calls(tx, &self.person, self.until, self.after, BATCH_CALLS)?;
         let seqs: Vec<_> = calls.iter().map(|(seq, _)| *seq).collect();
         let gone = remove_calls(tx, &seqs)?;
@@ -150,20 +140,17 @@ impl Operation for EraseCalls {
 }
 
 /// Runs a statement about the rows with these numbers; how many it changed.
-fn execute_on(tx: &Connection, sql: &str, ids: &[i64]) -> StoreResult<u64> {
-    let changed = tx.execute(&format!("{sql} {}", id_list(ids)), [])?;
-    Ok(changed as u64)
+fn execute_on(tx: &dyn Connection, sql: &str, ids: &[i64]) -> StoreResult<u64> {
+    tx.execute(&format!("{sql} {}", id_list(ids)), &[])
 }
 
 /// Removes calls with their details; from now on they are kept away.
-fn remove_calls(tx: &Connection, seqs: &[i64]) -> StoreResult<ErasedRows> {
-    let ids = tx
-        .prepare(&format!(
-            "SELECT id FROM calls WHERE seq IN {}",
-            id_list(seqs)
-        ))?
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<Vec<String>, _>>()?;
+fn remove_calls(tx: &dyn Connection, seqs: &[i64]) -> StoreResult<ErasedRows> {
+    let ids = tx.rows(
+        &format!("SELECT id FROM calls WHERE seq IN {}", id_list(seqs)),
+        &[],
+        |row| row.get(0),
+    )?;
     if ids.is_empty() {
         return Ok(ErasedRows::default());
     }
@@ -186,16 +173,18 @@ struct EraseEvents {
 impl Operation for EraseEvents {
     type Output = ErasedRows;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<ErasedRows> {
         let gone = remove_events(tx, &self.ids)?;
-        tx.prepare_cached("UPDATE erasures SET event_id = ?1 WHERE id = ?2")?
-            .execute([self.up_to, self.erasure])?;
+        tx.execute(
+            "UPDATE erasures SET event_id = ?1 WHERE id = ?2",
+            values![self.up_to, self.erasure],
+        )?;
         count(tx, self.erasure, gone)?;
         Ok(gone)
     }
 }
 
-fn remove_events(tx: &Connection, ids: &[i64]) -> StoreResult<ErasedRows> {
+fn remove_events(tx: &dyn Connection, ids: &[i64]) -> StoreResult<ErasedRows> {
     Ok(ErasedRows {
         attempts: execute_on(tx, "DELETE FROM attempts WHERE event_id IN", ids)?,
         acts: execute_on(tx, "DELETE FROM acts WHERE event_id IN", ids)?,
@@ -205,13 +194,12 @@ fn remove_events(tx: &Connection, ids: &[i64]) -> StoreResult<ErasedRows> {
 }
 
 /// Removes an event whose call turned out to be of a rep who was erased, and the call.
-pub(in crate::store::sqlite) fn erase_event(tx: &Connection, event: i64) -> StoreResult<()> {
-    let seq: Option<i64> = tx
-        .prepare_cached(
-            "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?1)",
-        )?
-        .query_row([event], |row| row.get(0))
-        .optional()?;
+pub(in crate::store::sql) fn erase_event(tx: &dyn Connection, event: i64) -> StoreResult<()> {
+    let seq: Option<i64> = tx.first(
+        "SELECT seq FROM calls WHERE id = (SELECT call_id FROM events WHERE id = ?1)",
+        values![event],
+        |row| row.get(0),
+    )?;
     remove_calls(tx, seq.as_slice())?;
     remove_events(tx, &[event])?;
     Ok(())
@@ -227,21 +215,25 @@ struct EraseMints {
 impl Operation for EraseMints {
     type Output = ErasedRows;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
-        let mut values: Vec<&dyn ToSql> = vec![&self.until, &self.limit];
-        values.extend(self.names.iter().map(|name| name as &dyn ToSql));
-        let names = parameter_list(3, self.names.len());
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<ErasedRows> {
         // Each half by an index of its own, as in `find_calls`.
-        let sql = format!(
-            "DELETE FROM mints WHERE id IN (\
-               SELECT id FROM mints WHERE rep IN {names} AND requested_at <= ?1 \
-               UNION ALL \
-               SELECT id FROM mints INDEXED BY mints_of_unknown_reps \
-               WHERE rep IS NULL AND athos_rep IN {names} AND requested_at <= ?1 LIMIT ?2)"
-        );
-        let mints = tx.execute(&sql, &*values)?;
+        let mut sql =
+            Statement::new("DELETE FROM mints WHERE id IN (SELECT id FROM mints WHERE rep IN ");
+        sql.push_list(&self.names)
+            .push(" AND requested_at <= ")
+            .push_bind(self.until)
+            .push(" UNION ALL SELECT id FROM mints ")
+            .push(tx.hint("INDEXED BY mints_of_unknown_reps "))
+            .push("WHERE rep IS NULL AND athos_rep IN ")
+            .push_list(&self.names)
+            .push(" AND requested_at <= ")
+            .push_bind(self.until)
+            .push(" LIMIT ")
+            .push_bind(self.limit)
+            .push(")");
+        let mints = sql.execute(tx)?;
         let gone = ErasedRows {
-            mints: mints as u64,
+            mints,
             ..ErasedRows::default()
         };
         count(tx, self.erasure, gone)?;
@@ -258,12 +250,12 @@ struct RenameActor {
 impl Operation for RenameActor {
     type Output = ();
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         let sql = format!(
             "UPDATE acts SET rep = ?1 WHERE id IN {}",
             id_list(&self.ids)
         );
-        tx.execute(&sql, [&self.alias])?;
+        tx.execute(&sql, values![&self.alias])?;
         Ok(())
     }
 }
@@ -276,14 +268,11 @@ struct EraseIdentities {
 impl Operation for EraseIdentities {
     type Output = ErasedRows;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
-        let sql = format!(
-            "DELETE FROM identities WHERE kind = 'rep' AND our_id IN {}",
-            parameter_list(1, self.names.len())
-        );
-        let learnt = tx.execute(&sql, params_from_iter(&self.names))?;
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<ErasedRows> {
+        let mut sql = Statement::new("DELETE FROM identities WHERE kind = 'rep' AND our_id IN ");
+        sql.push_list(&self.names);
         let gone = ErasedRows {
-            identities: learnt as u64,
+            identities: sql.execute(tx)?,
             ..ErasedRows::default()
         };
         count(tx, self.erasure, gone)?;
@@ -304,36 +293,33 @@ impl Operation for Finish {
         Some(self.begun_at)
     }
 
-    fn apply(&self, tx: &Connection) -> StoreResult<ErasedRows> {
-        let result: Option<String> = tx
-            .prepare_cached(
-                "INSERT INTO acts (at, caller, rep, act, subject, result) \
-                 SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ?1 \
-                 RETURNING result",
-            )?
-            .query_row([self.erasure], |row| row.get(0))
-            .optional()?;
-        tx.execute("DELETE FROM erasures WHERE id = ?1", [self.erasure])?;
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<ErasedRows> {
+        let result: Option<String> = tx.first(
+            "INSERT INTO acts (at, caller, rep, act, subject, result) \
+             SELECT at, caller, actor, 'delete_rep', subject, result FROM erasures WHERE id = ?1 \
+             RETURNING result",
+            values![self.erasure],
+            |row| row.get(0),
+        )?;
+        tx.execute("DELETE FROM erasures WHERE id = ?1", values![self.erasure])?;
         // Another process may have been faster, and then it knows what went.
         result.map_or_else(|| Ok(ErasedRows::default()), |result| from_json(&result))
     }
 }
 
 /// Erasures that have begun and are not finished.
-pub(in crate::store::sqlite) async fn unfinished(readers: &ReadPool) -> StoreResult<Vec<i64>> {
-    let ids = sqlx::query_scalar("SELECT id FROM erasures ORDER BY id")
-        .fetch_all(readers)
-        .await?;
-    Ok(ids)
+pub(in crate::store::sql) fn unfinished(db: &dyn Connection) -> StoreResult<Vec<i64>> {
+    db.rows("SELECT id FROM erasures ORDER BY id", &[], |row| row.get(0))
 }
 
 /// Carries an erasure out, from wherever it stands; what it removed in all.
-pub(in crate::store::sqlite) async fn carry_out(
+pub(in crate::store::sql) async fn carry_out(
     readers: &ReadPool,
     writer: &Writer,
     id: i64,
 ) -> StoreResult<ErasedRows> {
-    let Some(erasure) = Erasure::load(readers, id).await? else {
+    let load = move |db: &dyn Connection| Erasure::load(db, id);
+    let Some(erasure) = readers.read(load).await? else {
         return Ok(ErasedRows::default());
     };
     let person = Arc::clone(&erasure.person);
@@ -347,40 +333,39 @@ pub(in crate::store::sqlite) async fn carry_out(
     for name in person.ids() {
         let mut after = 0;
         loop {
-            let ids: Vec<i64> = sqlx::query_scalar(
-                "SELECT id FROM acts WHERE caller = 'user' AND rep = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-            )
-            .bind(name)
-            .bind(after)
-            .bind(BATCH_ACTS)
-            .fetch_all(readers)
-            .await?;
+            let of = name.to_owned();
+            let ids = readers.read(move |db| find_acts(db, &of, after)).await?;
             let Some(last) = ids.last() else { break };
             after = *last;
             let alias = alias(name);
             writer.write(RenameActor { ids, alias }).await?;
         }
     }
-    writer
-        .write(Finish {
-            erasure: id,
-            begun_at,
-        })
-        .await
+    let erasure = id;
+    writer.write(Finish { erasure, begun_at }).await
+}
+
+/// Some of what a person did by hand, after the act with this number.
+fn find_acts(db: &dyn Connection, name: &str, after: i64) -> StoreResult<Vec<i64>> {
+    let sql =
+        "SELECT id FROM acts WHERE caller = 'user' AND rep = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    db.rows(sql, values![name, after, BATCH_ACTS], |row| row.get(0))
 }
 
 /// How many rows an erasure would remove.
-pub(in crate::store::sqlite) async fn preview(
+pub(in crate::store::sql) async fn preview(
     readers: &ReadPool,
     writer: &Writer,
     rep: &RepId,
     now: Timestamp,
 ) -> StoreResult<ErasedRows> {
+    let id = rep.as_str().to_owned();
+    let find = move |db: &dyn Connection| data_subject::find(db, &id);
     let erasure = Erasure {
         // No row has it.
         id: 0,
         at: now.as_millis(),
-        person: Arc::new(data_subject::find(readers, rep.as_str()).await?),
+        person: Arc::new(readers.read(find).await?),
         looked_through: 0,
     };
     let removal = Removal {
@@ -429,13 +414,14 @@ impl Removal<'_> {
             calls.extend(erased.iter().map(|(_, id)| tombstones::hash_of_call(id)));
         }
         loop {
-            let page = EventPage::read(self.readers, erasure.looked_through).await?;
+            let after = erasure.looked_through;
+            let read = move |db: &dyn Connection| EventPage::read(db, after);
+            let mut page = self.readers.read(read).await?;
             let Some(up_to) = page.last() else { break };
-            let mut erased = page.erased(self.readers).await?;
-            erased.extend(&calls);
+            page.erased.extend(&calls);
             let step = EraseEvents {
                 erasure: erasure.id,
-                ids: page.concerning(&erasure.person, erasure.at, &erased),
+                ids: page.concerning(&erasure.person, erasure.at),
                 up_to,
             };
             gone = gone.plus(self.take(step).await?);

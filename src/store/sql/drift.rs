@@ -1,11 +1,6 @@
 //! Drift counts in SQL, by name.
 
-use rusqlite::{Connection, params};
-use sqlx::Row;
-
-use super::readers::ReadPool;
-use super::rows::word;
-use super::writer::{Durability, Operation};
+use super::{Connection, Durability, Operation, values};
 use crate::model::{Drift, SeenDrift, Timestamp};
 use crate::store::StoreResult;
 
@@ -26,7 +21,7 @@ impl Operation for Note {
     /// Uncounted names come again with the next payload.
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Vec<Drift>> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Vec<Drift>> {
         let mut new = Vec::new();
         for (drift, count) in &self.counted {
             let is_known = self.write(KNOWN, drift, *count, tx)?;
@@ -45,38 +40,35 @@ impl Note {
         sql: &'static str,
         drift: &Drift,
         count: u64,
-        tx: &Connection,
+        tx: &dyn Connection,
     ) -> StoreResult<bool> {
-        let written = tx.prepare_cached(sql)?.execute(params![
-            drift.kind.as_str(),
-            drift.place,
-            drift.name,
-            i64::try_from(count).unwrap_or(i64::MAX),
-            self.now.as_millis(),
-        ])?;
+        let written = tx.execute(
+            sql,
+            values![
+                drift.kind.as_str(),
+                drift.place,
+                drift.name,
+                i64::try_from(count).unwrap_or(i64::MAX),
+                self.now,
+            ],
+        )?;
         Ok(written > 0)
     }
 }
 
-pub(super) async fn list(readers: &ReadPool) -> StoreResult<Vec<SeenDrift>> {
-    let rows = sqlx::query(
-        "SELECT kind, place, name, count, first_seen_at, last_seen_at FROM drift \
-         ORDER BY first_seen_at DESC, kind, place, name",
-    )
-    .fetch_all(readers)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(SeenDrift {
-                drift: Drift {
-                    kind: word(row, "kind")?,
-                    place: row.get("place"),
-                    name: row.get("name"),
-                },
-                count: row.get::<i64, _>("count").unsigned_abs(),
-                first_seen_at: Timestamp::from_millis(row.get("first_seen_at")),
-                last_seen_at: Timestamp::from_millis(row.get("last_seen_at")),
-            })
+pub(super) fn list(db: &dyn Connection) -> StoreResult<Vec<SeenDrift>> {
+    let sql = "SELECT kind, place, name, count, first_seen_at, last_seen_at FROM drift \
+               ORDER BY first_seen_at DESC, kind, place, name";
+    db.rows(sql, &[], |row| {
+        Ok(SeenDrift {
+            drift: Drift {
+                kind: row.word(0)?,
+                place: row.get(1)?,
+                name: row.get(2)?,
+            },
+            count: row.get(3)?,
+            first_seen_at: row.get(4)?,
+            last_seen_at: row.get(5)?,
         })
-        .collect()
+    })
 }

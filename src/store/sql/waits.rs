@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::Connection;
-
 use super::readers::ReadPool;
 use super::rows::id_list;
-use super::writer::{Operation, Writer};
+use super::writer::Writer;
+use super::{Connection, Operation, values};
 use crate::model::Timestamp;
 use crate::store::StoreResult;
 
@@ -25,17 +24,7 @@ pub(super) async fn shorten(
     let mut shortened = 0;
     let mut last = (now.as_millis(), i64::MAX);
     loop {
-        // In the order of the index, which SQLite is told: nothing is sorted.
-        let page: Vec<(i64, i64)> = sqlx::query_as(
-            "SELECT next_attempt_at, id FROM events INDEXED BY events_due \
-             WHERE next_attempt_at IS NOT NULL AND (next_attempt_at, id) > (?1, ?2) \
-             ORDER BY next_attempt_at, id LIMIT ?3",
-        )
-        .bind(last.0)
-        .bind(last.1)
-        .bind(BATCH_EVENTS)
-        .fetch_all(readers)
-        .await?;
+        let page = readers.read(move |db| find_waiting(db, last)).await?;
         let Some(end) = page.last() else {
             return Ok(shortened);
         };
@@ -50,6 +39,20 @@ pub(super) async fn shorten(
     }
 }
 
+/// Times and ids of some events that wait, after this one.
+fn find_waiting(db: &dyn Connection, (at, id): (i64, i64)) -> StoreResult<Vec<(i64, i64)>> {
+    // In the order of the index, which SQLite is told: nothing is sorted.
+    let sql = format!(
+        "SELECT next_attempt_at, id FROM events {} \
+         WHERE next_attempt_at IS NOT NULL AND (next_attempt_at, id) > (?1, ?2) \
+         ORDER BY next_attempt_at, id LIMIT ?3",
+        db.hint("INDEXED BY events_due")
+    );
+    db.rows(&sql, values![at, id, BATCH_EVENTS], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+}
+
 struct Shorten {
     ids: Vec<i64>,
     now: Timestamp,
@@ -59,21 +62,21 @@ struct Shorten {
 
 impl Shorten {
     /// Of the batch, those that wait for longer and meet a condition; how many there were.
-    fn shorten(&self, tx: &Connection, wait: Duration, condition: &str) -> StoreResult<u64> {
+    fn shorten(&self, tx: &dyn Connection, wait: Duration, condition: &str) -> StoreResult<u64> {
         let until = self.now.plus(wait).as_millis();
         let sql = format!(
             "UPDATE events SET next_attempt_at = {until} \
              WHERE next_attempt_at > {until} AND id IN {} AND {condition}",
             id_list(&self.ids)
         );
-        Ok(tx.execute(&sql, [])? as u64)
+        tx.execute(&sql, &[])
     }
 }
 
 impl Operation for Shorten {
     type Output = u64;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<u64> {
         let mut shortened = self.shorten(tx, self.lease, "state = 'processing'")?;
         let now = self.now.as_millis();
         let mut waits = self.waits.iter().enumerate().peekable();

@@ -1,14 +1,9 @@
 //! The record of session tokens asked for. The tokens themselves are never here.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::identities::push_named;
-use super::readers::ReadPool;
-use super::writer::{Durability, Operation};
-use super::{SqliteStore, contract};
+use super::{Connection, Durability, Operation, Row, SqlStore, Statement, contract, values};
 use crate::model::{AgentId, LearnedContract, PlatformId, Timestamp};
 use crate::store::{
     IdentityKind, Mint, MintFilter, MintOutcome, Mints, NewMint, Page, StoreResult,
@@ -17,27 +12,27 @@ use crate::store::{
 impl Operation for NewMint {
     type Output = ();
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
-        tx.prepare_cached(
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
+        tx.execute(
             "INSERT INTO mints (id, requested_at, rep, athos_rep, agency, caller) \
              VALUES (?1, ?2, \
                coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?4)), \
                ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            self.id,
-            self.requested_at.as_millis(),
-            self.rep.ours().map(PlatformId::as_str),
-            self.rep.athos().map(AgentId::as_str),
-            self.agency.as_ref().map(PlatformId::as_str),
-            self.caller,
-        ])?;
+            values![
+                self.id,
+                self.requested_at,
+                self.rep.ours().map(PlatformId::as_str),
+                self.rep.athos().map(AgentId::as_str),
+                self.agency.as_ref().map(PlatformId::as_str),
+                self.caller,
+            ],
+        )?;
         Ok(())
     }
 }
 
 /// Completes a recorded mint.
-pub(super) struct Finish {
+pub(in crate::store) struct Finish {
     pub(super) id: String,
     pub(super) outcome: MintOutcome,
 }
@@ -47,18 +42,18 @@ impl Operation for Finish {
     /// Without it the record says that a token was asked for, which is what is owed.
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
-        tx.prepare_cached(
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
+        tx.execute(
             "UPDATE mints SET outcome = ?1, answered_at = ?2, expires_at = ?3, athos_request_id = ?4 \
              WHERE id = ?5",
-        )?
-        .execute(params![
-            self.outcome.outcome,
-            self.outcome.answered_at.as_millis(),
-            self.outcome.expires_at.map(Timestamp::as_millis),
-            self.outcome.athos_request_id,
-            self.id,
-        ])?;
+            values![
+                self.outcome.outcome,
+                self.outcome.answered_at,
+                self.outcome.expires_at,
+                self.outcome.athos_request_id,
+                self.id,
+            ],
+        )?;
         Ok(())
     }
 }
@@ -73,40 +68,39 @@ const BEGAN: &str = "(calls.rep = mints.rep \
 
 const WITHOUT_CALL: &str = "outcome = 'minted' AND NOT EXISTS (SELECT 1 FROM calls WHERE ";
 
-pub(super) async fn without_call(
-    readers: &ReadPool,
+pub(super) fn without_call(
+    db: &dyn Connection,
     since: Timestamp,
     until: Timestamp,
 ) -> StoreResult<u64> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM mints WHERE ");
+    let mut sql = Statement::new("SELECT count(*) FROM mints WHERE ");
     sql.push(WITHOUT_CALL).push(BEGAN).push(")");
     push_times(&mut sql, Some(since), Some(until));
-    let count: i64 = sql.build_query_scalar().fetch_one(readers).await?;
-    Ok(count.unsigned_abs())
+    sql.one(db, |row| row.get(0))
 }
 
-fn push_times(sql: &mut QueryBuilder<Sqlite>, from: Option<Timestamp>, to: Option<Timestamp>) {
+fn push_times(sql: &mut Statement<'_>, from: Option<Timestamp>, to: Option<Timestamp>) {
     for (condition, time) in [
         (" AND requested_at >= ", from),
         (" AND requested_at <= ", to),
     ] {
         if let Some(time) = time {
-            sql.push(condition).push_bind(time.as_millis());
+            sql.push(condition).push_bind(time);
         }
     }
 }
 
-pub(super) async fn list(
-    readers: &ReadPool,
+pub(super) fn list(
+    db: &dyn Connection,
     filter: &MintFilter,
     limit: u32,
     after: Option<&str>,
 ) -> StoreResult<Page<Mint, String>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(
+    let mut sql = Statement::new(
         "SELECT id, requested_at, coalesce(rep, athos_rep) AS rep, agency, caller, outcome, answered_at, expires_at, \
          athos_request_id, EXISTS (SELECT 1 FROM calls WHERE ",
     );
-    sql.push(BEGAN).push(") AS has_call FROM mints WHERE ");
+    sql.push(BEGAN).push(") FROM mints WHERE ");
     if filter.without_call {
         sql.push(WITHOUT_CALL).push(BEGAN).push(")");
     } else {
@@ -124,46 +118,42 @@ pub(super) async fn list(
     // One more than asked for tells whether there is another page.
     sql.push(" ORDER BY requested_at DESC, id DESC LIMIT ")
         .push_bind(i64::from(limit) + 1);
-    let found = sql.build().fetch_all(readers).await?;
-    Page::cut(&found, limit, |last| last.get("id"), |row| Ok(mint(row)))
+    let found = sql.rows(db, mint)?;
+    Ok(Page::cut(found, limit, |last| last.id.clone()))
 }
 
 /// The tokens that may have begun a call, newest first.
-pub(super) async fn of_call(readers: &ReadPool, call: &str, limit: u32) -> StoreResult<Vec<Mint>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT mints.id, requested_at, coalesce(mints.rep, mints.athos_rep) AS rep, mints.agency, caller, outcome, answered_at, \
-         expires_at, athos_request_id, true AS has_call FROM calls JOIN mints ON ",
+pub(super) fn of_call(db: &dyn Connection, call: &str, limit: u32) -> StoreResult<Vec<Mint>> {
+    let mut sql = Statement::new(
+        "SELECT mints.id, requested_at, coalesce(mints.rep, mints.athos_rep), mints.agency, caller, outcome, answered_at, \
+         expires_at, athos_request_id, true FROM calls JOIN mints ON ",
     );
     sql.push(BEGAN)
         .push(" WHERE outcome = 'minted' AND calls.id = ")
         .push_bind(call)
         .push(" ORDER BY requested_at DESC LIMIT ")
         .push_bind(limit);
-    let rows = sql.build().fetch_all(readers).await?;
-    Ok(rows.iter().map(mint).collect())
+    sql.rows(db, mint)
 }
 
-fn mint(row: &SqliteRow) -> Mint {
-    let time = |column| {
-        row.get::<Option<i64>, _>(column)
-            .map(Timestamp::from_millis)
-    };
-    Mint {
-        id: row.get("id"),
-        requested_at: Timestamp::from_millis(row.get("requested_at")),
-        rep: row.get("rep"),
-        agency: row.get("agency"),
-        caller: row.get("caller"),
-        outcome: row.get("outcome"),
-        answered_at: time("answered_at"),
-        expires_at: time("expires_at"),
-        athos_request_id: row.get("athos_request_id"),
-        has_call: row.get("has_call"),
-    }
+fn mint(row: &dyn Row) -> StoreResult<Mint> {
+    let mut columns = row.from(0);
+    Ok(Mint {
+        id: columns.next()?,
+        requested_at: columns.next()?,
+        rep: columns.next()?,
+        agency: columns.next()?,
+        caller: columns.next()?,
+        outcome: columns.next()?,
+        answered_at: columns.next()?,
+        expires_at: columns.next()?,
+        athos_request_id: columns.next()?,
+        has_call: columns.next()?,
+    })
 }
 
 #[async_trait]
-impl Mints for SqliteStore {
+impl Mints for SqlStore {
     async fn record_mint(&self, mint: NewMint) -> StoreResult<()> {
         self.writer.write(mint).await
     }
@@ -174,7 +164,8 @@ impl Mints for SqliteStore {
     }
 
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {
-        self.noting(without_call(&self.readers.scans, since, until).await)
+        let count = move |db: &dyn Connection| without_call(db, since, until);
+        self.readers.scans.read(count).await
     }
 
     async fn list_mints(
@@ -183,9 +174,9 @@ impl Mints for SqliteStore {
         limit: u32,
         after: Option<&str>,
     ) -> StoreResult<Page<Mint, String>> {
-        // Whether a call followed is shown too.
-        self.arrivals.opening.caught_up().await;
-        self.noting(list(&self.readers.requests, filter, limit, after).await)
+        let (filter, after) = (filter.clone(), after.map(str::to_owned));
+        let list = move |db: &dyn Connection| list(db, &filter, limit, after.as_deref());
+        self.readers.requests.read(list).await
     }
 
     async fn record_learned_contract(&self, learnt: LearnedContract) -> StoreResult<()> {
@@ -193,6 +184,6 @@ impl Mints for SqliteStore {
     }
 
     async fn learned_contract(&self) -> StoreResult<Option<LearnedContract>> {
-        self.noting(contract::learnt(&self.readers.work).await)
+        self.readers.work.read(contract::learnt).await
     }
 }

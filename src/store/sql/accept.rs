@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::opening::{Opening, Unopened};
 use super::privacy::tombstones::{self, Incoming};
-use super::writer::Operation;
+use super::{Connection, Operation, values};
 use crate::model::{EventState, Timestamp};
 use crate::store::{Accepted, DueTimes, NewEvent, Origin, StoreResult};
 
 /// Where those who wait for events hear of them.
 #[derive(Clone, Default)]
-pub(super) struct Arrivals {
-    pub(super) opening: Arc<Opening>,
+pub(in crate::store) struct Arrivals {
+    pub(in crate::store) opening: Arc<Opening>,
     pub(super) due: Arc<DueTimes>,
 }
 
@@ -32,7 +31,7 @@ impl Arrivals {
 }
 
 /// Takes a delivery into the inbox.
-pub(super) struct Accept {
+pub(in crate::store) struct Accept {
     event: NewEvent,
     content_key: ContentKey,
     arrivals: Arrivals,
@@ -52,7 +51,7 @@ impl Operation for Accept {
     /// With the number of its row, when it is new.
     type Output = (Accepted, Option<i64>);
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         accept(tx, &self.event, Some(&self.content_key))
     }
 
@@ -80,7 +79,7 @@ fn content_key(event: &NewEvent) -> ContentKey {
 /// Accepts what was signed and has this content, or what reconciliation found, which nobody signed: two listings of a call
 /// may have the same bytes and another score. With the number of its row, when it is new.
 pub(super) fn accept(
-    tx: &Connection,
+    tx: &dyn Connection,
     event: &NewEvent,
     content_key: Option<&ContentKey>,
 ) -> StoreResult<(Accepted, Option<i64>)> {
@@ -111,7 +110,7 @@ pub(super) fn accept(
 
 /// The number of its row, if it was new.
 fn insert(
-    tx: &Connection,
+    tx: &dyn Connection,
     event: &NewEvent,
     webhook_id: &str,
     content_key: Option<&ContentKey>,
@@ -121,51 +120,47 @@ fn insert(
         Ok(said) => (EventState::Pending, Some(said), None),
         Err(why) => (EventState::Ignored, None, Some(why)),
     };
-    let id = tx
-        .prepare_cached(
-            "INSERT INTO events \
-             (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, \
-              content_key, needs_fetch, origin) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING \
-             RETURNING id",
-        )?
-        .query_row(params![
+    let id = tx.first(
+        "INSERT INTO events \
+         (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, \
+          content_key, needs_fetch, origin) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING \
+         RETURNING id",
+        values![
             webhook_id,
             state.as_str(),
-            event.received_at.as_millis(),
+            event.received_at,
             event.signed_at_secs * 1000,
             event.secret,
             said.map(|said| &said.call_id),
             event.body,
-            said.map(|_| event.received_at.as_millis()),
+            said.map(|_| event.received_at),
             reason,
             content_key,
             said.is_some_and(|said| said.needs_fetch()),
             origin.as_str(),
-        ], |row| row.get(0))
-        .optional()?;
+        ],
+        |row| row.get(0),
+    )?;
     Ok(id)
 }
 
 /// Counts a delivery of what is here already; nothing when only its webhook id is. Under the same id the bytes are
 /// compared where they are kept: an event of before has no key of its content, or another version read it otherwise.
 fn count_delivery(
-    tx: &Connection,
+    tx: &dyn Connection,
     event: &NewEvent,
     content_key: Option<&ContentKey>,
 ) -> StoreResult<Option<Accepted>> {
-    let is_of_same_id = tx
-        .prepare_cached(
-            "UPDATE events SET deliveries = deliveries + 1 \
+    let is_of_same_id = tx.first(
+        "UPDATE events SET deliveries = deliveries + 1 \
              WHERE id = (SELECT id FROM events WHERE content_key = ?1 UNION ALL \
                          SELECT id FROM events WHERE webhook_id = ?2 \
                            AND (body = ?3 OR (length(body) = 0 AND content_key IS NULL)) LIMIT 1) \
-             RETURNING webhook_id = ?2",
-        )?
-        .query_row(params![content_key, event.webhook_id, event.body], |row| {
-            row.get(0)
-        })
-        .optional()?;
+             RETURNING CASE WHEN webhook_id = ?2 THEN 1 ELSE 0 END",
+        values![content_key, event.webhook_id, event.body],
+        |row| row.get(0),
+    )?;
     Ok(is_of_same_id.map(|same| match same {
         true => Accepted::Duplicate,
         false => Accepted::Replayed,

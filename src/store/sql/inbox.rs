@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
-use sqlx::Row;
 
 use super::opening::{self, Opening, Unopened};
 use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
-use super::readers::ReadPool;
-use super::writer::{Durability, Operation};
-use super::{SqliteStore, accept, calls, identities, outbox, waits};
+use super::{
+    Connection, Durability, Operation, SqlStore, accept, calls, identities, outbox, values, waits,
+};
 use crate::model::{CallEvent, EventState, Timestamp};
 use crate::store::{
     Accepted, ClaimFilter, ClaimedEvent, DueTimes, Inbox, Lease, LinkedIds, NewEvent, NextDue,
@@ -61,7 +59,7 @@ fn due(which: ClaimFilter, limit: &str) -> String {
 const PROBE_CANDIDATES: u32 = 64;
 
 /// Leases due events.
-pub(super) struct Claim {
+pub(in crate::store) struct Claim {
     pub(super) due: Arc<DueTimes>,
     pub(super) which: ClaimFilter,
     pub(super) now: Timestamp,
@@ -75,35 +73,27 @@ impl Operation for Claim {
     /// Without it the event is due as before, and its worker is gone.
     const DURABILITY: Durability = Durability::Committed;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         let sql = format!(
             "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ?2 \
              WHERE id IN ({}) \
              RETURNING id, webhook_id, lease, attempts, {HAS_FAILED}, body",
             due(self.which, "?3")
         );
-        let claimed = tx
-            .prepare_cached(&sql)?
-            .query_map(
-                params![self.now.as_millis(), self.until.as_millis(), self.limit],
-                |row| {
-                    Ok(ClaimedEvent {
-                        lease: Lease {
-                            event_id: row.get(0)?,
-                            webhook_id: row.get(1)?,
-                            number: row.get(2)?,
-                        },
-                        attempts: row.get(3)?,
-                        has_failed: row.get(4)?,
-                        body: row.get(5)?,
-                    })
+        let values = values![self.now, self.until, self.limit];
+        let claimed = tx.rows(&sql, values, |row| {
+            Ok(ClaimedEvent {
+                lease: Lease {
+                    event_id: row.get(0)?,
+                    webhook_id: row.get(1)?,
+                    number: row.get(2)?,
                 },
-            )?
-            .collect::<Result<_, _>>()?;
-        let next = tx
-            .prepare_cached(NEXT_DUE)?
-            .query_row([], |row| Ok(next_due_of(row.get(0)?, row.get(1)?)))?;
-        Ok((claimed, next))
+                attempts: row.get(3)?,
+                has_failed: row.get(4)?,
+                body: row.get(5)?,
+            })
+        })?;
+        Ok((claimed, next_due(tx)?))
     }
 
     fn committed(self, (_, next): &Self::Output) {
@@ -112,7 +102,7 @@ impl Operation for Claim {
 }
 
 /// Ends an attempt.
-pub(super) struct Settle {
+pub(in crate::store) struct Settle {
     pub(super) opening: Arc<Opening>,
     pub(super) lease: Lease,
     pub(super) settlement: Settlement,
@@ -156,7 +146,7 @@ impl Operation for Settle {
         .then_some(self.now)
     }
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Self::Output> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         let (state, due, reason, spent) = match &self.settlement {
             Settlement::Scored(_) | Settlement::Unscored(_) => (EventState::Done, None, None, true),
             Settlement::Retry {
@@ -165,22 +155,21 @@ impl Operation for Settle {
             Settlement::Dead { reason, .. } => (EventState::Dead, None, Some(reason), true),
             Settlement::Ignored { reason } => (EventState::Ignored, None, Some(reason), false),
         };
-        let settled = tx
-            .prepare_cached(
-                "UPDATE events SET state = ?1, next_attempt_at = ?2, reason = ?3, \
+        let settled = tx.execute(
+            "UPDATE events SET state = ?1, next_attempt_at = ?2, reason = ?3, \
                  attempts = attempts + ?4, settled_at = ?5 \
                  WHERE id = ?6 AND lease = ?7 AND webhook_id = ?8 AND state = 'processing'",
-            )?
-            .execute(params![
+            values![
                 state.as_str(),
-                due.map(Timestamp::as_millis),
+                due,
                 reason,
                 u32::from(spent),
-                due.is_none().then(|| self.now.as_millis()),
+                due.is_none().then_some(self.now),
                 self.lease.event_id,
                 self.lease.number,
                 self.lease.webhook_id,
-            ])?;
+            ],
+        )?;
         if settled == 0 {
             return Ok((SettleResult::LeaseLost, Vec::new()));
         }
@@ -210,7 +199,7 @@ impl Operation for Settle {
 
 /// Records how an attempt ended, in the transaction that settles it.
 fn record_attempt(
-    tx: &Connection,
+    tx: &dyn Connection,
     lease: &Lease,
     settlement: &Settlement,
     now: Timestamp,
@@ -227,22 +216,22 @@ fn record_attempt(
         Settlement::Dead { reason, failure } => ("dead", None, Some(reason), failure.as_ref()),
         Settlement::Ignored { reason } => ("ignored", None, Some(reason), None),
     };
-    tx.prepare_cached(
+    tx.execute(
         "INSERT INTO attempts \
          (event_id, number, at, outcome, status, code, delay_ms, error, athos_request_id) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?
-    .execute(params![
-        lease.event_id,
-        lease.number,
-        now.as_millis(),
-        outcome,
-        failure.and_then(|failure| failure.status),
-        failure.map(|failure| &failure.code),
-        next.map(|at| (at.as_millis() - now.as_millis()).max(0)),
-        error,
-        failure.and_then(|failure| failure.athos_request_id.as_deref()),
-    ])?;
+        values![
+            lease.event_id,
+            lease.number,
+            now.as_millis(),
+            outcome,
+            failure.and_then(|failure| failure.status),
+            failure.map(|failure| &failure.code),
+            next.map(|at| (at.as_millis() - now.as_millis()).max(0)),
+            error,
+            failure.and_then(|failure| failure.athos_request_id.as_deref()),
+        ],
+    )?;
     Ok(())
 }
 
@@ -251,38 +240,31 @@ const NEXT_DUE: &str = "SELECT \
     (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL), \
     (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL AND needs_fetch = 0)";
 
-fn next_due_of(any: Option<i64>, without_fetch: Option<i64>) -> NextDue {
-    NextDue {
-        any: any.map(Timestamp::from_millis),
-        without_fetch: without_fetch.map(Timestamp::from_millis),
-    }
+fn next_due(db: &dyn Connection) -> StoreResult<NextDue> {
+    db.one(NEXT_DUE, &[], |row| {
+        Ok(NextDue {
+            any: row.get(0)?,
+            without_fetch: row.get(1)?,
+        })
+    })
 }
 
-async fn next_due(readers: &ReadPool) -> StoreResult<NextDue> {
-    let (any, without_fetch) = sqlx::query_as(NEXT_DUE).fetch_one(readers).await?;
-    Ok(next_due_of(any, without_fetch))
-}
-
-pub(super) async fn queue_depth(readers: &ReadPool) -> StoreResult<QueueDepth> {
-    let row = sqlx::query(
-        "SELECT waiting, (SELECT received_at FROM events WHERE id = oldest) AS oldest_received_at, \
-                (SELECT count(*) FROM events WHERE state = 'dead') AS dead \
-         FROM (SELECT count(*) AS waiting, min(id) AS oldest \
-               FROM events WHERE next_attempt_at IS NOT NULL) AS queue",
-    )
-    .fetch_one(readers)
-    .await?;
-    Ok(QueueDepth {
-        waiting: row.get::<i64, _>("waiting").unsigned_abs(),
-        oldest_received_at: row
-            .get::<Option<i64>, _>("oldest_received_at")
-            .map(Timestamp::from_millis),
-        dead: row.get::<i64, _>("dead").unsigned_abs(),
+pub(super) fn queue_depth(db: &dyn Connection) -> StoreResult<QueueDepth> {
+    let sql = "SELECT waiting, (SELECT received_at FROM events WHERE id = oldest), \
+                 (SELECT count(*) FROM events WHERE state = 'dead') \
+               FROM (SELECT count(*) AS waiting, min(id) AS oldest \
+                     FROM events WHERE next_attempt_at IS NOT NULL) AS queue";
+    db.one(sql, &[], |row| {
+        Ok(QueueDepth {
+            waiting: row.get(0)?,
+            oldest_received_at: row.get(1)?,
+            dead: row.get(2)?,
+        })
     })
 }
 
 #[async_trait]
-impl Inbox for SqliteStore {
+impl Inbox for SqlStore {
     async fn accept_event(&self, event: NewEvent) -> StoreResult<Accepted> {
         let accept = accept::Accept::new(event, self.arrivals.clone());
         let (accepted, _) = self.writer.write(accept).await?;
@@ -348,13 +330,13 @@ impl Inbox for SqliteStore {
     }
 
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
-        let next = self.noting(next_due(&self.readers.work).await)?;
+        let next = self.readers.work.read(next_due).await?;
         self.arrivals.due.note_next(next);
         Ok(next.any)
     }
 
     async fn find_unopened(&self) -> StoreResult<Vec<UnopenedEvent>> {
-        self.noting(opening::find_unopened(&self.readers.background).await)
+        self.readers.background.read(opening::find_unopened).await
     }
 
     fn open_call(&self, event_id: i64, said: CallEvent, received_at: Timestamp) {
@@ -370,6 +352,6 @@ impl Inbox for SqliteStore {
     }
 
     async fn queue_depth(&self) -> StoreResult<QueueDepth> {
-        self.noting(queue_depth(&self.readers.background).await)
+        self.readers.background.read(queue_depth).await
     }
 }

@@ -1,15 +1,10 @@
 //! The outbox as operators see it, in SQL: lists, one delivery, replays, and messages about calls of before.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 
 use super::outbox::{new_prefix, subject};
-use super::readers::ReadPool;
-use super::rows::{id_list, word};
-use super::writer::Operation;
-use super::{SqliteStore, audit};
+use super::rows::id_list;
+use super::{Connection, Operation, Row, SqlStore, Statement, audit, values};
 use crate::model::{MessageKind, Timestamp};
 use crate::store::{
     Act, Actor, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow,
@@ -17,9 +12,9 @@ use crate::store::{
     WouldReplay,
 };
 
-const ROW: &str = "SELECT messages.seq AS id, message_id, endpoint_id, kind, messages.state, event_id, act_id, at, due_at, \
-                     messages.attempts, messages.status, error, messages.settled_at, \
-                     (SELECT calls.id FROM calls WHERE calls.seq = messages.call_seq) AS call_id \
+const ROW: &str = "SELECT messages.seq, message_id, endpoint_id, kind, messages.state, \
+                     (SELECT calls.id FROM calls WHERE calls.seq = messages.call_seq), event_id, act_id, at, due_at, \
+                     messages.attempts, messages.status, error, messages.settled_at \
                    FROM messages";
 
 /// Deliveries of one batch of a replay.
@@ -27,13 +22,13 @@ const REPLAY_BATCH: u32 = 500;
 /// Calls of one batch of what is forwarded afterwards.
 const FORWARD_BATCH: u32 = 500;
 
-async fn list(
-    readers: &ReadPool,
+fn list(
+    db: &dyn Connection,
     filter: &DeliveryFilter,
     limit: u32,
     after: Option<i64>,
 ) -> StoreResult<Page<DeliveryRow, i64>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+    let mut sql = Statement::new(ROW);
     sql.push(" WHERE true");
     // Words, not values: as the indexes of what is rare have them.
     let words = [
@@ -54,15 +49,15 @@ async fn list(
     }
     if let Some(call) = &filter.call {
         sql.push(" AND call_seq = (SELECT seq FROM calls WHERE id = ")
-            .push_bind(&**call)
+            .push_bind(call)
             .push(")");
     }
     if let Some(message) = &filter.message {
-        sql.push(" AND message_id = ").push_bind(&**message);
+        sql.push(" AND message_id = ").push_bind(message);
     }
     for (condition, time) in [(" AND at >= ", filter.from), (" AND at <= ", filter.to)] {
         if let Some(time) = time {
-            sql.push(condition).push_bind(time.as_millis());
+            sql.push(condition).push_bind(time);
         }
     }
     if let Some(after) = after {
@@ -71,43 +66,41 @@ async fn list(
     // One more than asked for tells whether there is another page.
     sql.push(" ORDER BY messages.seq DESC LIMIT ")
         .push_bind(i64::from(limit) + 1);
-    let found = sql.build().fetch_all(readers).await?;
-    Page::cut(&found, limit, |last| last.get("id"), delivery_row)
+    let found = sql.rows(db, delivery_row)?;
+    Ok(Page::cut(found, limit, |last| last.id))
 }
 
-fn delivery_row(row: &SqliteRow) -> StoreResult<DeliveryRow> {
-    let time = |column| {
-        row.get::<Option<i64>, _>(column)
-            .map(Timestamp::from_millis)
-    };
+/// Reads the columns of `ROW`.
+fn delivery_row(row: &dyn Row) -> StoreResult<DeliveryRow> {
+    let mut columns = row.from(0);
     Ok(DeliveryRow {
-        id: row.get("id"),
-        message_id: row.get("message_id"),
-        endpoint: row.get("endpoint_id"),
-        kind: word(row, "kind")?,
-        state: word(row, "state")?,
-        call_id: row.get("call_id"),
-        event_id: row.get("event_id"),
-        audit_id: row.get("act_id"),
-        at: Timestamp::from_millis(row.get("at")),
-        due_at: time("due_at"),
-        attempts: row.get("attempts"),
-        status: row.get("status"),
-        error: row.get("error"),
-        settled_at: time("settled_at"),
+        id: columns.next()?,
+        message_id: columns.next()?,
+        endpoint: columns.next()?,
+        kind: columns.word()?,
+        state: columns.word()?,
+        call_id: columns.next()?,
+        event_id: columns.next()?,
+        audit_id: columns.next()?,
+        at: columns.next()?,
+        due_at: columns.next()?,
+        attempts: columns.next()?,
+        status: columns.next()?,
+        error: columns.next()?,
+        settled_at: columns.next()?,
     })
 }
 
-async fn find(readers: &ReadPool, id: i64) -> StoreResult<Option<StoredDelivery>> {
-    let mut sql = QueryBuilder::<Sqlite>::new(ROW);
+fn find(db: &dyn Connection, id: i64) -> StoreResult<Option<StoredDelivery>> {
+    let mut sql = Statement::new(ROW);
     sql.push(" WHERE messages.seq = ").push_bind(id);
-    let Some(row) = sql.build().fetch_optional(readers).await? else {
+    let Some(row) = sql.first(db, delivery_row)? else {
         return Ok(None);
     };
     Ok(Some(StoredDelivery {
-        row: delivery_row(&row)?,
-        subject: subject(readers, id).await?,
-        acts: audit::of_subject(readers, &format!("delivery {id}")).await?,
+        row,
+        subject: subject(db, id)?,
+        acts: audit::of_subject(db, &format!("delivery {id}"))?,
     }))
 }
 
@@ -147,35 +140,29 @@ fn replayable(replay: &DeliveryReplay, now: Timestamp) -> String {
     sql
 }
 
-async fn count_replayable(
-    readers: &ReadPool,
+fn count_replayable(
+    db: &dyn Connection,
     replay: &DeliveryReplay,
     limit: u32,
     now: Timestamp,
 ) -> StoreResult<WouldReplay> {
     let condition = replayable(replay, now);
     let sql = format!("SELECT count(*) FROM messages WHERE {condition}");
-    let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-        .fetch_one(readers)
-        .await?;
     Ok(WouldReplay {
-        count: count.unsigned_abs(),
-        first: find_replayable(readers, &condition, 0, limit).await?,
+        count: db.scalar(&sql, &[])?,
+        first: find_replayable(db, &condition, 0, limit)?,
     })
 }
 
-async fn find_replayable(
-    readers: &ReadPool,
+fn find_replayable(
+    db: &dyn Connection,
     condition: &str,
     after: i64,
     limit: u32,
 ) -> StoreResult<Vec<i64>> {
     let sql =
         format!("SELECT seq FROM messages WHERE seq > ?1 AND {condition} ORDER BY seq LIMIT ?2");
-    let ids = sqlx::query_scalar(AssertSqlSafe(sql))
-        .bind(after)
-        .bind(limit);
-    Ok(ids.fetch_all(readers).await?)
+    db.rows(&sql, values![after, limit], |row| row.get(0))
 }
 
 /// Makes deliveries due, with all their attempts, and records who did it.
@@ -195,7 +182,7 @@ impl Operation for ReplayDeliveries {
         Some(self.now)
     }
 
-    fn apply(&self, tx: &Connection) -> StoreResult<Vec<i64>> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<Vec<i64>> {
         let (caller, rep) = self.actor.columns();
         let condition = format!(
             "seq IN {} AND {}",
@@ -209,15 +196,12 @@ impl Operation for ReplayDeliveries {
              FROM messages WHERE {condition} ORDER BY seq"
         );
         let now = self.now.as_millis();
-        tx.execute(&sql, params![now, caller, rep])?;
+        tx.execute(&sql, values![now, caller, rep])?;
         let sql = format!(
             "UPDATE messages SET state = 'waiting', due_at = ?1, attempts = 0, settled_at = NULL \
              WHERE {condition} RETURNING seq"
         );
-        let mut ids = tx
-            .prepare(&sql)?
-            .query_map([now], |row| row.get(0))?
-            .collect::<Result<Vec<i64>, _>>()?;
+        let mut ids: Vec<i64> = tx.rows(&sql, values![now], |row| row.get(0))?;
         ids.sort_unstable();
         Ok(ids)
     }
@@ -235,8 +219,8 @@ fn untold_endpoints(told: &CallsToForward) -> String {
     )
 }
 
-async fn find_untold(
-    readers: &ReadPool,
+fn find_untold(
+    db: &dyn Connection,
     told: &CallsToForward,
     after: Option<PageKey>,
 ) -> StoreResult<UntoldCalls> {
@@ -246,25 +230,23 @@ async fn find_untold(
          ORDER BY sort_at, seq LIMIT ?4",
         untold_endpoints(told)
     );
-    let from = after.map_or(told.from, |after| after.sort_at);
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(from.as_millis())
-        .bind(told.to.as_millis())
-        .bind(after.map_or(0, |after| after.seq))
-        .bind(FORWARD_BATCH)
-        .fetch_all(readers)
-        .await?;
-    let missing = |row: &SqliteRow| row.get::<i64, _>("missing").unsigned_abs();
-    let last = rows.last().filter(|_| rows.len() == FORWARD_BATCH as usize);
-    let untold = rows.iter().filter(|row| missing(row) > 0);
+    let (from, seq) = after.map_or((told.from, 0), |after| (after.sort_at, after.seq));
+    let values = values![from, told.to, seq, FORWARD_BATCH];
+    let found: Vec<(PageKey, u64)> = db.rows(&sql, values, |row| {
+        let key = PageKey {
+            seq: row.get(0)?,
+            sort_at: row.get(1)?,
+        };
+        Ok((key, row.get(2)?))
+    })?;
+    let last = found.last();
+    let last = last.filter(|_| found.len() == FORWARD_BATCH as usize);
+    let untold = found.iter().filter(|(_, missing)| *missing > 0);
     Ok(UntoldCalls {
-        seen: rows.len() as u64,
-        calls: untold.map(|row| row.get("seq")).collect(),
-        messages: rows.iter().map(missing).sum(),
-        next: last.map(|row| PageKey {
-            sort_at: Timestamp::from_millis(row.get("sort_at")),
-            seq: row.get("seq"),
-        }),
+        seen: found.len() as u64,
+        calls: untold.map(|(call, _)| call.seq).collect(),
+        messages: found.iter().map(|(_, missing)| missing).sum(),
+        next: last.map(|(key, _)| *key),
     })
 }
 
@@ -279,7 +261,7 @@ impl Operation for ForwardCalls {
     type Output = u64;
     const CHANGES_CALLS: bool = true;
 
-    fn apply(&self, tx: &Connection) -> StoreResult<u64> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<u64> {
         let calls = id_list(&self.calls);
         let untold = untold_endpoints(&self.told);
         let sql = format!(
@@ -288,13 +270,13 @@ impl Operation for ForwardCalls {
              FROM calls JOIN endpoints ON {untold} \
              WHERE calls.seq IN {calls} AND calls.status <> 'processing' ORDER BY calls.sort_at, calls.seq"
         );
-        let written = tx.execute(&sql, params![new_prefix(), self.now.as_millis()])?;
+        let written = tx.execute(&sql, values![new_prefix(), self.now.as_millis()])?;
         // What is told of these calls next is an update.
         let sql = format!(
             "UPDATE calls SET told = status WHERE seq IN {calls} AND status <> 'processing' AND told IS NULL"
         );
-        tx.execute(&sql, [])?;
-        Ok(written as u64)
+        tx.execute(&sql, &[])?;
+        Ok(written)
     }
 }
 
@@ -307,7 +289,7 @@ impl Operation for RecordAct {
         Some(self.0.at)
     }
 
-    fn apply(&self, tx: &Connection) -> StoreResult<()> {
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         let Act {
             at,
             actor,
@@ -316,27 +298,27 @@ impl Operation for RecordAct {
             result,
         } = &self.0;
         let (caller, rep) = actor.columns();
-        tx.prepare_cached(
-            "INSERT INTO acts (at, caller, rep, act, subject, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![at.as_millis(), caller, rep, act, subject, result])?;
+        tx.execute("INSERT INTO acts (at, caller, rep, act, subject, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", values![at.as_millis(), caller, rep, act, subject, result])?;
         Ok(())
     }
 }
 
 #[async_trait]
-impl Deliveries for SqliteStore {
+impl Deliveries for SqlStore {
     async fn list_deliveries(
         &self,
         filter: &DeliveryFilter,
         limit: u32,
         after: Option<i64>,
     ) -> StoreResult<Page<DeliveryRow, i64>> {
-        self.noting(list(&self.readers.requests, filter, limit, after).await)
+        let filter = filter.clone();
+        let list = move |db: &dyn Connection| list(db, &filter, limit, after);
+        self.readers.requests.read(list).await
     }
 
     async fn find_delivery(&self, id: i64) -> StoreResult<Option<StoredDelivery>> {
-        self.noting(find(&self.readers.requests, id).await)
+        let find = move |db: &dyn Connection| find(db, id);
+        self.readers.requests.read(find).await
     }
 
     async fn count_replayable_deliveries(
@@ -345,7 +327,9 @@ impl Deliveries for SqliteStore {
         limit: u32,
         now: Timestamp,
     ) -> StoreResult<WouldReplay> {
-        self.noting(count_replayable(&self.readers.background, replay, limit, now).await)
+        let replay = *replay;
+        let count = move |db: &dyn Connection| count_replayable(db, &replay, limit, now);
+        self.readers.background.read(count).await
     }
 
     async fn replay_deliveries(
@@ -356,9 +340,8 @@ impl Deliveries for SqliteStore {
         now: Timestamp,
     ) -> StoreResult<ReplayedDeliveries> {
         let condition = replayable(replay, now);
-        let found =
-            find_replayable(&self.readers.background, &condition, after, REPLAY_BATCH).await;
-        let ids = self.noting(found)?;
+        let find = move |db: &dyn Connection| find_replayable(db, &condition, after, REPLAY_BATCH);
+        let ids = self.readers.background.read(find).await?;
         let next = ids.last().copied();
         let next = next.filter(|_| ids.len() == REPLAY_BATCH as usize);
         if ids.is_empty() {
@@ -379,7 +362,9 @@ impl Deliveries for SqliteStore {
         told: &CallsToForward,
         after: Option<PageKey>,
     ) -> StoreResult<UntoldCalls> {
-        self.noting(find_untold(&self.readers.background, told, after).await)
+        let told = *told;
+        let find = move |db: &dyn Connection| find_untold(db, &told, after);
+        self.readers.background.read(find).await
     }
 
     async fn forward_calls(
