@@ -36,7 +36,7 @@ impl Filter {
         if let Some(wrong) = wrong {
             return Err(Misconfigured(format!(
                 "RUST_LOG has \"{wrong}\", which is neither a level (off, error, warn, info, debug, trace) nor a module \
-                 with one: write for example info,sqlx=debug."
+                 with one: write for example info,hyper=debug."
             )));
         }
         let silent = !directives
@@ -76,9 +76,9 @@ mod tests {
     fn an_unknown_level_is_reported() {
         for (text, wrong) in [
             ("warning", "warning"),
-            ("info,sqlx=verbose", "sqlx=verbose"),
+            ("info,hyper=verbose", "hyper=verbose"),
             ("info, hyper", "hyper"),
-            ("info;sqlx=debug", "info;sqlx=debug"),
+            ("info;hyper=debug", "info;hyper=debug"),
             ("athos_backend=warning", "athos_backend=warning"),
         ] {
             let message = Filter::read(text).unwrap_err().to_string();
@@ -92,13 +92,13 @@ mod tests {
             ("", "info", false),
             (" ,", "info", false),
             ("off", "off", false),
-            ("WARN , sqlx=debug", "warn,sqlx=debug", false),
+            ("WARN , hyper=debug", "warn,hyper=debug", false),
             (
                 "athos_backend::worker",
                 "athos_backend::worker=trace",
                 false,
             ),
-            ("sqlx=debug", "info,sqlx=debug", true),
+            ("hyper=debug", "info,hyper=debug", true),
         ] {
             let Filter { filter, warning } = Filter::read(text).unwrap();
             let expected = EnvFilter::new(read);

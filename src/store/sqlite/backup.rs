@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::fs::OFlags;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 
-use super::{BUSY_TIMEOUT, open};
-use crate::model::Timestamp;
+use super::open;
+use crate::store::sql::{self, values};
 use crate::store::{Backup, Step, StoreError};
 
 /// How often progress is reported.
-const PROGRESS_EVERY_PAGES: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// The tables to count, the largest last.
 const TABLES: [&str; 4] = ["events", "calls", "call_details", "mints"];
 
@@ -26,14 +24,15 @@ pub(in crate::store) async fn back_up(
     overwrite: bool,
     mut watch: impl FnMut(Step),
 ) -> anyhow::Result<Backup> {
-    let source = open::options(url)?;
-    let target = Target::new(file, source.get_filename(), overwrite)?;
+    let source = open::database_file(url)?;
+    let target = Target::new(file, &source, overwrite)?;
     let partial = target.begin()?;
     let made = async {
         copy(&source, &target, &mut watch).await?;
         target.check_still(&partial)?;
         watch(Step::Verifying);
-        let backup = verify(&target.partial).await?;
+        let copy = target.partial.clone();
+        let backup = tokio::task::spawn_blocking(move || verify(&copy)).await??;
         partial.sync_all()?;
         anyhow::Ok(backup)
     };
@@ -191,99 +190,56 @@ fn lock(file: &File, path: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn copy(
-    source: &SqliteConnectOptions,
-    target: &Target,
-    watch: &mut impl FnMut(Step),
-) -> anyhow::Result<()> {
-    let explain = |error: sqlx::Error| open::explain(error, source.get_filename());
-    let mut connection = source
-        .clone()
-        .create_if_missing(false)
-        .busy_timeout(BUSY_TIMEOUT)
-        .pragma("temp_store", "MEMORY")
-        .disable_statement_logging()
-        .connect()
-        .await
-        .map_err(explain)?;
+async fn copy(source: &Path, target: &Target, watch: &mut impl FnMut(Step)) -> anyhow::Result<()> {
+    let explain = |error: StoreError| open::explain(error, source);
+    let connection = open::open_to_copy(source).map_err(explain)?;
+    let db: &dyn sql::Connection = &connection;
     let is_ours = "SELECT count(*) FROM sqlite_schema WHERE name IN ('events', 'calls')";
-    let is_ours: i64 = sqlx::query_scalar(is_ours)
-        .fetch_one(&mut connection)
-        .await
-        .map_err(explain)?;
-    if is_ours != 2 {
-        bail!(
-            "{} is not a database of this service",
-            source.get_filename().display()
-        );
+    if db.scalar::<i64>(is_ours, &[]).map_err(explain)? != 2 {
+        bail!("{} is not a database of this service", source.display());
     }
-    let of = open::size(&mut connection)
-        .await
-        .map_err(|error| open::explain(error, source.get_filename()))?;
+    let of = open::size(db).map_err(explain)?;
     let partial = target.partial.to_str().context("the path is not UTF-8")?;
-    let copied = {
-        let copying = sqlx::query("VACUUM INTO ?")
-            .bind(partial)
-            .execute(&mut connection);
-        tokio::pin!(copying);
-        loop {
-            tokio::select! {
-                copied = &mut copying => break copied,
-                () = tokio::time::sleep(PROGRESS_EVERY_PAGES) => {
-                    let bytes = std::fs::metadata(&target.partial).map_or(0, |file| file.len());
-                    watch(Step::Copying { bytes, of });
-                }
+    let partial = partial.to_owned();
+    let mut copying = tokio::task::spawn_blocking(move || {
+        let db: &dyn sql::Connection = &connection;
+        db.execute("VACUUM INTO ?1", values![partial])
+    });
+    let copied = loop {
+        tokio::select! {
+            copied = &mut copying => break copied?,
+            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                let bytes = std::fs::metadata(&target.partial).map_or(0, |file| file.len());
+                watch(Step::Copying { bytes, of });
             }
         }
     };
-    // Nothing was written on this connection, so an error of closing does not matter.
-    let _ = connection.close().await;
-    copied
-        .map(drop)
-        .map_err(|error| match StoreError::from(error) {
-            error @ (StoreError::Full(_) | StoreError::Io(_)) => {
-                anyhow::Error::new(error).context(format!(
-                    "the backup cannot be written to {}: it needs up to {of} bytes of room there",
-                    target.folder.display()
-                ))
-            }
-            error => open::explain(error, source.get_filename()),
-        })
+    copied.map(drop).map_err(|error| match error {
+        StoreError::Full(_) | StoreError::Io(_) => anyhow::Error::new(error).context(format!(
+            "the backup cannot be written to {}: it needs up to {of} bytes of room there",
+            target.folder.display()
+        )),
+        error => explain(error),
+    })
 }
 
 /// Reads the copy from end to end.
-async fn verify(file: &Path) -> anyhow::Result<Backup> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(file)
-        .read_only(true)
-        .immutable(true)
-        .disable_statement_logging()
-        .connect()
-        .await?;
-    let said: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
-        .fetch_one(&mut connection)
-        .await?;
+fn verify(file: &Path) -> anyhow::Result<Backup> {
+    let connection = open::open_to_read(file, true)?;
+    let db: &dyn sql::Connection = &connection;
+    let said: String = db.scalar("PRAGMA integrity_check(1)", &[])?;
     if said != "ok" {
         bail!("the copy is not sound, so the database may be damaged (SQLite says: {said})");
     }
     let mut rows = Vec::new();
     for table in TABLES {
-        rows.push((table, count(&mut connection, table).await?));
+        let count = format!("SELECT count(*) FROM {table}");
+        rows.push((table, db.scalar(&count, &[])?));
     }
-    let latest_event: Option<i64> =
-        sqlx::query_scalar("SELECT received_at FROM events ORDER BY id DESC LIMIT 1")
-            .fetch_optional(&mut connection)
-            .await?;
-    connection.close().await?;
+    let latest = "SELECT received_at FROM events ORDER BY id DESC LIMIT 1";
     Ok(Backup {
         bytes: std::fs::metadata(file)?.len(),
         rows,
-        latest_event: latest_event.map(Timestamp::from_millis),
+        latest_event: db.first(latest, &[], |row| row.get(0))?,
     })
-}
-
-async fn count(connection: &mut SqliteConnection, table: &str) -> sqlx::Result<u64> {
-    let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-    let count: i64 = sqlx::query_scalar(sql).fetch_one(connection).await?;
-    Ok(count.unsigned_abs())
 }

@@ -4,15 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::MIGRATIONS;
+use super::{migrations, open};
 use crate::store::sql::{self, contents};
 use crate::store::{Examined, Integrity, Schema, StoreError, StoreResult};
 
-/// How long to wait for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Instructions of SQLite between two checks of the deadline.
 const CHECK_EVERY_INSTRUCTIONS: i32 = 10_000;
 
@@ -27,7 +24,7 @@ fn examine_now(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let log = PathBuf::from(format!("{}-wal", file.display()));
     let log_bytes = std::fs::metadata(&log).map_or(0, |log| log.len());
     // Without a log no process has it open, and reading it creates no file beside it.
-    let connection = open_to_read(file, !log.exists())?;
+    let connection = open::open_to_read(file, !log.exists())?;
     let schema = schema(&connection)?;
     Ok(Examined {
         size_bytes,
@@ -41,35 +38,10 @@ fn examine_now(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     })
 }
 
-/// Opens a file that nothing is written to; an immutable one is not looked at for changes either.
-fn open_to_read(file: &Path, immutable: bool) -> anyhow::Result<Connection> {
-    let path = file.to_str().context("the path is not UTF-8")?;
-    // What means something in a URI.
-    let path = ["%", "?", "#"].iter().fold(path.to_owned(), |path, sign| {
-        path.replace(sign, &format!("%{:02x}", sign.as_bytes()[0]))
-    });
-    let uri = format!("file:{path}?immutable={}", u8::from(immutable));
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags).map_err(StoreError::from)?;
-    connection
-        .busy_timeout(BUSY_TIMEOUT)
-        .map_err(StoreError::from)?;
-    Ok(connection)
-}
-
 fn schema(db: &dyn sql::Connection) -> StoreResult<Schema> {
-    let table = "SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
-    if !db.exists(table, &[])? {
-        return Ok(Schema::Older);
-    }
-    let applied = "SELECT version FROM _sqlx_migrations";
-    let applied: Vec<i64> = db.rows(applied, &[], |row| row.get(0))?;
-    let known: Vec<i64> = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .collect();
+    let applied = migrations::applied(db)?;
+    let applied: Vec<_> = applied.iter().map(|(version, _)| *version).collect();
+    let known: Vec<_> = migrations::steps().map(|step| step.version).collect();
     Ok(if applied.iter().any(|version| !known.contains(version)) {
         Schema::Newer
     } else if known.iter().any(|version| !applied.contains(version)) {

@@ -16,15 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_blocking};
 
+use super::StoreResult;
 use super::sql::{Gates, ReadPools, SqlStore, Trouble, Upkeep};
-use super::{StoreError, StoreResult};
 pub(super) use backup::back_up;
 pub(super) use examine::examine;
-use migrations::MIGRATIONS;
+use open::Location;
 pub(super) use open::database_file;
 use readers::ReadSource;
 use wal::Wal;
@@ -60,30 +58,10 @@ pub(super) async fn open(url: &str) -> anyhow::Result<SqlStore> {
 }
 
 async fn open_with_upkeep(url: &str) -> anyhow::Result<(SqlStore, Arc<SqliteUpkeep>)> {
-    let options = open::options(url)?;
-    let file = options.get_filename().to_owned();
-    open::create_folder(&file)?;
-    let options = options
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        // Where the root is read-only there is no place for temporary files.
-        .pragma("temp_store", "MEMORY")
-        // What is deleted is overwritten.
-        .pragma("secure_delete", "ON")
-        .disable_statement_logging();
-    let explain = |error: StoreError| open::explain(error, &file);
-    let mut connection = open::connect(&options).await.map_err(explain)?;
-    open::check_durable(&mut connection, url).await?;
-    open::check_sound(&mut connection, &file).await?;
-    open::migrate(&mut connection, &file).await?;
-    let skipped = open::skip_undone_revs(&mut connection).await;
-    skipped.map_err(|error| explain(error.into()))?;
-    let writing = open::connect_writer(&file).map_err(|error| explain(error.into()))?;
-    let _ = connection.close().await;
-    let writing = WriteConnection::new(writing);
+    let location = Location::of(url)?;
+    let (file, url) = (location.file.clone(), url.to_owned());
+    let writing = spawn_blocking(move || open::open_to_write(&location, &url));
+    let writing = WriteConnection::new(writing.await??);
     let (gates, trouble) = (Gates::default(), Arc::<Trouble>::default());
     let readers = ReadPools::open(ReadSource::new(&file), &gates, &trouble);
     let wal = Arc::new(Wal::new(&file, writing.clone(), gates));
@@ -101,6 +79,6 @@ async fn open_with_upkeep(url: &str) -> anyhow::Result<(SqlStore, Arc<SqliteUpke
 /// # Errors
 /// As `open`, and when there is no such file.
 pub(super) async fn open_existing(url: &str) -> anyhow::Result<SqlStore> {
-    open::existing(open::options(url)?.get_filename())?;
+    open::existing(&database_file(url)?)?;
     open(url).await
 }

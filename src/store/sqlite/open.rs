@@ -1,17 +1,16 @@
 //! Opens databases: a file that is durable, writable and intact. Errors say what to do.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, OpenFlags};
-use sqlx::migrate::MigrateError;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 
+use super::BUSY_TIMEOUT;
+use super::migrations::{self, MigrateError};
 use super::wal::LOG_AT_REST_BYTES;
-use super::{BUSY_TIMEOUT, MIGRATIONS};
+use crate::store::sql::{self, values};
 use crate::store::{InvalidUrl, StoreError, StoreResult};
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
@@ -26,21 +25,109 @@ const WRITER_CACHE_KIB: i32 = 16_384;
 /// Prepared statements that are cached: more than the writer has fixed ones.
 const WRITER_STATEMENTS: usize = 64;
 
+/// How long who looks at a database from outside waits for another process's lock.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Delay before connecting again.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite then
-/// says to one of them that it is locked, without having waited, and that one begins again.
-pub(super) async fn connect(options: &SqliteConnectOptions) -> StoreResult<SqliteConnection> {
-    let started = Instant::now();
-    loop {
-        match options.connect().await.map_err(StoreError::from) {
-            Err(StoreError::Busy(_)) if started.elapsed() < BUSY_TIMEOUT => {
-                tokio::time::sleep(LOCKED_RETRY_DELAY).await;
+/// What a URL says of a database.
+pub(super) struct Location {
+    /// Where it is.
+    pub(super) file: PathBuf,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Create,
+    Existing,
+    ReadOnly,
+}
+
+impl Location {
+    /// Reads `sqlite://path`, whose path may be percent-encoded, with `?mode=rwc` (the default), `rw` (never makes a new file) or
+    /// `ro`.
+    pub(super) fn of(url: &str) -> Result<Self, InvalidUrl> {
+        let invalid = |why: &str| InvalidUrl(format!("DATABASE_URL is not a SQLite URL: {why}"));
+        let rest = url.strip_prefix("sqlite:").unwrap_or(url);
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let path = percent_decode_str(path).decode_utf8();
+        let path = path.map_err(|_| invalid("its path is not UTF-8"))?;
+        let mut mode = Mode::Create;
+        let mut is_file = !path.is_empty() && path != ":memory:";
+        for parameter in parameters
+            .split('&')
+            .filter(|parameter| !parameter.is_empty())
+        {
+            match parameter.split_once('=').unwrap_or((parameter, "")) {
+                ("mode", "rwc") => mode = Mode::Create,
+                ("mode", "rw") => mode = Mode::Existing,
+                ("mode", "ro") => mode = Mode::ReadOnly,
+                ("mode", "memory") => is_file = false,
+                // Of no consequence: what is shared is the file.
+                ("cache", "private" | "shared") => {}
+                (name, _) => {
+                    return Err(invalid(&format!(
+                        "it says {name}, which means nothing here"
+                    )));
+                }
             }
-            connected => return connected,
+        }
+        match is_file {
+            true => Ok(Self {
+                file: PathBuf::from(&*path),
+                mode,
+            }),
+            false => Err(not_durable(url, "it is in memory")),
         }
     }
+
+    /// Connects. Of several processes that make a new database at the same time, each may hold what another needs; SQLite
+    /// then says to one of them that it is locked, without having waited, and that one begins again.
+    fn connect(&self) -> StoreResult<Connection> {
+        let started = Instant::now();
+        loop {
+            match self.connect_once() {
+                Err(StoreError::Busy(_)) if started.elapsed() < BUSY_TIMEOUT => {
+                    std::thread::sleep(LOCKED_RETRY_DELAY);
+                }
+                connected => return connected,
+            }
+        }
+    }
+
+    fn connect_once(&self) -> StoreResult<Connection> {
+        let mode = match self.mode {
+            Mode::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Mode::Existing => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Mode::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.file, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Where the root is read-only there is no place for temporary files. What is deleted is overwritten.
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+             PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON",
+        )?;
+        Ok(connection)
+    }
+}
+
+/// Opens the database that a URL names, creating file and folders; brings its schema up to date; and makes the connection
+/// the one that writes.
+pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<Connection> {
+    let file = &location.file;
+    let explain = |error: StoreError| explain(error, file);
+    create_folder(file)?;
+    let connection = location.connect().map_err(explain)?;
+    check_durable(&connection, url)?;
+    check_sound(&connection, file)?;
+    migrate(&connection, file)?;
+    skip_undone_revs(&connection).map_err(explain)?;
+    make_writer(&connection).map_err(explain)?;
+    Ok(connection)
 }
 
 /// More changes of calls than are ever committed and not synced.
@@ -48,69 +135,48 @@ const UNSYNCED_REVS_MAX: i64 = 100_000;
 
 /// After another start of the machine, revs go on beyond those that a power cut may have undone: a stream that resumes with
 /// one of them is told that it has missed changes, instead of waiting for others with the same revs.
-pub(super) async fn skip_undone_revs(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+fn skip_undone_revs(db: &dyn sql::Connection) -> StoreResult<()> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    sqlx::query(
+    db.execute(
         "UPDATE rev_floor SET boot = ?1, \
            rev = CASE WHEN boot IS NULL THEN rev ELSE (SELECT rev + ?2 FROM latest_rev) END \
          WHERE boot IS NOT ?1",
-    )
-    .bind(boot.trim())
-    .bind(UNSYNCED_REVS_MAX)
-    .execute(connection)
-    .await?;
+        values![boot.trim(), UNSYNCED_REVS_MAX],
+    )?;
     Ok(())
 }
 
-/// The connection that writes, to a database that is there and up to date. It waits for no lock: whoever begins a
-/// transaction does.
-pub(super) fn connect_writer(file: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+/// Makes a connection the one that writes. It waits for no lock: whoever begins a transaction does.
+fn make_writer(connection: &Connection) -> StoreResult<()> {
     connection.busy_timeout(Duration::ZERO)?;
+    connection.flush_prepared_statement_cache();
     connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS);
     connection.execute_batch(&format!(
-        "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; \
-         PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
+        "PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
          PRAGMA journal_size_limit = {LOG_AT_REST_BYTES}"
     ))?;
-    Ok(connection)
+    Ok(())
 }
 
-/// Checks that the database is a file that is synced at every commit: a URL can ask for less.
-pub(super) async fn check_durable(
-    connection: &mut SqliteConnection,
-    url: &str,
-) -> anyhow::Result<()> {
-    let file: String =
-        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
-            .fetch_one(&mut *connection)
-            .await?;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(connection)
-        .await?;
-    let durable = !file.is_empty() && journal == "wal" && synchronous == 2;
-    if durable {
-        return Ok(());
+/// Checks that what is written is kept: not every file system can have the log.
+fn check_durable(db: &dyn sql::Connection, url: &str) -> anyhow::Result<()> {
+    let journal: String = db.scalar("PRAGMA journal_mode", &[])?;
+    match &*journal {
+        "wal" => Ok(()),
+        _ => Err(not_durable(url, &format!("its journal is {journal}")).into()),
     }
-    Err(InvalidUrl(format!(
-        "DATABASE_URL={url} is not a file that keeps what is written (journal {journal}, synchronous \
-         {synchronous}): name a file on a local disk, for example sqlite://data/athos.db"
-    ))
-    .into())
 }
 
-pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, InvalidUrl> {
-    SqliteConnectOptions::from_str(url)
-        .map_err(|why| InvalidUrl(format!("DATABASE_URL is not a SQLite URL: {why}")))
+fn not_durable(url: &str, why: &str) -> InvalidUrl {
+    InvalidUrl(format!(
+        "DATABASE_URL={url} is not a file that keeps what is written ({why}): name a file on a local disk, for example \
+         sqlite://data/athos.db"
+    ))
 }
 
 /// The file that `url` (`sqlite://path`) names.
 pub(in crate::store) fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
-    Ok(options(url)?.get_filename().to_owned())
+    Ok(Location::of(url)?.file)
 }
 
 /// The absolute path of an existing database.
@@ -123,7 +189,7 @@ pub(super) fn existing(file: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
+fn create_folder(file: &Path) -> anyhow::Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the database's folder {}", folder.display())),
@@ -132,98 +198,99 @@ pub(super) fn create_folder(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks that the database is writable, and intact as far as a quick check shows.
-pub(super) async fn check_sound(
-    connection: &mut SqliteConnection,
-    file: &Path,
-) -> anyhow::Result<()> {
+fn check_sound(connection: &Connection, file: &Path) -> anyhow::Result<()> {
     let explain = |error| explain(error, file);
-    let problem = check_integrity(connection, FULL_CHECK_MAX_BYTES)
-        .await
-        .map_err(explain)?;
+    let problem = check_integrity(connection, FULL_CHECK_MAX_BYTES).map_err(explain)?;
     if let Some(problem) = problem {
         anyhow::bail!("{} (SQLite says: {problem})", damaged(file));
     }
     // A transaction alone would also begin on a read-only file.
-    let written = sqlx::query("BEGIN IMMEDIATE; CREATE TABLE probe (x); ROLLBACK")
-        .execute(connection)
-        .await
-        .map_err(StoreError::from);
-    match written {
+    let written = connection.execute_batch("BEGIN IMMEDIATE; CREATE TABLE probe (x); ROLLBACK");
+    match written.map_err(StoreError::from) {
         // Another process holds the write lock, so the file is writable.
-        Ok(_) | Err(StoreError::Busy(_)) => Ok(()),
+        Ok(()) | Err(StoreError::Busy(_)) => Ok(()),
         Err(error) => Err(explain(error)),
     }
 }
 
-/// Brings the schema up to date. Processes that start at the same time get in each other's way, each step being there
-/// already or in the making: whoever finds that the others have come further begins again.
-pub(super) async fn migrate(connection: &mut SqliteConnection, file: &Path) -> anyhow::Result<()> {
+/// Brings the schema up to date.
+fn migrate(connection: &Connection, file: &Path) -> anyhow::Result<()> {
     let name = file.display();
-    loop {
-        let before = steps(connection).await;
-        match MIGRATIONS.run(&mut *connection).await {
-            Ok(()) => return Ok(()),
-            Err(MigrateError::VersionMissing(step)) => anyhow::bail!(
-                "the database {name} is of a newer version of athos-backend, whose schema has a step {step} that this one \
-                 does not know: start that version again, or restore a backup from before it"
-            ),
-            Err(_) if steps(connection).await > before => {}
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot bring the schema of {name} up to date"));
-            }
+    match migrations::run(connection) {
+        Ok(()) => Ok(()),
+        Err(MigrateError::Unknown(step)) => anyhow::bail!(
+            "the database {name} is of a newer version of athos-backend, whose schema has a step {step} that this one does not \
+             know: start that version again, or restore a backup from before it"
+        ),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot bring the schema of {name} up to date"))
         }
     }
 }
 
-/// How many migrations were applied; none when there is no record of them.
-async fn steps(connection: &mut SqliteConnection) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
-        .fetch_one(connection)
-        .await
-        .unwrap_or(-1)
+/// Opens a database that is there, to copy it.
+pub(super) fn open_to_copy(file: &Path) -> StoreResult<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch("PRAGMA temp_store = MEMORY")?;
+    Ok(connection)
+}
+
+/// Opens a file that nothing is written to; an immutable one is not looked at for changes either.
+pub(super) fn open_to_read(file: &Path, immutable: bool) -> anyhow::Result<Connection> {
+    let path = file.to_str().context("the path is not UTF-8")?;
+    // What means something in a URI.
+    let path = ["%", "?", "#"].iter().fold(path.to_owned(), |path, sign| {
+        path.replace(sign, &format!("%{:02x}", sign.as_bytes()[0]))
+    });
+    let uri = format!("file:{path}?immutable={}", u8::from(immutable));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags).map_err(StoreError::from)?;
+    connection
+        .busy_timeout(READ_TIMEOUT)
+        .map_err(StoreError::from)?;
+    Ok(connection)
 }
 
 /// The size of the database, in bytes, with the content of its log.
-pub(super) async fn size(connection: &mut SqliteConnection) -> StoreResult<u64> {
-    let bytes: i64 = sqlx::query_scalar(
-        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(bytes.unsigned_abs())
+pub(super) fn size(db: &dyn sql::Connection) -> StoreResult<u64> {
+    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    db.scalar(size, &[])
 }
 
 /// The first fault of the pages, if any.
-async fn check_integrity(
-    connection: &mut SqliteConnection,
-    whole_up_to_bytes: u64,
-) -> StoreResult<Option<String>> {
-    let bytes = size(connection).await?;
-    if bytes <= whole_up_to_bytes {
-        let said: String = sqlx::query_scalar("PRAGMA quick_check(1)")
-            .fetch_one(connection)
-            .await?;
+fn check_integrity(connection: &Connection, whole_up_to_bytes: u64) -> StoreResult<Option<String>> {
+    let db: &dyn sql::Connection = connection;
+    if size(db)? <= whole_up_to_bytes {
+        let said: String = db.scalar("PRAGMA quick_check(1)", &[])?;
         return Ok((said != "ok").then_some(said));
     }
-    let tables: Vec<(String, bool)> = sqlx::query_as(
-        "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let tables = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'";
+    let tables: Vec<(String, bool)> = db.rows(tables, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for (table, is_without_rowid) in tables {
-        let ends = match is_without_rowid {
-            true => &[""][..],
-            false => &["", " ORDER BY rowid DESC"],
-        };
-        for end in ends {
-            let sql = format!("SELECT * FROM \"{table}\"{end} LIMIT 20");
-            sqlx::query(AssertSqlSafe(sql))
-                .fetch_all(&mut *connection)
-                .await?;
+        read_rows(connection, &format!("SELECT * FROM \"{table}\" LIMIT 20"))?;
+        if !is_without_rowid {
+            let end = format!("SELECT * FROM \"{table}\" ORDER BY rowid DESC LIMIT 20");
+            read_rows(connection, &end)?;
         }
     }
     Ok(None)
+}
+
+/// Reads every column, with the pages that a long one goes on in.
+fn read_rows(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        for column in 0..columns {
+            row.get_ref(column)?;
+        }
+    }
+    Ok(())
 }
 
 /// An error of opening, with what to do.
@@ -324,14 +391,10 @@ mod tests {
         let store = open(&url(&folder)).await.unwrap();
         fill(&store).await;
         store.close().await;
-        let open = async || {
-            let file = folder.path().join("athos.db");
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
-            sqlx::ConnectOptions::connect(&options).await.unwrap()
-        };
-        assert_eq!(check_integrity(&mut open().await, 0).await.unwrap(), None);
+        let open = || Connection::open(folder.path().join("athos.db")).unwrap();
+        assert_eq!(check_integrity(&open(), 0).unwrap(), None);
         spoil(&folder, 40);
-        let error = check_integrity(&mut open().await, 0).await.unwrap_err();
+        let error = check_integrity(&open(), 0).unwrap_err();
         assert!(matches!(error, StoreError::Damaged(_)), "{error}");
     }
 
@@ -352,15 +415,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&url(&folder)).await.unwrap();
         store.close().await;
-        let file = folder.path().join("athos.db");
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
-        let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
-        sqlx::query(
+        let db = Connection::open(folder.path().join("athos.db")).unwrap();
+        db.execute_batch(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
              VALUES (9999, 'of the future', 1, x'00', 1)",
         )
-        .execute(&mut db)
-        .await
         .unwrap();
         drop(db);
         let said = refusal(&url(&folder)).await;
@@ -392,5 +451,36 @@ mod tests {
             assert!(unsound.advice().contains("restore a backup"), "{unsound}");
         }
         store.close().await;
+    }
+
+    #[test]
+    fn a_url_names_a_file_and_says_how_it_is_opened() {
+        for (url, file) in [
+            ("sqlite://data/athos.db", "data/athos.db"),
+            ("sqlite:///data/athos.db", "/data/athos.db"),
+            ("sqlite:athos.db", "athos.db"),
+            ("sqlite://a%20b%3f.db?mode=rwc", "a b?.db"),
+        ] {
+            assert_eq!(database_file(url).unwrap(), Path::new(file), "{url}");
+        }
+        for url in [
+            "sqlite://a.db?mode=fast",
+            "sqlite://a.db?vfs=none",
+            "sqlite://%ff",
+        ] {
+            let refused = database_file(url).unwrap_err().to_string();
+            assert!(
+                refused.contains("DATABASE_URL is not a SQLite URL"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_url_that_makes_no_new_file_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = refusal(&format!("{}?mode=rw", url(&folder))).await;
+        assert!(said.contains("cannot be opened"), "{said}");
+        assert!(!folder.path().join("athos.db").exists());
     }
 }

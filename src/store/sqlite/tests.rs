@@ -7,14 +7,15 @@ mod redaction;
 
 use std::ops::Deref;
 
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::*;
 use crate::model::{CallEvent, EventOutcome, Identity, PlatformId, RepId, Source, Timestamp};
 use crate::store::sql::{self, Durability, Operation, ReadPool};
 use crate::store::{
     Accepted, Actor, ClaimFilter, Identities, Inbox, InvalidUrl, Maintenance, Mints, NewEvent,
-    NewMint, Privacy, Reconciliation, SettleResult, Settlement,
+    NewMint, Privacy, Reconciliation, SettleResult, Settlement, StoreError,
 };
 
 /// Asks the writer's own connection.
@@ -107,7 +108,7 @@ async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
         "state = 'processing', next_attempt_at = NULL",
     ] {
         let file = folder.path().join("athos.db");
-        let mut db = sqlx::sqlite::SqliteConnectOptions::new()
+        let mut db = SqliteConnectOptions::new()
             .filename(file)
             .connect()
             .await
@@ -392,7 +393,7 @@ async fn another_process_that_reads_for_long_does_not_make_the_writer_wait_again
     let store = store(&folder).await;
     store.upkeep.keeper.abort();
     let file = folder.path().join("athos.db");
-    let elsewhere = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let elsewhere = SqliteConnectOptions::new().filename(file);
     let mut elsewhere = elsewhere.connect().await.unwrap();
     for sql in ["BEGIN", "SELECT count(*) FROM events"] {
         sqlx::query(sql).execute(&mut elsewhere).await.unwrap();

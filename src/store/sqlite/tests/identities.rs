@@ -1,8 +1,5 @@
 //! Linked ids in databases from before: what their calls and mints lack is filled in.
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqliteConnectOptions;
-
 use super::*;
 use crate::model::Scope;
 use crate::store::{Calls, IdentityKind, LinkedIds};
@@ -11,18 +8,10 @@ use crate::store::{Calls, IdentityKind, LinkedIds};
 async fn a_database_from_before_learns_from_the_calls_it_has() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("athos.db");
-    let mut db = SqliteConnectOptions::new()
-        .filename(&file)
-        .create_if_missing(true)
-        .connect()
-        .await
-        .unwrap();
-    let old = MIGRATIONS.iter().filter(|step| step.version <= 2).cloned();
-    let old = Migrator {
-        migrations: old.collect(),
-        ..Migrator::DEFAULT
-    };
-    old.run(&mut db).await.unwrap();
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    migrations::run_to(&connection, 2).unwrap();
+    let options = SqliteConnectOptions::new().filename(&file);
+    let mut db = options.connect().await.unwrap();
     sqlx::query(
         "INSERT INTO calls (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) VALUES \
            ('old', 'scored', 'roleplay', 'rep_1', 'acme', NULL, NULL, 1, 1), \

@@ -33,13 +33,11 @@ async fn every_table_that_numbers_its_rows_numbers_each_once() {
 
 /// A database of the step before, with rows, and holes at the ends of its tables.
 async fn older(folder: &tempfile::TempDir, step: i64) -> SqliteConnection {
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(folder.path().join("athos.db"))
-        .create_if_missing(true)
-        .foreign_keys(true);
-    let mut db = options.connect().await.unwrap();
-    MIGRATIONS.run_to(step, &mut db).await.unwrap();
-    db
+    let file = folder.path().join("athos.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    migrations::run_to(&connection, step).unwrap();
+    let options = SqliteConnectOptions::new().filename(file);
+    options.foreign_keys(true).connect().await.unwrap()
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Redaction while a call changes.
 
-use sqlx::sqlite::SqliteConnectOptions;
-
 use super::*;
 use crate::store::Transcript;
 
