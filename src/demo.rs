@@ -1,22 +1,29 @@
 //! `athos-backend demo`: the service and the simulator in one process, with nothing to configure. The two still meet
-//! over HTTP only, as in production.
+//! over HTTP only, as in production; so do the service and the receiver that it forwards to.
+
+mod receiver;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::{Clock, new_id};
 use crate::config::Config;
-use crate::http::{DEMO_COOKIE, Deadlines, DemoSecret};
+use crate::forward::signature::ForwardSecret;
+use crate::http::{DEMO_COOKIE, Deadlines, Demo, Received};
 use crate::lifecycle::{Options, Service, ShutdownSignal};
 use athos_api::local::reachable_addr;
 use athos_api::setting::parse_address;
 use athos_simulator as simulator;
+use receiver::Receiver;
 
 /// Flags of `demo`. It reads no variables: a production `.env` must not reach it.
 #[derive(clap::Args, Debug)]
@@ -28,6 +35,10 @@ pub(crate) struct Args {
     /// Where the simulator listens
     #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:8081")]
     simulator_bind: SocketAddr,
+
+    /// Where the receiver of forwarded messages listens
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:0")]
+    receiver_bind: SocketAddr,
 
     /// Where metrics are served
     #[arg(long, value_name = "ADDR", value_parser = parse_address, default_value = "127.0.0.1:0")]
@@ -94,6 +105,21 @@ pub(crate) async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyho
     let simulator =
         simulator::start(simulator_options, clock.clone(), simulator_shutdown.clone()).await?;
 
+    let listener = TcpListener::bind(args.receiver_bind)
+        .await
+        .with_context(|| format!("cannot listen on --receiver-bind {}", args.receiver_bind))?;
+    let receiver_url = format!("http://{}/", reachable_addr(listener.local_addr()?));
+    let forward_secret = random_forward_secret();
+    let received = Received::default();
+    let receiver = Receiver {
+        listener,
+        secret: ForwardSecret::parse(forward_secret.expose_secret()).map_err(anyhow::Error::msg)?,
+        received: received.clone(),
+        clock: clock.clone(),
+    };
+    let receiver_shutdown = CancellationToken::new();
+    let receiving = tokio::spawn(receiver.run(receiver_shutdown.clone()));
+
     let config = Config::from_flags([
         format!("--bind-addr={}", args.bind),
         format!("--admin-addr={}", args.admin_bind),
@@ -105,6 +131,8 @@ pub(crate) async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyho
         format!("--auth-cookie={DEMO_COOKIE}"),
         format!("--service-tokens={}", service_token.expose_secret()),
         format!("--database-url=sqlite://{}", database.display()),
+        format!("--forward-urls={receiver_url}"),
+        format!("--forward-secrets={}", forward_secret.expose_secret()),
         "--mint-limit-per-rep=600".to_owned(),
         // Whoever signs in may practise, whichever generation the simulator speaks.
         "--auto-enroll=true".to_owned(),
@@ -112,7 +140,10 @@ pub(crate) async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyho
     config.check()?;
     let options = Options {
         clock,
-        demo: Some(DemoSecret(jwt_secret)),
+        demo: Some(Demo {
+            secret: jwt_secret,
+            received,
+        }),
         run_worker: true,
         deadlines: Deadlines::default(),
     };
@@ -127,6 +158,7 @@ pub(crate) async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyho
     writeln!(facts, "simulator: {}", simulator.origin())?;
     writeln!(facts, "service-token: {}", service_token.expose_secret())?;
     writeln!(facts, "webhook: {webhook}")?;
+    writeln!(facts, "receiver: {receiver_url}")?;
     writeln!(facts, "database: {}", database.display())?;
     writeln!(
         facts,
@@ -142,11 +174,19 @@ pub(crate) async fn run(args: Args, clock: Clock, out: &mut impl Write) -> anyho
     simulator_shutdown.cancel();
     simulator.stopped().await?;
     service.stop().await;
+    receiver_shutdown.cancel();
+    receiving.await?;
     if let Some(folder) = scratch {
         std::fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove the demo's folder {}", folder.display()))?;
     }
     ended
+}
+
+/// A secret of FORWARD_SECRETS.
+fn random_forward_secret() -> SecretString {
+    let random: [u8; 32] = rand::random();
+    SecretString::from(format!("whsec_{}", STANDARD.encode(random)))
 }
 
 /// A random secret.

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{Credentials, KeyUsage, Replaced};
 use crate::forward::{self, Forwarder};
-use crate::http::{self, AppState, Authenticator, CallerLimits, Deadlines, DemoSecret, Shared};
+use crate::http::{self, AppState, Authenticator, CallerLimits, Deadlines, Demo, Shared};
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
 use crate::store::{self, SharedStore};
@@ -36,8 +36,8 @@ use supervisor::Supervisor;
 pub struct Options {
     /// The time.
     pub clock: Clock,
-    /// Mounts the demo's sign-in.
-    pub demo: Option<DemoSecret>,
+    /// Mounts the demo's sign-in, and what its receiver has got.
+    pub demo: Option<Demo>,
     /// Whether the worker and the reconcilers run by themselves; tests step them instead.
     pub run_worker: bool,
     /// How long clients may keep the service waiting.

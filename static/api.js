@@ -41,6 +41,12 @@ export class Api {
   event = (id, options) => this.json(`athos/events/${encodeURIComponent(id)}`, options);
   replayEvent = (id) => this.json(`athos/events/${encodeURIComponent(id)}/replay`, { method: "POST" });
   replayEvents = (body) => this.json("athos/events/replay", { method: "POST", body });
+  deliveries = (query, options) => this.json("athos/deliveries", { ...options, query });
+  delivery = (id, options) => this.json(`athos/deliveries/${encodeURIComponent(id)}`, options);
+  replayDelivery = (id) => this.json(`athos/deliveries/${encodeURIComponent(id)}/replay`, { method: "POST" });
+  replayDeliveries = (body) => this.json("athos/deliveries/replay", { method: "POST", body });
+  testEndpoints = (body) => this.json("athos/deliveries/test", { method: "POST", body });
+  received = (options) => this.json("demo/received", options);
   overview = (options) => this.json("athos/overview", options);
   mints = (query) => this.json("athos/mints", { query });
   mint = (options) => this.json(this.tokenUrl, { ...options, method: "POST" });

@@ -12,6 +12,10 @@ use sha2::Sha256;
 use crate::model::Timestamp;
 
 const PREFIX: &str = "whsec_";
+/// Begins a signature; the specification has no other for shared secrets.
+const VERSION: &str = "v1,";
+/// How far a receiver's clock may be from the time of an attempt.
+const TOLERANCE_SECS: u64 = 300;
 /// The length of a key, in bytes, that the specification allows.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -45,14 +49,39 @@ impl ForwardSecret {
     }
 
     fn sign(&self, id: &str, at_secs: i64, body: &[u8]) -> String {
-        let mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret());
-        // HMAC takes a key of any length.
-        let Ok(mut mac) = mac else {
-            return String::new();
+        let signature = self.mac(id, &at_secs.to_string(), body);
+        signature.map_or_else(String::new, |mac| {
+            format!("{VERSION}{}", STANDARD.encode(mac.finalize().into_bytes()))
+        })
+    }
+
+    /// Whether a message is signed with this secret, and now: what a receiver asks of `webhook-id`, `webhook-timestamp` and
+    /// `webhook-signature`.
+    pub(crate) fn verifies(
+        &self,
+        [id, sent_at, signatures]: [&str; 3],
+        body: &[u8],
+        now: Timestamp,
+    ) -> bool {
+        let sent_at_secs = sent_at.parse::<i64>().ok();
+        let is_fresh =
+            sent_at_secs.is_some_and(|secs| secs.abs_diff(now.as_secs()) <= TOLERANCE_SECS);
+        let Some(mac) = self.mac(id, sent_at, body).filter(|_| is_fresh) else {
+            return false;
         };
-        mac.update(format!("{id}.{at_secs}.").as_bytes());
+        signatures.split(' ').any(|signature| {
+            let given = signature.strip_prefix(VERSION);
+            let given = given.and_then(|given| STANDARD.decode(given).ok());
+            given.is_some_and(|given| mac.clone().verify_slice(&given).is_ok())
+        })
+    }
+
+    /// HMAC takes a key of any length: there is always one.
+    fn mac(&self, id: &str, sent_at: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
+        mac.update(format!("{id}.{sent_at}.").as_bytes());
         mac.update(body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        Some(mac)
     }
 }
 
@@ -81,8 +110,18 @@ mod tests {
             br#"{"test": 2432232314}"#,
         );
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let two = sign(&[secret.clone(), secret], "id", at, b"x");
+        let other = ForwardSecret::parse(&format!("whsec_{}", STANDARD.encode([7; 32]))).unwrap();
+        let two = sign(&[other.clone(), secret.clone()], "id", at, b"x");
         assert_eq!(two.split(' ').count(), 2);
+        let time = at.as_secs().to_string();
+        for secret in [&secret, &other] {
+            assert!(secret.verifies(["id", &time, &two], b"x", at));
+            assert!(!secret.verifies(["id", &time, &two], b"y", at));
+            assert!(!secret.verifies(["di", &time, &two], b"x", at));
+            assert!(!secret.verifies(["id", &time, "v1,AAAA v2,x"], b"x", at));
+            let late = Timestamp::from_millis(at.as_millis() + 301_000);
+            assert!(!secret.verifies(["id", &time, &two], b"x", late));
+        }
     }
 
     #[test]

@@ -1,41 +1,79 @@
 //! The demo's sign-in: anyone may say who they are. It only makes a JWT, in a cookie; from there on the demo goes
-//! the same way as production. Mounted by `demo` alone.
+//! the same way as production. And what the demo's receiver has got, for the console. Mounted by `demo` alone.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use jsonwebtoken::{EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::auth::{Caller, Role, User};
 use super::body::RawBody;
 use super::error::ApiError;
+use super::extract::Operator;
 use super::me::Me;
 use super::state::AppState;
 use crate::mint::Profile;
-use crate::model::PlatformId;
+use crate::model::{PlatformId, Timestamp};
 
 /// The cookie that `demo` sets, and names in AUTH_COOKIE.
 pub const DEMO_COOKIE: &str = "athos_demo";
 /// How long a demo sign-in lasts.
 const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// The secret the demo signs with, and verifies with as AUTH_JWT_SECRET.
-#[derive(Clone)]
-pub struct DemoSecret(pub SecretString);
+/// Most messages of the receiver that are kept.
+const MAX_RECEIVED: usize = 50;
 
-pub(super) fn router(secret: DemoSecret) -> Router<AppState> {
+/// What the demo adds to a service.
+#[derive(Clone)]
+pub struct Demo {
+    /// It signs with this, and verifies with it as AUTH_JWT_SECRET.
+    pub secret: SecretString,
+    /// What its receiver has got.
+    pub received: Received,
+}
+
+/// The last messages that the demo's receiver has verified.
+#[derive(Clone, Default)]
+pub struct Received(Arc<Mutex<VecDeque<Value>>>);
+
+impl Received {
+    /// Keeps a message.
+    pub(crate) fn add(&self, id: &str, message: Value, now: Timestamp) {
+        let mut kept = self.kept();
+        kept.truncate(MAX_RECEIVED - 1);
+        kept.push_front(json!({ "webhookId": id, "receivedAt": now, "message": message }));
+    }
+
+    /// Those that are kept, the newest first.
+    pub(crate) fn latest(&self) -> Vec<Value> {
+        self.kept().iter().cloned().collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn router(demo: Demo) -> Router<AppState> {
     Router::new()
         .route("/demo/sign-in", post(sign_in))
         .route("/demo/sign-out", post(sign_out))
-        .layer(Extension(secret))
+        .route("/demo/received", get(show_received))
+        .layer(Extension(demo))
+}
+
+async fn show_received(_: Operator, Extension(demo): Extension<Demo>) -> Json<Value> {
+    Json(json!({ "data": demo.received.latest() }))
 }
 
 #[derive(Deserialize)]
@@ -48,7 +86,7 @@ struct SignIn {
 
 async fn sign_in(
     State(state): State<AppState>,
-    Extension(DemoSecret(secret)): Extension<DemoSecret>,
+    Extension(demo): Extension<Demo>,
     body: RawBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let wanted: SignIn = body.json()?;
@@ -73,7 +111,7 @@ async fn sign_in(
         "sub": user.rep, "agency_id": user.agency, "role": user.role.as_str(), "name": user.profile.name,
         "exp": expires_at.as_secs(),
     });
-    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+    let key = EncodingKey::from_secret(demo.secret.expose_secret().as_bytes());
     let token = jsonwebtoken::encode(&Header::default(), &claims, &key)
         .map_err(|error| ApiError::Internal(error.into()))?;
     let cookie = format!(

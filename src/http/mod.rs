@@ -49,7 +49,7 @@ use crate::config::Config;
 pub use auth::{Authenticator, published_keys};
 pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use caller_limits::CallerLimits;
-pub use demo::{DEMO_COOKIE, DemoSecret};
+pub use demo::{DEMO_COOKIE, Demo, Received};
 pub use error::ApiError;
 pub use metrics::admin_router;
 use observe::Observer;
@@ -108,7 +108,7 @@ pub fn openapi() -> serde_json::Result<String> {
 
 /// The whole service: the routes, and one layer around them. Pages of other origins get a second one, within which late
 /// answers and panics become answers too, so that those pages may read them.
-pub fn router(state: AppState, config: &Config, demo: Option<DemoSecret>) -> Router {
+pub fn router(state: AppState, config: &Config, demo: Option<Demo>) -> Router {
     let (routes, document) = api();
     // Handlers are cloned with every connection: what they hold must be cheap to clone.
     let document = (

@@ -6,7 +6,9 @@ import { configOf } from "../config.js";
 import { explain } from "../errors.js";
 import { h } from "../dom.js";
 import { signInView } from "../sign-in.js";
+import { deliveryView } from "./delivery.js";
 import { eventView } from "./event.js";
+import { forwardingView } from "./forwarding.js";
 import { inboxView } from "./inbox.js";
 import { tokensView } from "./tokens.js";
 
@@ -21,17 +23,20 @@ let config = { demo: false };
 let me = null;
 let leaveView = () => {};
 let first = true;
-/** Where "Inbox" leads back to: the list as it was filtered. */
+/** Where "Inbox" and "Forwarding" lead back to: the list as it was filtered. */
 let inbox = "#/";
+let forwarding = "#/forwarding";
 
 const VIEWS = [
   { path: /^#\/events\/(\d+)$/, title: "Event", show: ([, id]) => eventView(context(), id) },
+  { path: /^#\/deliveries\/(\d+)$/, title: "Message", show: ([, id]) => deliveryView(context(), id) },
+  { path: /^#\/forwarding(?:\?(.*))?/, title: "Forwarding", show: ([, query]) => forwardingView(context(), query ?? "") },
   { path: /^#\/tokens/, title: "Session tokens", show: () => tokensView(context()) },
   { path: /^(?:#\/(?:\?(.*))?)?/, title: "Inbox", show: ([, query]) => inboxView(context(), query ?? "") },
 ];
 
 function context() {
-  return { api, say: (text) => (status.textContent = text), fail, inbox };
+  return { api, say: (text) => (status.textContent = text), fail, inbox, forwarding, demo: config.demo };
 }
 
 /** What a view cannot go on after: nobody is signed in any more, or no longer as an admin. */
@@ -62,6 +67,7 @@ function drawNav(title) {
   const link = (href, label, current) => h("a", { href, "aria-current": current ? "page" : null }, label);
   nav.replaceChildren(
     link("#/", "Inbox", title === "Inbox" || title === "Event"),
+    link("#/forwarding", "Forwarding", title === "Forwarding" || title === "Message"),
     link("#/tokens", "Tokens", title === "Session tokens"),
     link(HOME.href, "Practice", false),
   );
@@ -137,7 +143,8 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 addEventListener("hashchange", ({ oldURL }) => {
   const { hash } = new URL(oldURL);
-  if (!/^#\/(events|tokens)/.test(hash)) inbox = hash || "#/";
+  if (/^#\/forwarding/.test(hash)) forwarding = hash;
+  else if (/^#\/?(\?|$)/.test(hash) || !hash) inbox = hash || "#/";
   route();
 });
 start();

@@ -1,21 +1,39 @@
-// The filters of the inbox. They are part of the address, after the `#`, which no server sees: going back leads to the
+// The filters of a list. They are part of the address, after the `#`, which no server sees: going back leads to the
 // same list, and a figure can be a link to what it counts.
 
 import { h } from "../dom.js";
 
-const CHOICES = {
-  state: ["State", [["", "Any state"], ["pending", "Pending"], ["processing", "Processing"], ["done", "Done"], ["ignored", "Ignored"], ["dead", "Dead"]]],
-  verdict: ["Verdict", [["", "Any verdict"], ["accepted", "Accepted"], ["ignored", "Not understood"]]],
-  origin: ["Origin", [["", "Any origin"], ["webhook", "By webhook"], ["reconcile", "Webhook lost"]]],
-  age: [
-    "Age",
-    [["", "Any age"], ["<1", "Last hour"], ["<24", "Last 24 hours"], ["<168", "Last 7 days"], [">1", "Older than an hour"], [">24", "Older than a day"]],
-  ],
+const AGE = [
+  "Age",
+  [["", "Any age"], ["<1", "Last hour"], ["<24", "Last 24 hours"], ["<168", "Last 7 days"], [">1", "Older than an hour"], [">24", "Older than a day"]],
+];
+/** The filters of the inbox. */
+export const EVENTS = {
+  home: "#/",
+  label: "Events",
+  choices: {
+    state: ["State", [["", "Any state"], ["pending", "Pending"], ["processing", "Processing"], ["done", "Done"], ["ignored", "Ignored"], ["dead", "Dead"]]],
+    verdict: ["Verdict", [["", "Any verdict"], ["accepted", "Accepted"], ["ignored", "Not understood"]]],
+    origin: ["Origin", [["", "Any origin"], ["webhook", "By webhook"], ["reconcile", "Webhook lost"]]],
+    age: AGE,
+  },
+  texts: { call: "Call id" },
+};
+/** The filters of the outbox. */
+export const DELIVERIES = {
+  home: "#/forwarding",
+  label: "Messages",
+  choices: {
+    state: ["State", [["", "Any state"], ["waiting", "Waiting"], ["sending", "Sending"], ["delivered", "Delivered"], ["failed", "Failed"], ["superseded", "Superseded"]]],
+    type: ["Type", ["", "call.scored", "call.unscored", "call.updated", "event.dead", "audit.recorded"].map((type) => [type, type || "Any type"])],
+    age: AGE,
+  },
+  texts: { endpoint: "Endpoint's number", call: "Call id" },
 };
 const HOUR_MS = 3_600_000;
 
 /** `{element, query()}`; `query()` is what the API takes. `onChange` follows every change. */
-export function filters(search, onChange) {
+export function filters({ home, label, choices, texts }, search, onChange) {
   const given = new URLSearchParams(search);
   const select = ([name, [label, options]]) =>
     h(
@@ -24,9 +42,15 @@ export function filters(search, onChange) {
       h("span", { class: "visually-hidden" }, label),
       h("select", { name, class: "field" }, options.map(([value, word]) => h("option", { value, selected: given.get(name) === value }, word))),
     );
-  const call = h("input", { name: "call", class: "field", type: "search", value: given.get("call"), placeholder: "Call id", autocomplete: "off", spellcheck: "false", maxlength: 200 });
+  const text = ([name, label]) =>
+    h(
+      "label",
+      {},
+      h("span", { class: "visually-hidden" }, label),
+      h("input", { name, class: "field", type: "search", value: given.get(name), placeholder: label, autocomplete: "off", spellcheck: "false", maxlength: 200 }),
+    );
   const change = () => {
-    history.replaceState(null, "", address(chosen(element)));
+    history.replaceState(null, "", address(home, chosen(element)));
     onChange();
   };
   const element = h(
@@ -34,12 +58,12 @@ export function filters(search, onChange) {
     {
       class: "filters",
       role: "search",
-      "aria-label": "Events",
+      "aria-label": label,
       onchange: change,
       onsubmit: (event) => (event.preventDefault(), change()),
     },
-    Object.entries(CHOICES).map(select),
-    h("label", {}, h("span", { class: "visually-hidden" }, "Call id"), call),
+    Object.entries(choices).map(select),
+    Object.entries(texts).map(text),
   );
   return {
     element,
@@ -55,7 +79,7 @@ function chosen(form) {
   return Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value));
 }
 
-function address(given) {
+function address(home, given) {
   const query = new URLSearchParams(given).toString();
-  return query ? `#/?${query}` : "#/";
+  return query ? `${home}?${query}` : home;
 }

@@ -9,6 +9,18 @@ const STATES = {
   done: ["Done", "strong"],
   ignored: ["Ignored", "fair"],
   dead: ["Dead", "weak"],
+  // Of messages.
+  waiting: ["Waiting", "good"],
+  sending: ["Sending", "good"],
+  delivered: ["Delivered", "strong"],
+  failed: ["Failed", "weak"],
+  superseded: ["Superseded", "fair"],
+  // Of endpoints.
+  healthy: ["Healthy", "strong"],
+  failing: ["Failing", "weak"],
+  disabled: ["Disabled", "weak"],
+  unused: ["Not used yet", "fair"],
+  removed: ["Not configured any more", "fair"],
 };
 
 export function stateTag(state) {

@@ -103,7 +103,7 @@ async fn the_overview_counts_what_waits_and_what_was_lost() {
         empty,
         json!({
             "now": app.now(), "waiting": 0, "oldestReceivedAt": null, "dead": 0, "repaired": 0,
-            "mintsWithoutCall": 0, "lastRuns": [],
+            "mintsWithoutCall": 0, "lastRuns": [], "endpoints": [],
         })
     );
     app.mint_for("rep_2", "agency_1").await.expect(200);

@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
+use athos_backend::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -45,8 +46,15 @@ async fn the_demo_prints_where_things_are_and_the_readmes_loop_works_against_it(
     let folder = TempDir::new().unwrap();
     let (demo, facts) = demo(folder.path(), &[]);
     let keys: Vec<_> = facts.iter().map(|(key, _)| key.as_str()).collect();
-    let expected = ["page", "simulator", "service-token", "webhook", "database"];
-    assert_eq!(keys[..5], expected);
+    let expected = [
+        "page",
+        "simulator",
+        "service-token",
+        "webhook",
+        "receiver",
+        "database",
+    ];
+    assert_eq!(keys[..6], expected);
     #[cfg(target_os = "linux")]
     {
         let limits = demo.limits();
@@ -94,6 +102,32 @@ async fn the_demo_prints_where_things_are_and_the_readmes_loop_works_against_it(
     assert_eq!(call["status"], "scored");
     assert_eq!(call["rep"], "rep_8842");
     assert!(!call["transcript"].as_array().unwrap().is_empty());
+
+    // The receiver has it too, soon, and takes nothing that is not signed.
+    let receiver = fact("receiver");
+    let arrived = loop {
+        let arrived = http.get(receiver).send().await.unwrap();
+        let arrived: Value = arrived.json().await.unwrap();
+        if arrived[0] != Value::Null {
+            break arrived;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(arrived[0]["message"]["type"], "call.scored");
+    assert_eq!(arrived[0]["message"]["data"]["id"], call_id);
+    let shown = http.get(format!("{page}/demo/received"));
+    let shown = shown.bearer_auth(service).send().await.unwrap();
+    assert_eq!(shown.json::<Value>().await.unwrap()["data"], arrived);
+    let nobody = http.get(format!("{page}/demo/received")).send().await;
+    assert_eq!(nobody.unwrap().status(), 401);
+    let forged = http
+        .post(receiver)
+        .header("webhook-id", "msg_1")
+        .header("webhook-timestamp", Clock::system().now().as_secs())
+        .header("webhook-signature", "v1,AAAA")
+        .body("{}");
+    assert_eq!(forged.send().await.unwrap().status(), 401);
+    assert_eq!(http.post(receiver).send().await.unwrap().status(), 400);
 
     let addr = page.strip_prefix("http://").unwrap();
     assert_eq!(

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use athos_backend::clock::ManualClock;
 use athos_backend::config::Config;
-use athos_backend::http::{Deadlines, DemoSecret};
+use athos_backend::http::{Deadlines, Demo, Received};
 use athos_backend::lifecycle::{Options, Service};
 use athos_backend::model::Timestamp;
 use athos_backend::worker::StepSummary;
@@ -119,9 +119,10 @@ impl TestApp {
         let config = setup.config(&simulator.base_url(), folder.path());
         let options = Options {
             clock: clock.clock(),
-            demo: setup
-                .demo
-                .then(|| DemoSecret(setup.secrets.jwt.clone().into())),
+            demo: setup.demo.then(|| Demo {
+                secret: setup.secrets.jwt.clone().into(),
+                received: Received::default(),
+            }),
             run_worker: setup.run_worker,
             deadlines: setup.deadlines,
         };

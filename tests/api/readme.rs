@@ -201,6 +201,7 @@ fn the_documents_commands_work_in_order_and_print_what_they_say() {
                 places.push(("localhost:8080".into(), host("page")));
                 places.push(("localhost:8081".into(), host("simulator")));
                 places.push((format!("svc_demo_{ANYTHING}"), fact("service-token")));
+                places.push((format!("http://127.0.0.1:{ANYTHING}/"), fact("receiver")));
                 demo = Some(running);
             }
             "sh" => {

@@ -2,6 +2,7 @@
 // really replayed.
 
 import { existsSync } from "node:fs";
+import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { deliverWebhook, sessionCookie, startService } from "./backend.js";
 import { allow, button, expect, expectAccessible, expectFits, keep, signIn, test as base } from "./harness.js";
@@ -15,10 +16,17 @@ const test = base.extend({
   ops: [
     async ({}, use) => {
       const vendor = await startVendor();
-      const service = await startService({ ATHOS_BASE_URL: vendor.url, RECONCILE_EVERY: "1h" });
-      await use({ ...service, vendor, deliver: (event) => deliverWebhook(service.page, event) });
+      const crm = await startReceiver();
+      const service = await startService({
+        ATHOS_BASE_URL: vendor.url,
+        RECONCILE_EVERY: "1h",
+        FORWARD_URLS: `${crm.url}/hook?key=hidden`,
+        FORWARD_SECRETS: `whsec_${Buffer.alloc(32, 7).toString("base64")}`,
+      });
+      await use({ ...service, vendor, crm, deliver: (event) => deliverWebhook(service.page, event) });
       await service.stop();
       vendor.close();
+      crm.close();
     },
     { scope: "worker" },
   ],
@@ -28,12 +36,28 @@ const test = base.extend({
   console: async ({ page, context, ops, role }, use) => {
     await context.addCookies([sessionCookie(ops.page, { sub: "ada", name: "Ada Okafor", role })]);
     ops.vendor.refuse = () => null;
+    ops.crm.answer = [200, ""];
     await use(async (hash = "#/") => {
       await page.goto(new URL(`/console${hash}`, ops.page).href);
       await expect(page.locator("h1")).toBeVisible();
     });
   },
 });
+
+/** An endpoint that answers as a test says: `answer` is a status and a text. */
+async function startReceiver() {
+  const crm = { answer: [200, ""], got: [] };
+  const server = createServer((request, response) => {
+    let body = "";
+    request.on("data", (part) => (body += part));
+    request.on("end", () => {
+      crm.got.push(JSON.parse(body));
+      response.writeHead(crm.answer[0]).end(crm.answer[1]);
+    });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return Object.assign(crm, { url: `http://127.0.0.1:${server.address().port}`, close: () => (server.closeAllConnections(), server.close()) });
+}
 
 /** Call ids nobody else uses. */
 const fresh = (name) => `athos_call_${name}_${process.pid}_${++calls}`;
@@ -233,6 +257,67 @@ test.describe("while the service is slow or away", () => {
   });
 });
 
+const messages = (page) => page.locator(".deliveries tbody tr");
+
+test("what goes on to an endpoint is seen, and what it did not take is sent when somebody says so", async ({ page, console, ops }) => {
+  ops.crm.answer = [500, "out of order"];
+  const call = fresh("forwarded");
+  await ops.deliver(scored(call));
+  await console("#/forwarding");
+  const endpoint = page.locator(".endpoint");
+  await expect(endpoint).toContainText(new URL(ops.crm.url).host);
+  await expect(endpoint).not.toContainText("hidden");
+  await expect(endpoint).toContainText("Failing since");
+  const row = messages(page).filter({ hasText: call });
+  await expect(row).toContainText("Waiting");
+  await expect(row).toContainText("out of order");
+  await button(endpoint, "Send a ping").click();
+  await expect(endpoint.getByText(/^It did not take the ping: it answered 500/)).toBeVisible();
+
+  await row.getByRole("link").click();
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText(/^Message #\d+$/);
+  await expect(page.locator(".advice")).toContainText("out of order");
+  await expect(page.locator(".body")).toContainText(`"id": "${call}"`);
+  ops.crm.answer = [200, ""];
+  await button(page, "Send it now").click();
+  await expect(page.getByText("It is due now, with all its attempts.")).toBeVisible();
+  await expect(page.locator(".event-tags .state")).toHaveText("Delivered", { timeout: 20_000 });
+  await expect(page.getByText(/by ada$/)).toBeVisible();
+  expect(ops.crm.got.at(-1).data.id).toBe(call);
+  await keep(page, "console-message-delivered");
+
+  await page.getByRole("main").getByRole("link", { name: "Forwarding" }).click();
+  await expect(endpoint).toContainText("Healthy since");
+  await button(endpoint, "Send a ping").click();
+  await expect(endpoint.getByText(/^It took the ping: 200/)).toBeVisible();
+});
+
+test("messages are filtered, and a range of them is replayed after a dry run", async ({ page, console, ops }) => {
+  const call = fresh("resent");
+  await ops.deliver(scored(call));
+  await console("#/forwarding");
+  await page.getByLabel("Call id").fill(call);
+  await page.keyboard.press("Enter");
+  await expect(messages(page)).toHaveCount(1);
+  await expect(messages(page)).toContainText("Delivered");
+  await page.getByLabel("State").selectOption("failed");
+  await expect(page.getByText("No messages here.")).toBeVisible();
+  await page.getByLabel("State").selectOption("delivered");
+  await page.getByLabel("Endpoint's number").fill("1");
+  await page.keyboard.press("Enter");
+  await expect(messages(page)).toHaveCount(1);
+  await button(page, "Replay many…").click();
+  const dialog = page.getByRole("dialog");
+  await expect(dialog.getByLabel("State")).toHaveValue("delivered");
+  await button(dialog, "Count them").click();
+  await expect(dialog.getByText(/^\d+ messages? would be replayed\.$/)).toBeVisible();
+  const asked = page.waitForRequest((request) => request.url().endsWith("/athos/deliveries/replay") && !request.postDataJSON().dryRun);
+  await dialog.getByRole("button", { name: /^Replay \d/ }).click();
+  expect((await asked).postDataJSON()).toMatchObject({ state: "delivered", endpoint: 1 });
+  await expect(dialog).toHaveCount(0);
+  await expect.poll(() => ops.crm.got.filter(({ data }) => data.id === call).length).toBeGreaterThan(1);
+});
+
 for (const role of ["rep", "manager"]) {
   test.describe(`for a ${role}`, () => {
     test.use({ role });
@@ -241,7 +326,7 @@ for (const role of ["rep", "manager"]) {
       page.on("request", (request) => asked.push(new URL(request.url()).pathname));
       await console();
       await expect(page.getByRole("heading", { name: "This page is for admins" })).toBeVisible();
-      expect(asked.filter((path) => /\/athos\/(events|overview|mints)/.test(path))).toEqual([]);
+      expect(asked.filter((path) => /\/athos\/(events|overview|mints|deliveries)/.test(path))).toEqual([]);
       await expect(page.getByRole("link", { name: "To the practice page" })).toHaveAttribute("href", ops.page.href);
     });
   });
@@ -279,6 +364,19 @@ test("one screen tells a call's life, from its token to its score", async ({ pag
   await keep(page, "console-life");
   await page.getByRole("link", { name: callId }).click();
   await expect(page.locator("article.call")).toBeVisible();
+});
+
+test("in the demo, the console shows what arrived at the other end", async ({ page, context, demo }) => {
+  await signIn(context, demo, { user: "rep_far", agency: "agency_chicago", role: "rep" });
+  const { token } = await (await context.request.post(new URL("/athos/token", demo.page).href)).json();
+  const athos = (path, body, headers) => context.request.post(new URL(path, demo.simulator).href, { data: body, headers });
+  const { callId } = await (await athos("/api/external/v1/roleplay/session", { drillKey: "fe-closing" }, { authorization: `Bearer ${token}` })).json();
+  await athos(`/_simulator/calls/${callId}/end`, {});
+  await signIn(context, demo, { user: "admin_01", role: "admin" });
+  await page.goto(new URL("/console#/forwarding", demo.page).href);
+  await expect(page.locator(".received li").filter({ hasText: callId })).toContainText("call.scored");
+  await expect(page.locator(".endpoint")).toContainText("Healthy");
+  await keep(page, "console-demo-forwarding");
 });
 
 test("an event whose body is gone says why it cannot be replayed", async ({ page, console }) => {
@@ -380,6 +478,20 @@ test("the documents' picture is of this page", async ({ page, console }) => {
   expect(existsSync(file), "docs/console.png: run scripts/test-browser with UPDATE_SCREENSHOT=1").toBe(true);
 });
 
+const ENDPOINTS = [
+  { id: 1, host: "crm.example.com", state: "healthy", healthySince: "2026-06-01T08:00:00.000Z", failingSince: null, disabledAt: null, disabledReason: null, lastAttemptAt: "2026-06-05T15:41:00.000Z", lastStatus: 204, lastError: null, waiting: 0, failed: 0 },
+  { id: 2, host: "lake.internal.example.com:8443", state: "failing", healthySince: null, failingSince: "2026-06-05T11:02:00.000Z", disabledAt: null, disabledReason: null, lastAttemptAt: "2026-06-05T15:40:00.000Z", lastStatus: 503, lastError: "it answered 503 Service Unavailable: maintenance", waiting: 128, failed: 3 },
+  { id: 3, host: "old.example.com", state: "disabled", healthySince: null, failingSince: "2026-05-30T11:02:00.000Z", disabledAt: "2026-06-04T11:02:00.000Z", disabledReason: "it has failed for five days", lastAttemptAt: "2026-06-04T11:02:00.000Z", lastStatus: null, lastError: "no whole answer within 15 s", waiting: 900, failed: 0 },
+];
+
+/** A message on its way. */
+function message(id, more) {
+  return {
+    id, messageId: `msg_5f0c_${id}`, endpoint: 1, type: "call.scored", state: "delivered", callId: `athos_call_GZ1DjOkZv_VEPoE-C${id}`, eventId: null, auditId: null,
+    writtenAt: "2026-06-05T15:41:00.000Z", dueAt: null, attempts: 1, lastStatus: 204, lastError: null, settledAt: "2026-06-05T15:41:00.000Z", ...more,
+  };
+}
+
 /** How to get into each state. */
 const STATES = {
   "console-inbox": async ({ page, console, ops }) => {
@@ -409,6 +521,22 @@ const STATES = {
     await button(page, "Replay many…").click();
     await button(page, "Count them").click();
     await expect(page.getByText(/would be replayed/)).toBeVisible();
+  },
+  "console-forwarding": async ({ page, console }) => {
+    const overview = { now: "2026-06-05T15:42:00.000Z", waiting: 0, oldestReceivedAt: null, dead: 0, repaired: 0, mintsWithoutCall: 0, lastRuns: [], endpoints: ENDPOINTS };
+    const failed = { endpoint: 2, state: "waiting", attempts: 4, lastStatus: 503, lastError: "it answered 503 Service Unavailable: maintenance", settledAt: null, dueAt: "2026-06-05T17:41:00.000Z" };
+    const data = [message(4412, {}), message(4411, failed), message(4410, { ...failed, state: "failed", attempts: 10 }), message(4409, { type: "event.dead", callId: null, eventId: 12 })];
+    await page.route("**/athos/overview", (route) => route.fulfill({ json: overview }));
+    await page.route("**/athos/deliveries?*", (route) => route.fulfill({ json: { data, nextCursor: null } }));
+    await console("#/forwarding");
+    await expect(messages(page)).toHaveCount(4);
+    await expect(page.locator(".endpoint")).toHaveCount(3);
+  },
+  "console-message": async ({ page, console }) => {
+    const shown = { ...message(4411, { endpoint: 2, state: "waiting", attempts: 4, lastStatus: 503, lastError: "it answered 503 Service Unavailable: maintenance", dueAt: "2026-06-05T17:41:00.000Z", settledAt: null }), body: { type: "call.scored", timestamp: "2026-06-05T15:41:00.000Z", data: { id: "athos_call_GZ1DjOkZv", overallScore: 84 } }, acts: [] };
+    await page.route("**/athos/deliveries/4411", (route) => route.fulfill({ json: shown }));
+    await console("#/deliveries/4411");
+    await expect(page.locator(".body")).toBeVisible();
   },
   "console-tokens": async ({ page, console }) => {
     await page.route("**/athos/mints?*", (route) => route.fulfill({ json: { data: MINTS, nextCursor: "d" } }));
