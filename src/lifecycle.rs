@@ -127,7 +127,7 @@ impl Service {
 
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let mut background = Supervisor::new(&shutdown);
+        let mut background = Supervisor::new(&shutdown)?;
         let housekeeping = Arc::new(Housekeeping {
             metrics: metrics.clone(),
             limits: Arc::clone(&limits),

@@ -201,6 +201,10 @@ impl Forwarder {
                 continue;
             }
             changes.mark_unchanged();
+            // All that ended: a claim takes a commit's time, and is for all the room there is.
+            while let Some(attempted) = attempts.try_join_next() {
+                log_failure(report(attempted));
+            }
             let wait = match self.start_attempts(&mut attempts).await {
                 Ok(wait) => wait,
                 Err(error) => {

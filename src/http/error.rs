@@ -366,7 +366,7 @@ fn upstream_message(error: &athos::Error) -> String {
             "this service has no Athos API key yet: its operator must set ATHOS_API_KEY"
         }
         athos::Error::Unreadable { .. } | athos::Error::TooLarge { .. } => {
-            "Athos answered with something that cannot be read; try again"
+            "the answer of Athos cannot be read; try again"
         }
         _ => "Athos could not be reached; try again",
     }

@@ -1,7 +1,9 @@
-//! The background tasks: each runs until shutdown, and is restarted when it panics.
+//! The background tasks: each runs until shutdown, and is restarted when it panics. They share a thread of their own.
 
 use std::time::Duration;
 
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -10,17 +12,29 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The supervised tasks.
 pub(super) struct Supervisor {
+    /// Its one thread has its share of the processor from the system. Among the tasks of hundreds of connections, each step
+    /// of an attempt would wait for a turn behind all of them. Taken when it is dropped.
+    runtime: Option<Runtime>,
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Supervisor {
     /// No task yet; all of them end at `shutdown`.
-    pub(super) fn new(shutdown: &CancellationToken) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the system gives it no thread.
+    pub(super) fn new(shutdown: &CancellationToken) -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build();
+        Ok(Self {
+            runtime: Some(runtime.context("cannot start the thread of the background tasks")?),
             shutdown: shutdown.clone(),
             tasks: Vec::new(),
-        }
+        })
     }
 
     /// Starts `run` on `subject`; it must return when its token is cancelled.
@@ -35,15 +49,28 @@ impl Supervisor {
         let (subject, until) = (subject.clone(), self.shutdown.clone());
         let task = move || run(subject.clone(), until.clone());
         let kept = supervise(self.shutdown.clone(), RESTART_PAUSE, task);
-        self.tasks.push(tokio::spawn(kept));
+        let spawned = match &self.runtime {
+            Some(runtime) => runtime.spawn(kept),
+            None => return,
+        };
+        self.tasks.push(spawned);
     }
 
     /// Waits for all of them. Call it after `shutdown`.
-    pub(super) async fn end(self) {
-        for task in self.tasks {
+    pub(super) async fn end(mut self) {
+        for task in std::mem::take(&mut self.tasks) {
             if let Err(error) = task.await {
                 tracing::error!(%error, "background task ended with an error");
             }
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // An async context may not wait for threads.
+            runtime.shutdown_background();
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What every queue of work here is made of: a retry schedule, a circuit breaker and a lease. The worker that fetches calls
+//! What every queue of work here is made of: a retry schedule, a circuit breaker, slots and a lease. The worker that fetches calls
 //! and the forwarder that sends messages share it; it does no IO.
 
 pub(crate) mod breaker;
 pub(crate) mod schedule;
+pub(crate) mod slots;
 
 use std::time::Duration;
 

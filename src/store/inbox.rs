@@ -32,6 +32,9 @@ pub trait Inbox: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<SettleResult>;
 
+    /// Gives up a claim with which nothing was attempted: the event is due at once. Nothing happens when the lease is another's.
+    async fn release(&self, lease: Lease, now: Timestamp) -> StoreResult<()>;
+
     /// Shortens the waits that a clock which was set back to `now` has made long: a lease to `lease`, an event that has
     /// spent `n` attempts to the `n`th of `waits`, or to the last. Says how many there were.
     async fn clamp_schedules(

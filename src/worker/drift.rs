@@ -19,7 +19,7 @@ pub async fn record(athos: &athos::Client, store: &dyn Store, now: Timestamp) {
                     kind = drift.kind.as_str(),
                     place = drift.place,
                     name = drift.name,
-                    "Athos sent a name that the contract does not mention; it is kept as it is"
+                    "Athos sent a name that the contract does not mention; it is stored unchanged"
                 );
             }
             for (drift, count) in counted {

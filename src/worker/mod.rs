@@ -21,10 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::Timestamp;
+use crate::queue::slots::Slots;
 use crate::store::{ClaimFilter, ClaimedEvent, SettleResult, Settlement, SharedStore, StoreResult};
 use crate::telemetry::metric;
 use athos_api as athos;
 use circuit_breaker::{Candidates, CircuitBreaker, Permit};
+use process::Fetching;
 use retention::RetentionPolicy;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
@@ -65,6 +67,7 @@ impl StepSummary {
             AttemptOutcome::Ignored => self.ignored += 1,
             AttemptOutcome::LeaseLost => self.lease_lost += 1,
             AttemptOutcome::Erased => self.erased += 1,
+            AttemptOutcome::Released => {}
         }
     }
 }
@@ -78,6 +81,7 @@ enum AttemptOutcome {
     Ignored,
     LeaseLost,
     Erased,
+    Released,
 }
 
 impl AttemptOutcome {
@@ -91,6 +95,7 @@ impl AttemptOutcome {
             Self::Ignored => "ignored",
             Self::LeaseLost => "lease_lost",
             Self::Erased => "erased",
+            Self::Released => "released",
         }
     }
 }
@@ -102,7 +107,7 @@ pub struct Worker {
     clock: Clock,
     breaker: Arc<CircuitBreaker>,
     retention_policy: RetentionPolicy,
-    concurrency: usize,
+    slots: Slots,
     heartbeat: AtomicI64,
     /// The client, with the drift it has counted.
     recording: Mutex<()>,
@@ -114,7 +119,7 @@ pub struct Worker {
 type Attempted = StoreResult<AttemptOutcome>;
 
 impl Worker {
-    /// A worker that makes up to `concurrency` attempts at a time.
+    /// A worker that asks Athos about up to `concurrency` calls at a time.
     pub fn new(
         store: &SharedStore,
         athos: &Arc<athos::Client>,
@@ -129,7 +134,7 @@ impl Worker {
             clock: clock.clone(),
             breaker: Arc::default(),
             retention_policy,
-            concurrency: concurrency as usize,
+            slots: Slots::new(concurrency as usize),
             heartbeat,
             recording: Mutex::new(()),
             latest: AtomicI64::new(i64::MAX),
@@ -207,6 +212,7 @@ impl Worker {
                 // Another process may have written.
                 _ = poll.tick() => log_poll(self.store.next_due().await),
                 Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
+                () = self.slots.freed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -223,11 +229,15 @@ impl Worker {
         }
     }
 
-    /// Fills the free slots; returns how long nothing will be due.
+    /// Claims what there is room for; returns how long nothing will be due.
     async fn step(self: &Arc<Self>, attempts: &mut JoinSet<Attempted>) -> StoreResult<Duration> {
+        // All that ended: a claim takes a commit's time, and is for all the room there is.
+        while let Some(attempted) = attempts.try_join_next() {
+            log_failure(report(attempted));
+        }
         let started = self.start_attempts(attempts).await?;
-        if attempts.len() >= self.concurrency {
-            // The next attempt that ends frees a slot, and wakes the worker.
+        if self.slots.room(attempts.len()) == 0 {
+            // The next slot that is free, or attempt that is settled, wakes the worker.
             return Ok(POLL);
         }
         if started == ClaimResult::All {
@@ -242,15 +252,15 @@ impl Worker {
         Ok(next.since(now).min(POLL))
     }
 
-    /// Claims events for the free slots. Events that need nothing from Athos pass an open breaker.
+    /// Claims as many events as there is room for. Events that need nothing from Athos pass an open breaker.
     async fn start_attempts(
         self: &Arc<Self>,
         attempts: &mut JoinSet<Attempted>,
     ) -> StoreResult<ClaimResult> {
         let now = self.clock.now();
         self.detect_clock_rollback(now).await?;
-        let free = self.concurrency.saturating_sub(attempts.len());
-        if free == 0 {
+        let room = self.slots.room(attempts.len());
+        if room == 0 {
             return Ok(ClaimResult::Some);
         }
         let permit = self.breaker.permit(now);
@@ -258,9 +268,9 @@ impl Worker {
             Permit::All => ClaimFilter::All,
             Permit::Probe(_) | Permit::Wait(_) => ClaimFilter::WithoutFetch,
         };
-        let claimed = self.claim(which, now, free).await?;
+        let claimed = self.claim(which, now, room).await?;
         let mut started = match permit {
-            _ if claimed.len() == free => ClaimResult::All,
+            _ if claimed.len() == room => ClaimResult::All,
             Permit::Wait(_) => ClaimResult::Held,
             Permit::All | Permit::Probe(_) => ClaimResult::Some,
         };
@@ -343,16 +353,18 @@ impl Worker {
     }
 
     async fn attempt(&self, claimed: ClaimedEvent, is_probe: bool) -> Attempted {
-        let settlement = process::attempt(
-            &claimed,
-            &self.athos,
-            &self.breaker,
-            is_probe,
-            self.retention_policy,
-            &self.clock,
-            rand::random(),
-        )
-        .await;
+        let fetching = Fetching {
+            athos: &self.athos,
+            breaker: &self.breaker,
+            slots: &self.slots,
+            retention_policy: self.retention_policy,
+            clock: &self.clock,
+        };
+        let settlement = process::attempt(&claimed, fetching, is_probe, rand::random()).await;
+        let Some(settlement) = settlement else {
+            self.store.release(claimed.lease, self.clock.now()).await?;
+            return Ok(AttemptOutcome::Released);
+        };
         let ending = attempt_outcome(&settlement);
         log_settlement(&claimed, &settlement);
         let now = self.clock.now();
@@ -378,9 +390,9 @@ impl Worker {
 
 #[derive(PartialEq, Eq)]
 enum ClaimResult {
-    /// All free slots were filled: more may be due.
+    /// There was no room for all: more may be due.
     All,
-    /// Nothing more is due, or no slot is free.
+    /// Nothing more is due, or there is no room.
     Some,
     /// The circuit breaker is open.
     Held,

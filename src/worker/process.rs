@@ -9,17 +9,32 @@ use super::circuit_breaker::{Attempt, CircuitBreaker, Verdict};
 use super::retention::RetentionPolicy;
 use super::retry::{self, Next};
 use crate::clock::Clock;
+use crate::queue::slots::Slots;
 
-/// Makes one attempt. `is_probe` says that the circuit breaker let it through as a probe; `jitter` is between 0 and 1.
+/// How to ask Athos.
+pub(super) struct Fetching<'w> {
+    pub(super) athos: &'w athos::Client,
+    pub(super) breaker: &'w CircuitBreaker,
+    pub(super) slots: &'w Slots,
+    pub(super) retention_policy: RetentionPolicy,
+    pub(super) clock: &'w Clock,
+}
+
+/// Makes one attempt. `is_probe` says that the circuit breaker let it through as a probe, which goes beside full slots;
+/// `jitter` is between 0 and 1. `None` when it was not made: the event is to be given back.
 pub(super) async fn attempt(
     claimed: &ClaimedEvent,
-    athos: &athos::Client,
-    breaker: &CircuitBreaker,
+    fetching: Fetching<'_>,
     is_probe: bool,
-    retention_policy: RetentionPolicy,
-    clock: &Clock,
     jitter: f64,
-) -> Settlement {
+) -> Option<Settlement> {
+    let Fetching {
+        athos,
+        breaker,
+        slots,
+        retention_policy,
+        clock,
+    } = fetching;
     let release_probe = || {
         if is_probe {
             breaker.probe_unused();
@@ -29,19 +44,32 @@ pub(super) async fn attempt(
         Ok(event) => event,
         Err(why) => {
             release_probe();
-            return Settlement::Ignored {
+            return Some(Settlement::Ignored {
                 reason: why.to_string(),
-            };
+            });
         }
     };
     if !event.needs_fetch() {
         release_probe();
-        return Settlement::Unscored(Box::new(event));
+        return Some(Settlement::Unscored(Box::new(event)));
     }
+    let slot = if is_probe {
+        None
+    } else {
+        let slot = slots.take().await?;
+        // Athos may have failed while the event waited.
+        if breaker.next_permit(clock.now()).is_some() {
+            return None;
+        }
+        Some(slot)
+    };
     let fetched = athos.call(&event.call_id).await;
+    if let Some(slot) = slot {
+        slot.answered(fetched.is_ok());
+    }
     let outcome = fetched.as_ref().err().map_or("ok", athos::Error::name);
     metrics::counter!(metric::FETCH_ATTEMPTS_TOTAL, "outcome" => outcome).increment(1);
-    match fetched {
+    Some(match fetched {
         Ok(detail) => {
             breaker.succeeded(clock.now());
             Settlement::Scored(Box::new(retention_policy.of(detail, clock.now())))
@@ -56,7 +84,7 @@ pub(super) async fn attempt(
             let verdict = breaker.failed(attempt, &error, now);
             after_failure(claimed, &error, verdict, now, jitter)
         }
-    }
+    })
 }
 
 fn after_failure(

@@ -266,8 +266,15 @@ async fn leases_are_rights_that_end(store: &SharedStore) {
         .unwrap();
     assert_eq!(again, SettleResult::LeaseLost, "a lease is settled once");
     assert!(claim(store, after(99)).await.is_empty());
+    let given_up = claim(store, after(100)).await.remove(0).lease;
+    store.release(given_up.clone(), after(100)).await.unwrap();
     let third = claim(store, after(100)).await.remove(0);
     assert_eq!(third.attempts, 0, "that attempt was not the event's fault");
+    store.release(given_up, after(100)).await.unwrap();
+    assert!(
+        claim(store, after(100)).await.is_empty(),
+        "the lease is another's"
+    );
     store
         .settle(third.lease, retry(after(101), true), after(100))
         .await

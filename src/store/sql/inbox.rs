@@ -101,6 +101,32 @@ impl Operation for Claim {
     }
 }
 
+/// Gives up a claim.
+struct Release {
+    lease: Lease,
+    now: Timestamp,
+}
+
+impl Operation for Release {
+    type Output = ();
+    /// Without it the lease expires.
+    const DURABILITY: Durability = Durability::Committed;
+
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
+        tx.execute(
+            "UPDATE events SET state = 'pending', next_attempt_at = ?1 \
+             WHERE id = ?2 AND lease = ?3 AND webhook_id = ?4 AND state = 'processing'",
+            values![
+                self.now,
+                self.lease.event_id,
+                self.lease.number,
+                self.lease.webhook_id
+            ],
+        )?;
+        Ok(())
+    }
+}
+
 /// Ends an attempt.
 pub(in crate::store) struct Settle {
     pub(super) opening: Arc<Opening>,
@@ -316,6 +342,12 @@ impl Inbox for SqlStore {
             tracing::warn!(%error, "failed to fill in linked ids; the next start continues");
         }
         Ok(settled)
+    }
+
+    async fn release(&self, lease: Lease, now: Timestamp) -> StoreResult<()> {
+        self.writer.write(Release { lease, now }).await?;
+        self.arrivals.due.note(now, true);
+        Ok(())
     }
 
     async fn clamp_schedules(
