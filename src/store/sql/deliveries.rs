@@ -270,7 +270,7 @@ impl Operation for ForwardCalls {
              FROM calls JOIN endpoints ON {untold} \
              WHERE calls.seq IN {calls} AND calls.status <> 'processing' ORDER BY calls.sort_at, calls.seq"
         );
-        let written = tx.execute(&sql, values![new_prefix(), self.now.as_millis()])?;
+        let written = tx.execute(&sql, values![new_prefix(), self.now])?;
         // What is told of these calls next is an update.
         let sql = format!(
             "UPDATE calls SET told = status WHERE seq IN {calls} AND status <> 'processing' AND told IS NULL"
@@ -298,7 +298,10 @@ impl Operation for RecordAct {
             result,
         } = &self.0;
         let (caller, rep) = actor.columns();
-        tx.execute("INSERT INTO acts (at, caller, rep, act, subject, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", values![at.as_millis(), caller, rep, act, subject, result])?;
+        tx.execute(
+            "INSERT INTO acts (at, caller, rep, act, subject, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            values![at, caller, rep, act, subject, result],
+        )?;
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ fn insert(
             pairing.athos_id,
             pairing.our_id,
             pairing.on_record,
-            now.as_millis(),
+            now,
         ],
     )?;
     Ok(written > 0)

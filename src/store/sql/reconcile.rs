@@ -15,7 +15,7 @@ use crate::store::{
 #[derive(Clone, Copy)]
 struct Known {
     is_scored: bool,
-    scored_at: Option<i64>,
+    scored_at: Option<Timestamp>,
 }
 
 /// Why a listed call would come in, if it would.
@@ -26,7 +26,7 @@ fn cause(known: Option<Known>, listed: &ListedCall) -> Option<RecoveryCause> {
             is_scored: false, ..
         }) => Some(RecoveryCause::NotScored),
         Some(ours) => {
-            let theirs = listed.scored_at?.as_millis();
+            let theirs = listed.scored_at?;
             (ours.scored_at != Some(theirs)).then_some(RecoveryCause::ScoredAgain)
         }
     }
@@ -170,7 +170,7 @@ impl Operation for NewRun {
                 self.continues,
                 self.from,
                 self.to,
-                self.started_at.as_millis(),
+                self.started_at,
             ],
         )?;
         Ok(id)
