@@ -1,9 +1,11 @@
 //! The commands. Each is a few lines here: what they do is in the modules they call.
 
+mod audit;
 mod backup;
 mod deliveries;
 mod doctor;
 mod events;
+mod export;
 mod forward;
 mod output;
 mod reconcile;
@@ -73,6 +75,10 @@ enum Command {
     Deliveries(deliveries::Args),
     /// Forward calls from before there was an endpoint
     Forward(forward::Args),
+    /// What people did by hand: replays, erasures, and by which key or person
+    Audit(audit::Args),
+    /// Write calls to a file: CSV for spreadsheets, JSON lines for programs
+    Export(Box<export::Args>),
     /// Compare Athos's list of calls with what is here, now, and bring in what is missing
     Reconcile(Box<reconcile::Args>),
     /// Copy the database to a file, while the service runs or not
@@ -268,6 +274,14 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Forward(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
             runtime.block_on(forward::run(&args, &clock, &mut out))?;
+        }
+        Command::Audit(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(audit::run(&args, &clock, &mut out))?;
+        }
+        Command::Export(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(export::run(&args, &clock, &mut out))?;
         }
         Command::Reconcile(args) => {
             telemetry::start_logging(args.config.log_format)?;

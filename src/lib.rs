@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 mod credentials;
 mod demo;
+mod export;
 pub mod forward;
 pub mod http;
 pub mod lifecycle;

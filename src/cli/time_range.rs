@@ -3,16 +3,16 @@
 use super::Misconfigured;
 use crate::model::{TimeBound, Timestamp};
 
-/// When events came in, or messages were written. Lists and replays take the same flags, under either name.
+/// When events came in, messages were written, calls ended, or something was done by hand. All commands take the same flags,
+/// under either name.
 #[derive(clap::Args, Debug)]
 pub(super) struct TimeRange {
-    /// Came in or was written at or after: a moment (2026-06-05T18:09:14Z), a day in UTC (2026-06-05, from its start), or
-    /// how long ago (2h, 7d)
+    /// At or after: a moment (2026-06-05T18:09:14Z), a day in UTC (2026-06-05, from its start), or how long ago (2h, 7d)
     #[arg(long, visible_alias = "since", value_name = "TIME")]
-    from: Option<TimeBound>,
-    /// Came in or was written at or before: the same, and a day to its end
+    pub(super) from: Option<TimeBound>,
+    /// At or before: the same, and a day to its end
     #[arg(long, visible_alias = "until", value_name = "TIME")]
-    to: Option<TimeBound>,
+    pub(super) to: Option<TimeBound>,
 }
 
 impl TimeRange {

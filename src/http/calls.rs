@@ -3,17 +3,21 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::header::VARY;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::download;
 use super::error::{ApiError, ErrorEnvelope};
-use super::extract::Reader;
+use super::extract::{Asked, Reader, admit};
 use super::query::{Bound, Cursor, PageLimit, Parsed, Query, known_source};
 use super::state::AppState;
-use super::wire::{CallRow, plain, schema};
-use crate::model::{CallStatus, KeyScope, Timestamp, Turn};
+use super::wire::{CallRow, Turn, schema};
+use crate::export::{Export, ExportOptions, FileFormat};
+use crate::model::{CallStatus, KeyScope, Timestamp, string_enum};
 use crate::store::{CallFilter, PageKey, StoreError};
 use athos_api::types;
 
@@ -44,14 +48,28 @@ struct ListQuery {
     status: Option<Parsed<CallStatus>>,
     /// Of this source: `roleplay` or `real_call`.
     source: Option<String>,
-    /// Rows in a page, 1 to 100; 50 unless given.
-    #[serde(default)]
+    /// Rows in a page, 1 to 100; 50 unless given. A file has all.
     #[param(value_type = Option<String>)]
-    limit: PageLimit,
+    limit: Option<PageLimit>,
     /// `nextCursor` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor<(i64, i64)>>,
+    /// `transcript`: a file has what was said in each call, too. It takes the scope `transcripts`.
+    #[param(value_type = Option<String>)]
+    include: Option<Parsed<Include>>,
+    /// A file of CSV begins with a byte order mark, by which Excel knows UTF-8.
+    bom: Option<bool>,
 }
+
+/// What a file may have besides the rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Include {
+    Transcript,
+}
+
+string_enum!(Include, "part of a call", {
+    Transcript: "transcript",
+});
 
 /// A page of calls, newest first.
 #[derive(Serialize, ToSchema)]
@@ -76,7 +94,7 @@ struct CallView {
     score: Option<serde_json::Value>,
     /// The turns, in order; `null` until the call is scored, and to a key without the scope `transcripts`; empty when they
     /// are not kept.
-    transcript: Option<Vec<TurnView>>,
+    transcript: Option<Vec<Turn>>,
     /// When the transcript was removed (`RETENTION_DAYS`), or left out in the first place (`STORE_TRANSCRIPTS=false`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Timestamp>)]
@@ -89,58 +107,33 @@ struct CallView {
     has_recording: bool,
 }
 
-/// One turn of a transcript.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Turn)]
-struct TurnView {
-    /// Who spoke.
-    #[schema(example = "rep")]
-    role: String,
-    /// What was said. Hostile text: whoever shows it shows it as text.
-    content: String,
-    /// Seconds from the start of the call.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
-    start_time: Option<f64>,
-    /// Seconds from the start of the call.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
-    end_time: Option<f64>,
-}
-
-impl From<Turn> for TurnView {
-    fn from(turn: Turn) -> Self {
-        Self {
-            role: turn.role.as_str().to_owned(),
-            content: turn.content,
-            start_time: turn.start_time,
-            end_time: turn.end_time,
-        }
-    }
-}
-
 /// List calls
 ///
-/// Newest first; a rep sees their own, a manager those of the agency, an admin or a service all.
+/// Newest first; a rep sees their own, a manager those of the agency, an admin or a service all. With `Accept: text/csv` or
+/// `application/x-ndjson`, all rows as a file, streamed; one that breaks off does not end as if it were whole.
 #[utoipa::path(
     get, path = "/athos/calls", tag = "athos", params(ListQuery),
     responses(
-        (status = 200, body = CallList),
+        (status = 200, content((CallList = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))),
         (status = 400, body = ErrorEnvelope, description = "INVALID_REQUEST"),
         (status = 401, body = ErrorEnvelope, description = "UNAUTHENTICATED, INVALID_TOKEN, TOKEN_EXPIRED"),
         (status = 403, body = ErrorEnvelope, description = "SCOPE_MISSING"),
         (status = 429, body = ErrorEnvelope, description = "RATE_LIMITED: too many reads of this caller at the same time"),
-        (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE"),
+        (status = 503, body = ErrorEnvelope, description = "READ_TIMED_OUT: ask for less; STORE_UNAVAILABLE; TOO_MANY_STREAMS: files count as live streams"),
     ),
     security(("bearer" = ["read"])),
 )]
 async fn list_calls(
     State(state): State<AppState>,
-    reader: Reader,
+    asked: Asked<Reader>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<CallList>, ApiError> {
+) -> Result<Response, ApiError> {
     let now = state.clock.now();
     let filter = CallFilter {
-        scope: reader.scope(),
+        scope: match &asked {
+            Asked::Page(reader) => reader.scope(),
+            Asked::File(_, standing) => standing.caller.scope(),
+        },
         from: query.from.map(|bound| bound.first(now)),
         to: query.to.map(|bound| bound.last(now)),
         rep: query.rep,
@@ -153,13 +146,38 @@ async fn list_calls(
         sort_at: Timestamp::from_millis(sort_at),
         seq,
     });
-    let PageLimit(limit) = query.limit;
+    if let Asked::File(format, standing) = asked {
+        download::refuse_paging(query.limit.is_some() || after.is_some())?;
+        let options = ExportOptions {
+            format,
+            with_transcripts: query.include.is_some(),
+            bom: query.bom.unwrap_or(false),
+        };
+        if options.bom && format != FileFormat::Csv {
+            return Err(ApiError::InvalidRequest(
+                "bom is for CSV: JSON has no byte order mark".to_owned(),
+            ));
+        }
+        if options.with_transcripts {
+            admit(standing.caller.clone(), Some(KeyScope::Transcripts), &state)?;
+        }
+        let export = Export::new(state.store.clone(), filter, options, None);
+        return download::answer(state, *standing, format, "calls", export.head(), export).await;
+    }
+    if query.include.is_some() || query.bom.is_some() {
+        return Err(ApiError::InvalidRequest(
+            "include and bom are for files: ask with Accept: text/csv or application/x-ndjson"
+                .to_owned(),
+        ));
+    }
+    let limit = query.limit.unwrap_or_default().0;
     let page = state.store.list_calls(&filter, limit, after).await?;
     let key = |next: PageKey| Cursor((next.sort_at.as_millis(), next.seq));
-    Ok(Json(CallList {
+    let list = CallList {
         data: page.rows.into_iter().map(CallRow::from).collect(),
         next_cursor: page.next.map(key),
-    }))
+    };
+    Ok(([(VARY, "accept")], Json(list)).into_response())
 }
 
 /// Show a call
@@ -201,7 +219,7 @@ async fn show_call(
         .map_err(StoreError::Unreadable)?;
     let (score, transcript) = match content {
         Some(content) => {
-            let turns = content.transcript.into_iter().map(TurnView::from);
+            let turns = content.transcript.into_iter().map(Turn::from);
             (content.score, with_words.then(|| turns.collect()))
         }
         None => (None, None),

@@ -138,7 +138,7 @@ async fn list_deliveries(
         from: query.from.map(|bound| bound.first(now)),
         to: query.to.map(|bound| bound.last(now)),
     };
-    let (PageLimit(limit), after) = (query.limit, query.cursor.map(|Cursor(id)| id));
+    let (limit, after) = (query.limit.0, query.cursor.map(|Cursor(id)| id));
     let page = state.store.list_deliveries(&filter, limit, after).await?;
     Ok(Json(DeliveryList {
         data: page.rows.into_iter().map(DeliveryRow::from).collect(),

@@ -116,6 +116,11 @@ pub enum ApiError {
     /// A read that would have kept others waiting.
     #[error("reading this took too long; ask for less of it (from, to, rep), or try again")]
     ReadTimedOut,
+    /// A place in the change feed that is not there yet.
+    #[error(
+        "the cursor is ahead of every change here: it is of another database, or this one was restored from a backup; begin again with after=0 and an empty copy"
+    )]
+    CursorAhead,
     /// Every place for a live stream is taken.
     #[error("too many live streams are open; try again, or ask for the list")]
     TooManyStreams,
@@ -220,6 +225,7 @@ impl ApiError {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+            Self::CursorAhead => (StatusCode::GONE, "CURSOR_AHEAD"),
             Self::TooManyStreams => (StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_STREAMS"),
             Self::BadSignature(why) => (StatusCode::UNAUTHORIZED, signature_code(*why)),
             Self::ReadTimedOut => (StatusCode::SERVICE_UNAVAILABLE, "READ_TIMED_OUT"),

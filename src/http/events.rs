@@ -120,7 +120,7 @@ async fn list_events(
         call: query.call,
         webhook: query.webhook,
     };
-    let (PageLimit(limit), after) = (query.limit, query.cursor.map(|Cursor(id)| id));
+    let (limit, after) = (query.limit.0, query.cursor.map(|Cursor(id)| id));
     let page = state.store.list_events(&filter, limit, after).await?;
     Ok(Json(EventList {
         data: page.rows.into_iter().map(EventRow::from).collect(),

@@ -9,15 +9,17 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use super::accept::wanted_file;
 use super::auth::{Caller, Role, Standing};
 use super::error::{ApiError, SCOPE_MISSING};
 use super::read_limit::Turn;
 use super::state::AppState;
+use crate::export::FileFormat;
 use crate::model::KeyScope;
 use crate::store::Actor;
 
 /// What a caller is told to wait who reads too much at once.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+pub(super) const READ_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Lets a caller pass whose key, if it is one, has this scope; what became of the key is on record.
 pub(super) fn admit(
@@ -86,9 +88,50 @@ impl FromRequestParts<AppState> for Standing {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let standing = Self::begin(parts, state.authenticator.follow(), &state.clock).await?;
-        admit(standing.caller.clone(), Some(KeyScope::Read), state)?;
-        Ok(standing)
+        stand(parts, KeyScope::Read, state).await
+    }
+}
+
+async fn stand(parts: &Parts, scope: KeyScope, state: &AppState) -> Result<Standing, ApiError> {
+    let standing = Standing::begin(parts, state.authenticator.follow(), &state.clock).await?;
+    admit(standing.caller.clone(), Some(scope), state)?;
+    Ok(standing)
+}
+
+/// How a list is asked for: a page of it, by whom `R` says, or all of it as a file, for which the caller stands.
+pub(super) enum Asked<R> {
+    /// A page, as JSON.
+    Page(R),
+    /// All of it.
+    File(FileFormat, Box<Standing>),
+}
+
+impl FromRequestParts<AppState> for Asked<Reader> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        Ok(match wanted_file(&parts.headers, FileFormat::ALL) {
+            None => Self::Page(Reader::from_request_parts(parts, state).await?),
+            Some(format) => {
+                let standing = stand(parts, KeyScope::Read, state).await?;
+                Self::File(format, Box::new(standing))
+            }
+        })
+    }
+}
+
+impl FromRequestParts<AppState> for Asked<Operator> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let Some(format) = wanted_file(&parts.headers, &[FileFormat::Ndjson]) else {
+            return Ok(Self::Page(
+                Operator::from_request_parts(parts, state).await?,
+            ));
+        };
+        let standing = stand(parts, KeyScope::Admin, state).await?;
+        actor(&standing.caller)?;
+        Ok(Self::File(format, Box::new(standing)))
     }
 }
 
@@ -134,13 +177,18 @@ impl FromRequestParts<AppState> for Operator {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let acts = !parts.method.is_safe();
         let caller = authenticate(parts, acts, Some(KeyScope::Admin), state).await?;
-        let actor = match &caller {
-            Caller::Service(key) => Actor::Service(key.name.clone()),
-            Caller::User(user) if user.role == Role::Admin => Actor::User(user.rep.clone()),
-            Caller::User(_) => return Err(ApiError::AdminOnly),
-        };
+        let actor = actor(&caller)?;
         let turn = turn_of(&caller, state).await?;
         Ok(Self { actor, _turn: turn })
+    }
+}
+
+/// Who an operator is, for the audit log.
+fn actor(caller: &Caller) -> Result<Actor, ApiError> {
+    match caller {
+        Caller::Service(key) => Ok(Actor::Service(key.name.clone())),
+        Caller::User(user) if user.role == Role::Admin => Ok(Actor::User(user.rep.clone())),
+        Caller::User(_) => Err(ApiError::AdminOnly),
     }
 }
 
@@ -149,6 +197,6 @@ pub(super) async fn turn_of(caller: &Caller, state: &AppState) -> Result<Turn, A
     let turn = state.limits.reads.turn(caller.id()).await;
     turn.ok_or(ApiError::RateLimited {
         of: "reads at the same time",
-        retry_after: RETRY_AFTER,
+        retry_after: READ_RETRY_AFTER,
     })
 }

@@ -1,12 +1,16 @@
 //! The service's HTTP face: which routes there are, and which layers a request passes, on one screen.
 
+mod accept;
+mod audit;
 mod auth;
 mod body;
 mod caller_limits;
 mod calls;
+mod changes;
 mod client_ip;
 mod deliveries;
 mod demo;
+mod download;
 mod error;
 mod events;
 mod extract;
@@ -78,9 +82,11 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(recording::router())
         .merge(progress::router())
         .merge(live::router())
+        .merge(changes::router())
         .merge(events::router())
         .merge(deliveries::router())
         .merge(overview::router())
+        .merge(audit::router())
         .merge(reps::router())
         .merge(health::router())
         .split_for_parts();

@@ -24,7 +24,7 @@ use super::rate_limit::LogLimit;
 use super::request_id::{REQUEST_ID, RequestId};
 use super::server::AnswerDeadline;
 use super::state::AppState;
-use super::webhook;
+use super::{changes, webhook};
 use crate::config::Config;
 use crate::store::StoreError;
 use crate::telemetry::metric;
@@ -138,6 +138,11 @@ pub(super) async fn guard(
         (
             deadlines.delivery,
             ApiError::StoreUnavailable(StoreError::TimedOut),
+        )
+    } else if path == Some(changes::PATH) {
+        (
+            deadlines.answer + changes::MAX_WAIT,
+            ApiError::RequestTimeout,
         )
     } else {
         (deadlines.answer, ApiError::RequestTimeout)

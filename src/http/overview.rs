@@ -250,7 +250,7 @@ async fn list_mints(
         rep: query.rep,
         without_call,
     };
-    let (PageLimit(limit), after) = (query.limit, query.cursor.map(|Cursor(id)| id));
+    let (limit, after) = (query.limit.0, query.cursor.map(|Cursor(id)| id));
     let page = state
         .store
         .list_mints(&filter, limit, after.as_deref())

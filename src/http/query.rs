@@ -17,9 +17,6 @@ use super::error::ApiError;
 use crate::model::{Drift, DriftKind, Source, TimeBound};
 use crate::store::SharedStore;
 
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 100;
-
 /// A request's query string.
 pub(super) struct Query<T>(pub(super) T);
 
@@ -70,21 +67,27 @@ impl<'de> Deserialize<'de> for Bound {
     }
 }
 
-/// How many rows a page has.
-pub(super) struct PageLimit(pub(super) u32);
+/// A whole number within bounds, both of which belong to it.
+#[derive(Clone, Copy)]
+pub(super) struct Count<const MIN: u32, const MAX: u32, const DEFAULT: u32>(pub(super) u32);
 
-impl Default for PageLimit {
+/// How many rows a page has.
+pub(super) type PageLimit = Count<1, 100, 50>;
+
+impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> Default for Count<MIN, MAX, DEFAULT> {
     fn default() -> Self {
-        Self(DEFAULT_LIMIT)
+        Self(DEFAULT)
     }
 }
 
-impl<'de> Deserialize<'de> for PageLimit {
+impl<'de, const MIN: u32, const MAX: u32, const DEFAULT: u32> Deserialize<'de>
+    for Count<MIN, MAX, DEFAULT>
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Cow::<str>::deserialize(deserializer)?.parse() {
-            Ok(limit @ 1..=MAX_LIMIT) => Ok(Self(limit)),
+            Ok(count) if (MIN..=MAX).contains(&count) => Ok(Self(count)),
             _ => Err(D::Error::custom(format!(
-                "must be a whole number from 1 to {MAX_LIMIT}"
+                "must be a whole number from {MIN} to {MAX}"
             ))),
         }
     }

@@ -29,6 +29,7 @@ const OPERATORS: &[Who] = &[Who::Admin, Service];
 /// Each route: for whom it is, and the scope that a key needs for it.
 const ACCESS: &[(&str, &[Who], Option<KeyScope>)] = &[
     ("DELETE /athos/reps/{rep}", OPERATORS, Some(Admin)),
+    ("GET /athos/audit", OPERATORS, Some(Admin)),
     ("GET /athos/calls", CALLERS, Some(Read)),
     ("GET /athos/calls/{callId}", CALLERS, Some(Read)),
     (
@@ -36,6 +37,7 @@ const ACCESS: &[(&str, &[Who], Option<KeyScope>)] = &[
         CALLERS,
         Some(Transcripts),
     ),
+    ("GET /athos/changes", CALLERS, Some(Read)),
     ("GET /athos/deliveries", OPERATORS, Some(Admin)),
     ("GET /athos/deliveries/{id}", OPERATORS, Some(Admin)),
     ("GET /athos/events", OPERATORS, Some(Admin)),

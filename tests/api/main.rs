@@ -8,8 +8,10 @@
 mod access;
 mod ambient;
 mod at_once;
+mod audit_log;
 mod backup;
 mod callers;
+mod changes;
 mod commands;
 mod console;
 mod deliveries;
@@ -18,6 +20,7 @@ mod doctor;
 mod drift;
 mod enrolment;
 mod events;
+mod exports;
 mod faults;
 mod forwarding;
 mod fuzz;

@@ -70,7 +70,7 @@ impl Standing {
         let again = authenticator.authenticate(&self.request, true).await;
         let is_good = again.is_ok_and(|caller| caller == self.caller);
         if !is_good {
-            tracing::info!("live stream closed: the credentials of its caller are no longer valid");
+            tracing::info!("stream closed: the credentials of its caller are no longer valid");
         }
         is_good
     }

@@ -76,3 +76,31 @@ impl From<model::CallRow> for CallRow {
         }
     }
 }
+
+/// One turn of a transcript.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Turn {
+    /// Who spoke.
+    #[schema(example = "rep")]
+    role: String,
+    /// What was said. Hostile text: whoever shows it shows it as text.
+    content: String,
+    /// Seconds from the start of the call.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
+    start_time: Option<f64>,
+    /// Seconds from the start of the call.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
+    end_time: Option<f64>,
+}
+
+impl From<model::Turn> for Turn {
+    fn from(turn: model::Turn) -> Self {
+        Self {
+            role: turn.role.as_str().to_owned(),
+            content: turn.content,
+            start_time: turn.start_time,
+            end_time: turn.end_time,
+        }
+    }
+}

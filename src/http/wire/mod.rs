@@ -11,7 +11,7 @@ mod rep;
 pub(super) mod schema;
 
 pub(crate) use audit::AuditEntry;
-pub(crate) use call::{CallRow, CallStatus};
+pub(crate) use call::{CallRow, CallStatus, Turn};
 pub(crate) use delivery::{DeliveryRow, DeliveryState, Endpoint, PingAnswer, StoredDelivery};
 pub(crate) use event::{EventRow, EventState, StoredEvent};
 pub(crate) use mint::Mint;

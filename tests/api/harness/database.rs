@@ -104,6 +104,14 @@ impl TestApp {
         .await;
     }
 
+    /// Has a call that no reader can read.
+    pub(crate) async fn spoil_call(&self, id: &str) {
+        self.change(format!(
+            "PRAGMA ignore_check_constraints = ON; UPDATE calls SET status = 'spoilt' WHERE id = '{id}'"
+        ))
+        .await;
+    }
+
     /// Copies what is committed into this file.
     pub(crate) async fn copy_database(&self, to: &Path) {
         self.change(format!("VACUUM INTO '{}'", to.display())).await;
