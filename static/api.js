@@ -49,6 +49,9 @@ export class Api {
   received = (options) => this.json("demo/received", options);
   overview = (options) => this.json("athos/overview", options);
   mints = (query) => this.json("athos/mints", { query });
+  audit = (query) => this.json("athos/audit", { query });
+  callsFile = (query) => this.file("athos/calls", query, "text/csv", "calls.csv");
+  auditFile = (query) => this.file("athos/audit", query, "application/x-ndjson", "audit.ndjson");
   mint = (options) => this.json(this.tokenUrl, { ...options, method: "POST" });
   signIn = (body) => this.json("demo/sign-in", { method: "POST", body });
   signOut = () => this.json("demo/sign-out", { method: "POST" });
@@ -61,6 +64,17 @@ export class Api {
       throw new ApiError({ code: "BAD_RESPONSE", message: "The answer was not JSON.", status: response.status });
     }
     return body ?? null;
+  }
+
+  /** All of a list, whole: what breaks off is thrown. The service names the file, where this page may read that. */
+  async file(path, query, accept, name) {
+    const response = await this.request(path, { query, accept });
+    const named = /filename="([^"]+)"/.exec(response.headers.get("content-disposition") ?? "");
+    try {
+      return { blob: await response.blob(), name: named?.[1] ?? name };
+    } catch {
+      throw new ApiError({ code: "DOWNLOAD_BROKEN", message: "The file broke off.", status: response.status });
+    }
   }
 
   /** Resolves with a 2xx response; anything else is thrown. An aborted request throws its AbortError. */

@@ -92,6 +92,7 @@ const WORDS = {
   READ_TIMED_OUT: { title: "That took too long", text: "Try again in a moment.", step: "wait" },
   STORE_UNAVAILABLE: { title: "The service is busy", text: "Try again in a moment.", step: "wait" },
   INTERNAL_ERROR: { title: "Something went wrong on the other side", text: "Start again.", step: "restart", support: true },
+  DOWNLOAD_BROKEN: { title: "The file broke off", text: "Nothing was saved. Try again.", step: "wait" },
   BACKEND_UNREACHABLE: { title: "The service can't be reached", text: "Check your network, then try again.", step: "restart" },
 
   // Reading calls.

@@ -2,6 +2,7 @@
 // tell whose calls, or which, somebody was reading.
 
 import { dayAndTime, duration, headline, percent, score as number } from "./format.js";
+import { downloadButton } from "./download.js";
 import { drillSelect } from "./drill-select.js";
 import { explain } from "./errors.js";
 import { fullName } from "./drills.js";
@@ -18,17 +19,22 @@ export function historyList({ api }, { rep, source }) {
   const more = h("button", { type: "button", class: "button", hidden: true, onclick: () => load(true) }, "Show more");
   const drills = drillSelect();
   const form = filters(drills, () => load(false));
+  const saved = h("p", { class: "quiet small list-note", role: "status" });
+  const download = downloadButton("Download CSV", { fetchFile: () => api.callsFile({ ...query(), bom: true }), say: (text) => (saved.textContent = text) });
   let cursor = null;
   let latest = 0;
+
+  function query() {
+    const filters = chosen(form);
+    if (source() !== PRACTICE) delete filters.drill; // Nothing is practised on a real call.
+    return { rep, source: source(), ...filters };
+  }
 
   async function load(next) {
     const asked = ++latest;
     try {
-      const practice = source() === PRACTICE;
-      const filters = chosen(form);
-      drills.element.hidden = !practice;
-      if (!practice) delete filters.drill; // Nothing is practised on a real call.
-      const page = await api.calls({ rep, source: source(), limit: PAGE, cursor: next ? cursor : null, ...filters });
+      drills.element.hidden = source() !== PRACTICE;
+      const page = await api.calls({ ...query(), limit: PAGE, cursor: next ? cursor : null });
       if (asked !== latest) return; // A newer question is under way.
       const added = page.data.map(row);
       if (next) rows.append(...added);
@@ -51,7 +57,8 @@ export function historyList({ api }, { rep, source }) {
     element: h(
       "section",
       { class: "card history", "aria-labelledby": "history-title" },
-      h("div", { class: "history-head" }, h("h2", { id: "history-title" }, "Calls"), form),
+      h("div", { class: "history-head" }, h("h2", { id: "history-title" }, "Calls"), form, download),
+      saved,
       h(
         "table",
         { class: "calls" },

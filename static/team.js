@@ -2,6 +2,7 @@
 
 import { day, score as number } from "./format.js";
 import { explain } from "./errors.js";
+import { downloadButton } from "./download.js";
 import { drillSelect } from "./drill-select.js";
 import { h } from "./dom.js";
 import { PRACTICE, sourceSwitch } from "./source.js";
@@ -13,6 +14,11 @@ export function teamView({ api, me, open }) {
   const note = h("p", { class: "quiet list-note", role: "status" }, "Loading…");
   const choice = drillSelect(() => draw());
   const calls = sourceSwitch(api, null, () => load());
+  const saved = h("p", { class: "quiet small list-note", role: "status" });
+  const download = downloadButton("Download calls as CSV", {
+    fetchFile: () => api.callsFile({ source: calls.source, drill: choice.element.hidden ? null : choice.value, bom: true }),
+    say: (text) => (saved.textContent = text),
+  });
   let data = [];
   let latest = 0;
 
@@ -60,7 +66,8 @@ export function teamView({ api, me, open }) {
       h(
         "section",
         { class: "card history", "aria-labelledby": "team-title" },
-        h("div", { class: "history-head" }, h("h2", { id: "team-title" }, "Reps"), choice.element),
+        h("div", { class: "history-head" }, h("h2", { id: "team-title" }, "Reps"), choice.element, download),
+        saved,
         h(
           "table",
           { class: "reps" },

@@ -6,6 +6,7 @@ import { configOf } from "../config.js";
 import { explain } from "../errors.js";
 import { h } from "../dom.js";
 import { signInView } from "../sign-in.js";
+import { auditView } from "./audit.js";
 import { deliveryView } from "./delivery.js";
 import { eventView } from "./event.js";
 import { forwardingView } from "./forwarding.js";
@@ -32,6 +33,7 @@ const VIEWS = [
   { path: /^#\/deliveries\/(\d+)$/, title: "Message", show: ([, id]) => deliveryView(context(), id) },
   { path: /^#\/forwarding(?:\?(.*))?/, title: "Forwarding", show: ([, query]) => forwardingView(context(), query ?? "") },
   { path: /^#\/tokens/, title: "Session tokens", show: () => tokensView(context()) },
+  { path: /^#\/audit/, title: "Audit log", show: () => auditView(context()) },
   { path: /^(?:#\/(?:\?(.*))?)?/, title: "Inbox", show: ([, query]) => inboxView(context(), query ?? "") },
 ];
 
@@ -69,6 +71,7 @@ function drawNav(title) {
     link("#/", "Inbox", title === "Inbox" || title === "Event"),
     link("#/forwarding", "Forwarding", title === "Forwarding" || title === "Message"),
     link("#/tokens", "Tokens", title === "Session tokens"),
+    link("#/audit", "Audit", title === "Audit log"),
     link(HOME.href, "Practice", false),
   );
 }

@@ -1,5 +1,6 @@
 // The inbox as it fills: figures, filters, and the newest events, which come in by themselves.
 
+import { downloadButton } from "../download.js";
 import { exactTime } from "../format.js";
 import { h } from "../dom.js";
 import { adviceFor } from "./advice.js";
@@ -35,6 +36,16 @@ export function inboxView({ api, say, fail }, search) {
     return overview.now;
   }
 
+  const saved = h("p", { class: "quiet small list-note", role: "status" });
+  /** Of the time that is chosen: what else is filtered here is of events. */
+  const download = downloadButton("Download calls", {
+    fetchFile: () => {
+      const { from, to } = list.query();
+      return api.callsFile({ from, to, bom: true });
+    },
+    say: (text) => (saved.textContent = text),
+    fail,
+  });
   const openReplay = () => openRange(EVENT_REPLAY, { ask: api.replayEvents, say, fail, given: list.query(), onDone: list.restart });
   return {
     leave: list.leave,
@@ -44,7 +55,8 @@ export function inboxView({ api, say, fail }, search) {
       h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Inbox"), h("p", { class: "lead" }, "Everything Athos has sent, newest first, and what became of it.")),
       health.element,
       figures.element,
-      list.card(h("button", { type: "button", class: "button small", onclick: openReplay }, "Replay many…")),
+      saved,
+      list.card(h("button", { type: "button", class: "button small", onclick: openReplay }, "Replay many…"), download),
     ),
   };
 }

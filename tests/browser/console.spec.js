@@ -2,6 +2,7 @@
 // really replayed.
 
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { deliverWebhook, sessionCookie, startService } from "./backend.js";
@@ -384,6 +385,49 @@ test("an event whose body is gone says why it cannot be replayed", async ({ page
   await console("#/events/7");
   await expect(page.getByText("Its body is not kept any more, so it cannot be replayed")).toBeVisible();
   await expect(button(page, "Replay")).toBeDisabled();
+});
+
+test("what was done by hand is listed, filtered and saved", async ({ page, console, ops }) => {
+  await ops.deliver({ event: "call.unheard", note: "for the audit log" });
+  const answer = await page.request.get(new URL("/athos/events?state=ignored&limit=1", ops.page).href);
+  const [event] = (await answer.json()).data;
+  const replayed = await page.request.post(new URL(`/athos/events/${event.id}/replay`, ops.page).href, { headers: { origin: new URL(ops.page).origin } });
+  expect(replayed.ok()).toBe(true);
+  await console("#/audit");
+  const newest = page.locator(".audit tbody tr").first();
+  await expect(newest).toContainText("Replayed");
+  await expect(newest).toContainText("ada");
+  await expect(newest.getByRole("link", { name: `Event ${event.id}` })).toBeVisible();
+  const [file] = await Promise.all([page.waitForEvent("download"), button(page, "Download").click()]);
+  expect(file.suggestedFilename()).toMatch(/^audit-.*\.ndjson$/);
+  const lines = (await readFile(await file.path(), "utf8")).trim().split("\n").map((line) => JSON.parse(line));
+  expect(lines[0]).toMatchObject({ action: "replay", rep: "ada", eventId: event.id });
+  await page.getByLabel("Action").selectOption("delete_rep");
+  await expect(page.getByText("Nothing was done by hand here.")).toBeVisible();
+  await page.getByLabel("Action").selectOption("");
+  await page.getByLabel("Person or key").fill("nobody");
+  await page.getByLabel("Person or key").press("Enter");
+  await expect(page.getByText("Nothing was done by hand here.")).toBeVisible();
+  await page.getByLabel("Person or key").fill("");
+  await page.getByLabel("Person or key").press("Enter");
+  await expect(newest).toBeVisible();
+  await keep(page, "console-audit");
+  await expectAccessible(page, "audit log");
+  await page.setViewportSize({ width: 360, height: 740 });
+  await expectFits(page);
+});
+
+test("the calls of the chosen time are saved from the inbox", async ({ page, console, ops }) => {
+  await ops.deliver(scored("athos_call_file"));
+  await console();
+  const save = () => Promise.all([page.waitForEvent("download"), button(page, "Download calls").click()]);
+  const [all] = await save();
+  expect(await readFile(await all.path(), "utf8")).toContain("athos_call_file");
+  await page.getByLabel("Age").selectOption("<24"); // It ended long before.
+  const [recent] = await save();
+  expect(await readFile(await recent.path(), "utf8")).not.toContain("athos_call_file");
+  await expect(page.getByText("The file is saved.")).toBeVisible();
+  await keep(page, "console-inbox-file");
 });
 
 test("hostile text stays text", async ({ page, console, ops }) => {
