@@ -31,7 +31,9 @@ use athos_api::local::reachable_addr;
 use athos_api::setting::parse_address;
 
 use crate::clock::Clock;
-use crate::config::{Config, EnvFile, LogFormat, Misconfigured, Problems, Unreadable};
+use crate::config::{
+    Config, DatabaseUrl, EnvFile, LogFormat, Misconfigured, Problems, Unreadable, database_url,
+};
 use crate::demo;
 use crate::http;
 use crate::lifecycle::ShutdownSignal;
@@ -104,15 +106,17 @@ fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
 /// Which database a command works on that needs no other setting of the service.
 #[derive(Args, Debug)]
 struct Database {
-    /// The SQLite file
+    /// The SQLite file, or the database on a server
     #[arg(
         long,
         env,
+        hide_env_values = true,
         global = true,
+        value_parser = database_url,
         value_name = "URL",
         default_value = "sqlite://data/athos.db"
     )]
-    database_url: String,
+    database_url: DatabaseUrl,
 }
 
 #[derive(Args, Debug)]

@@ -20,16 +20,18 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::model::{MessageKind, Source};
+use crate::store::ServerOptions;
 use athos_api::contract::Generation;
 use athos_api::setting::{parse_address, parse_secret as secret};
 
 pub use checks::{Problems, Warning};
 pub use env_file::EnvFile;
 pub(crate) use read::Unreadable;
-pub(crate) use values::source;
+pub use values::DatabaseUrl;
 use values::{
     at_least_one, duration, header, ip_range, message_kind, set_source, url, word, yes_or_no,
 };
+pub(crate) use values::{database_url, source};
 
 /// Settings that cannot work, whoever found out; the process ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -84,15 +86,28 @@ pub struct Config {
     #[arg(long, env, value_name = "URL", value_parser = url)]
     pub public_url: Option<Url>,
 
-    /// The SQLite file; it and its folder are created when missing
+    /// Where the database is: a SQLite file, made when missing, or a server (`postgres://user:password@host/database`)
     #[arg(
         long,
         env,
-        value_parser = word,
+        hide_env_values = true,
+        value_parser = database_url,
         value_name = "URL",
         default_value = "sqlite://data/athos.db"
     )]
-    pub database_url: String,
+    pub database_url: DatabaseUrl,
+
+    /// The same server without the pooler before it, to hear at once what other replicas change
+    #[arg(long, env, hide_env_values = true, value_parser = database_url, value_name = "URL")]
+    pub database_listen_url: Option<DatabaseUrl>,
+
+    /// How often a replica looks for changes of others, also when it does not hear of them
+    #[arg(long, env, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub database_poll: Duration,
+
+    /// Most connections of one replica to a server, besides one that listens
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "8")]
+    pub database_pool: NonZeroU32,
 
     /// Verify callers' JWTs with this shared secret (HS256)
     #[arg(long, env, hide_env_values = true, value_parser = secret, value_name = "SECRET")]
@@ -288,6 +303,16 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// How a database on a server is used.
+    #[must_use]
+    pub fn server_options(&self) -> ServerOptions {
+        ServerOptions {
+            pool: self.database_pool,
+            poll: Some(self.database_poll),
+            listen_url: self.database_listen_url.as_deref().map(str::to_owned),
+        }
+    }
+
     /// The claim that vouches for the e-mail address. OpenID Connect's `email_verified` is about its `email` and about no
     /// other claim: an address that people may type themselves must not pass as checked.
     #[must_use]
@@ -385,6 +410,8 @@ mod tests {
             "--service-tokens=svc_hush",
             "--auth-jwt-secret=jwt_hush",
             "--auth-proxy-secret=proxy_hush",
+            "--database-url=postgres://me:hush@db/athos",
+            "--database-listen-url=hush:1",
         ])
         .unwrap();
         assert!(!format!("{config:?}").contains("hush"));

@@ -65,7 +65,7 @@ pub struct Service {
     authenticator: Arc<Reloadable<Authenticator>>,
     clock: Clock,
     /// The lock on the database, held while it serves.
-    _instance: Arc<Instance>,
+    _instance: Option<Arc<Instance>>,
     shutdown: CancellationToken,
     /// Tasks that outlive their request.
     tasks: TaskTracker,
@@ -105,8 +105,11 @@ impl Service {
         let listener = servers::bind(config.bind_addr, bind_name).await?;
         let admin_listener = servers::bind(config.admin_addr, admin_name).await?;
         let (addr, admin_addr) = (listener.local_addr()?, admin_listener.local_addr()?);
-        let store = store::open(&config.database_url).await?;
-        let instance = Arc::new(Instance::of(&store::database_file(&config.database_url)?));
+        let options = config.server_options();
+        let store = store::open_with(&config.database_url, &options).await?;
+        // On a server, any number of replicas is intended.
+        let file = store::database_file(&config.database_url)?;
+        let instance = file.map(|file| Arc::new(Instance::of(&file)));
 
         let credentials = Credentials::start(config, &athos, key_usage, &store, &clock).await?;
         let credentials = Arc::new(credentials);
@@ -165,7 +168,9 @@ impl Service {
         let mut servers = Servers::new(deadlines, &shutdown);
         servers.serve_metrics(admin_listener, http::admin_router(state.clone(), metrics));
         servers.serve_public(listener, http::router(state, config, demo), config);
-        Arc::clone(&instance).claim(shutdown.clone());
+        if let Some(instance) = &instance {
+            Arc::clone(instance).claim(shutdown.clone());
+        }
         tracing::info!(%addr, metrics = %admin_addr, "listening");
         Ok(Self {
             addr,

@@ -42,6 +42,11 @@ const PLACEHOLDER: &str = "replace-me";
 /// HS256 keys and bearer tokens shorter than this can be guessed (RFC 7518, 3.2), in bytes.
 const STRONG_SECRET_BYTES: usize = 32;
 
+/// One for each purpose.
+const SMALLEST_POOL: u32 = 6;
+/// Looking more often would be work; less often, and streams stand still where nothing is heard.
+const SHORTEST_POLL: Duration = Duration::from_millis(100);
+const LONGEST_POLL: Duration = Duration::from_secs(60);
 const SHORTEST_ROUND: Duration = Duration::from_secs(10);
 const SHORTEST_OVERLAP: Duration = Duration::from_secs(10 * 60);
 
@@ -244,19 +249,43 @@ impl Config {
     }
 
     fn check_database(&self, problems: &mut Vec<String>) {
-        match Engine::of(&self.database_url) {
+        let engine = Engine::of(&self.database_url);
+        match engine {
             Err(unknown) => problems.push(format!("{unknown}.")),
             Ok(Engine::Sqlite) if self.database_url.contains(":memory:") => problems.push(
                 "DATABASE_URL names a database in memory, which forgets every event on a crash: name a file, for \
                  example sqlite://data/athos.db."
                     .to_owned(),
             ),
-            Ok(Engine::Sqlite) => {}
-            Ok(Engine::Postgres) => problems.push(
-                "DATABASE_URL must begin with sqlite: in this version, which cannot serve from PostgreSQL yet: write the \
-                 URL of a SQLite file, for example sqlite://data/athos.db."
-                    .to_owned(),
+            Ok(Engine::Sqlite) if self.database_listen_url.is_some() => problems.push(
+                "DATABASE_LISTEN_URL is of a server, and DATABASE_URL names a file: remove one of them.".to_owned(),
             ),
+            Ok(Engine::Sqlite) => {}
+            Ok(Engine::Postgres) => self.check_server(problems),
+        }
+    }
+
+    fn check_server(&self, problems: &mut Vec<String>) {
+        if let Some(url) = &self.database_listen_url
+            && !matches!(Engine::of(url), Ok(Engine::Postgres))
+        {
+            problems.push(
+                "DATABASE_LISTEN_URL must begin with postgres:// as DATABASE_URL does; it leads to the same database, \
+                 around the pooler."
+                    .to_owned(),
+            );
+        }
+        if self.database_pool.get() < SMALLEST_POOL {
+            problems.push(format!(
+                "DATABASE_POOL is less than {SMALLEST_POOL}: each purpose (to write, the worker, requests, streams, sums, \
+                 the background) has a connection of its own, so that none waits for another."
+            ));
+        }
+        if !(SHORTEST_POLL..=LONGEST_POLL).contains(&self.database_poll) {
+            problems.push(
+                "DATABASE_POLL is not between 100ms and 1m: 1s lets streams follow other replicas, and costs little."
+                    .to_owned(),
+            );
         }
     }
 
@@ -499,9 +528,25 @@ mod tests {
             ),
             (&["--athos-api-key=whsec_x"], "swapped"),
             (&["--admin-addr=127.0.0.1:8080"], "BIND_ADDR and ADMIN_ADDR"),
+            (&["--database-url=mysql://x/y"], "DATABASE_URL must begin"),
             (
-                &["--database-url=postgres://x/y"],
-                "DATABASE_URL must begin",
+                &["--database-listen-url=postgres://x/y"],
+                "DATABASE_LISTEN_URL is of a server",
+            ),
+            (
+                &[
+                    "--database-url=postgres://x/y",
+                    "--database-listen-url=sqlite://a.db",
+                ],
+                "DATABASE_LISTEN_URL must begin",
+            ),
+            (
+                &["--database-url=postgres://x/y", "--database-pool=5"],
+                "DATABASE_POOL",
+            ),
+            (
+                &["--database-url=postgres://x/y", "--database-poll=10ms"],
+                "DATABASE_POLL",
             ),
             (&["--database-url=sqlite::memory:"], "forgets every event"),
             (&["--reconcile-every=0s"], "RECONCILE_EVERY"),

@@ -1,15 +1,17 @@
 //! Parses the text of a flag, a variable or a line of `.env`. Blanks around a value and around each entry of a list are
 //! ignored; an empty entry is an error. Errors do not show the text, which may be a secret.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::header::HeaderName;
 use url::{ParseError, Url};
 
-use crate::model::{MessageKind, Source, UnknownVariant};
+use crate::model::{Engine, MessageKind, Source, UnknownVariant};
 use athos_api::setting::EMPTY;
 
 const NO_URL: &str = "not a whole URL, such as https://app.example.com";
@@ -19,6 +21,32 @@ pub(super) fn word(text: &str) -> Result<String, &'static str> {
         "" => Err(EMPTY),
         text => Ok(text.to_owned()),
     }
+}
+
+/// The URL of a database. It may have a password in it, and prints with its scheme only where it can.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl Deref for DatabaseUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (Engine::of(self), self.split_once(':')) {
+            (Ok(Engine::Sqlite), _) => fmt::Debug::fmt(&self.0, f),
+            (Ok(_), Some((scheme, _))) => write!(f, "\"{scheme}:…\""),
+            _ => f.write_str("\"…\""),
+        }
+    }
+}
+
+pub(crate) fn database_url(text: &str) -> Result<DatabaseUrl, &'static str> {
+    word(text).map(DatabaseUrl)
 }
 
 pub(super) fn url(text: &str) -> Result<Url, String> {

@@ -18,6 +18,7 @@ use crate::credentials::Credentials;
 use crate::model::{
     Credential, EffectiveContract, KeyScope, KeyState, Scope, ServiceKey, Timestamp, Why,
 };
+use crate::store::Following;
 use crate::worker::circuit_breaker;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -53,6 +54,9 @@ struct Readiness {
     worker_beat: Timestamp,
     /// Whether scores can be fetched from Athos.
     athos: Athos,
+    /// How changes by other replicas are noticed; only with a database on a server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas_followed: Option<ReplicasFollowed>,
     /// The endpoints of `FORWARD_URLS`; one that fails makes this instance no less ready. Only for admins and other backends.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<Endpoint>>,
@@ -71,6 +75,16 @@ enum ReadinessStatus {
     Degraded,
     /// Webhooks cannot be kept, or nothing processes them.
     Unready,
+}
+
+/// How changes by other replicas are noticed.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ReplicasFollowed {
+    /// At once, by notifications of the server.
+    Notified,
+    /// Every `DATABASE_POLL`: no notification comes, as behind a pooler in transaction mode (see `DATABASE_LISTEN_URL`).
+    Polling,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -325,6 +339,10 @@ async fn show_readiness(
             paused,
             contract: state.minter.effective_contract().into(),
         },
+        replicas_followed: state.store.following().map(|following| match following {
+            Following::Notified => ReplicasFollowed::Notified,
+            Following::Polling => ReplicasFollowed::Polling,
+        }),
         endpoints,
         credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };

@@ -12,8 +12,8 @@ pub enum Engine {
 /// A URL that names no engine, and what to write instead. Of the URL it has the scheme only: the rest may be a password.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "DATABASE_URL must begin with sqlite: in this version (its scheme is \"{scheme}\"): write the URL of a SQLite file, for \
-     example sqlite://data/athos.db"
+    "DATABASE_URL must begin with sqlite: or postgres: (its scheme is \"{scheme}\"): write the URL of a SQLite file, for \
+     example sqlite://data/athos.db, or of a PostgreSQL server, for example postgres://user:password@host/database"
 )]
 pub struct UnknownEngine {
     scheme: String,

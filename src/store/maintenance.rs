@@ -5,6 +5,15 @@ use async_trait::async_trait;
 use super::StoreResult;
 use crate::model::{Credential, Drift, SeenDrift, Timestamp};
 
+/// How changes of calls by other replicas are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// By notifications of the server, at once.
+    Notified,
+    /// By looking every now and then: no notification comes, as behind a pooler in transaction mode.
+    Polling,
+}
+
 /// Drift counts, credential usage, and the state of the database.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
@@ -27,6 +36,9 @@ pub trait Maintenance: Send + Sync {
 
     /// Whether it can be read and its last write succeeded.
     async fn check(&self) -> StoreResult<()>;
+
+    /// How changes by other replicas are noticed; nothing where there can be none, or nobody follows them.
+    fn following(&self) -> Option<Following>;
 
     /// Finishes what was queued and closes the files.
     async fn close(&self);

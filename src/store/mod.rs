@@ -15,10 +15,6 @@ mod open;
 mod operators;
 mod outbox;
 mod page;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the store on PostgreSQL is being built on it")
-)]
 mod postgres;
 mod privacy;
 mod reconcile;
@@ -45,11 +41,11 @@ pub use inbox::{
     Accepted, ClaimFilter, ClaimedEvent, Failure, Inbox, Lease, NewEvent, QueueDepth, SettleResult,
     Settlement, UnopenedEvent,
 };
-pub use maintenance::Maintenance;
+pub use maintenance::{Following, Maintenance};
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, Mints, NewMint};
 pub use open::{
     Backup, Contents, Examined, Integrity, InvalidUrl, Schema, Step, back_up, database_file,
-    examine, open, open_existing,
+    examine, open, open_existing, open_with,
 };
 pub use operators::{
     Attempt, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin, Received, Replay,
@@ -60,6 +56,7 @@ pub use outbox::{
     SendOutcome,
 };
 pub use page::Page;
+pub use postgres::ServerOptions;
 pub use privacy::{ErasedRows, Privacy, Transcript};
 pub use reconcile::{
     ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::postgres::{self, ServerOptions};
 use super::sqlite;
 use super::{QueueDepth, Run, SharedStore};
 use crate::model::{Credential, Engine, LearnedContract, SeenDrift, Timestamp};
@@ -17,22 +18,22 @@ fn engine_of(url: &str) -> Result<Engine, InvalidUrl> {
     Engine::of(url).map_err(|unknown| InvalidUrl(unknown.to_string()))
 }
 
-/// Why PostgreSQL is refused.
-const NOT_YET: &str = "DATABASE_URL names PostgreSQL, which this version cannot serve from yet: write the URL of a SQLite \
-                       file, for example sqlite://data/athos.db";
-
-fn not_yet() -> InvalidUrl {
-    InvalidUrl(NOT_YET.to_owned())
-}
-
 /// Opens the database at `url`, creating it where the engine can, and brings its schema up to date.
 ///
 /// # Errors
 /// With advice: [`InvalidUrl`], or when the database cannot be created, is damaged, or was written by a newer version.
 pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
+    open_with(url, &ServerOptions::default()).await
+}
+
+/// The same, with options for a database on a server.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(url: &str, options: &ServerOptions) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(sqlite::open(url).await?)),
-        Engine::Postgres => Err(not_yet().into()),
+        Engine::Postgres => Ok(Arc::new(postgres::open(url, options).await?)),
     }
 }
 
@@ -43,18 +44,18 @@ pub async fn open(url: &str) -> anyhow::Result<SharedStore> {
 pub async fn open_existing(url: &str) -> anyhow::Result<SharedStore> {
     match engine_of(url)? {
         Engine::Sqlite => Ok(Arc::new(sqlite::open_existing(url).await?)),
-        Engine::Postgres => Err(not_yet().into()),
+        Engine::Postgres => open(url).await,
     }
 }
 
-/// The file of the database at `url`.
+/// The file of the database at `url`; none when it is on a server.
 ///
 /// # Errors
 /// [`InvalidUrl`].
-pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
+pub fn database_file(url: &str) -> Result<Option<PathBuf>, InvalidUrl> {
     match engine_of(url)? {
-        Engine::Sqlite => sqlite::database_file(url),
-        Engine::Postgres => Err(not_yet()),
+        Engine::Sqlite => sqlite::database_file(url).map(Some),
+        Engine::Postgres => Ok(None),
     }
 }
 
@@ -66,7 +67,10 @@ pub fn database_file(url: &str) -> Result<PathBuf, InvalidUrl> {
 pub async fn examine(url: &str, limit: Duration) -> anyhow::Result<Examined> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::examine(&sqlite::database_file(url)?, limit).await,
-        Engine::Postgres => Err(not_yet().into()),
+        Engine::Postgres => {
+            let told = "a database on a server is not looked at from outside yet";
+            Err(InvalidUrl(told.to_owned()).into())
+        }
     }
 }
 
@@ -82,7 +86,11 @@ pub async fn back_up(
 ) -> anyhow::Result<Backup> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::back_up(url, file, overwrite, watch).await,
-        Engine::Postgres => Err(not_yet().into()),
+        Engine::Postgres => {
+            let told = "a database on a server is backed up by the server's own programs: pg_dump --format=custom, or the \
+                        snapshots of whoever runs it";
+            Err(InvalidUrl(told.to_owned()).into())
+        }
     }
 }
 
@@ -171,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_of_no_known_engine_is_refused_without_its_secrets() {
-        for url in ["postgres://athos:secret@db/athos", "athos.db", ""] {
+        for url in ["mysql://athos:secret@db/athos", "athos.db", ""] {
             let refused = open(url).await.map(drop).unwrap_err();
             assert!(refused.is::<InvalidUrl>(), "{url}: {refused:#}");
             let said = refused.to_string();

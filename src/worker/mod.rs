@@ -31,6 +31,8 @@ use retention::RetentionPolicy;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
 pub const LEASE: Duration = crate::queue::LEASE;
+/// How often to look for accepted events whose calls were given no row.
+const LOOK_FOR_LEFT_BEHIND: Duration = Duration::from_secs(60);
 /// How often the worker polls without a wake-up: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
 /// How long attempts in flight may take to finish at shutdown; Athos answers within 10 s or not at all.
@@ -189,9 +191,8 @@ impl Worker {
 
     /// Works until `shutdown`, then lets the attempts in flight finish.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        if let Err(error) = opening::resume(&*self.store).await {
-            tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
-        }
+        let mut left_behind = tokio::time::interval(LOOK_FOR_LEFT_BEHIND);
+        left_behind.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut attempts: JoinSet<Attempted> = JoinSet::new();
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -211,6 +212,10 @@ impl Worker {
                 () = arrival => {}
                 // Another process may have written.
                 _ = poll.tick() => log_poll(self.store.next_due().await),
+                // At the start, and whenever another replica may have ended.
+                _ = left_behind.tick() => if let Err(error) = opening::resume(&*self.store).await {
+                    tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
+                },
                 Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
                 () = self.slots.freed() => {}
                 () = tokio::time::sleep(wait) => {}

@@ -74,6 +74,8 @@ pub(crate) struct TestApp {
     admin: String,
     http: reqwest::Client,
     folder: TempDir,
+    /// The database on a server, when the stories are told on one.
+    server: Option<crate::cluster::Database>,
     evidence: Arc<Mutex<Evidence>>,
     left: Left,
     doings: Doings,
@@ -92,6 +94,7 @@ impl TestApp {
         if let Some(database) = &setup.database {
             std::fs::copy(database, folder.path().join("athos.db")).unwrap();
         }
+        let server = database::on_server();
         let clock = ManualClock::starting_at(start_time());
         let shutdown = CancellationToken::new();
         let options = simulator::Options {
@@ -116,7 +119,13 @@ impl TestApp {
         let simulator = simulator::start(options, clock_of_athos.clock(), shutdown.clone())
             .await
             .unwrap();
-        let config = setup.config(&simulator.base_url(), folder.path());
+        let config = setup.config(
+            &simulator.base_url(),
+            &match &server {
+                Some(server) => server.url(),
+                None => url(&folder.path().join("athos.db")),
+            },
+        );
         let options = Options {
             clock: clock.clock(),
             demo: setup.demo.then(|| Demo {
@@ -141,6 +150,7 @@ impl TestApp {
             origin,
             admin,
             folder,
+            server,
             evidence: Arc::new(Mutex::new(evidence)),
             left: Left::default(),
             doings: Doings::default(),
@@ -374,7 +384,7 @@ impl Drop for TestApp {
             evidence.print_log();
             return;
         }
-        let problems = evidence.judge(self.database(), self.left);
+        let problems = evidence.judge(self.kept(), self.left);
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }

@@ -12,6 +12,8 @@ mod audit_log;
 mod backup;
 mod callers;
 mod changes;
+#[path = "../cluster/mod.rs"]
+mod cluster;
 mod commands;
 mod console;
 mod deliveries;

@@ -6,6 +6,8 @@
 )]
 
 mod audit;
+#[path = "../cluster/mod.rs"]
+mod cluster;
 mod erasure;
 mod feed;
 mod identities;
@@ -14,6 +16,7 @@ mod notes;
 mod operators;
 mod readers;
 mod reconcile;
+mod replicas;
 
 use std::time::Duration;
 
@@ -552,6 +555,16 @@ async fn sqlite_keeps_the_contract() {
         "of the last story"
     );
     again.close().await;
+}
+
+#[tokio::test]
+async fn postgres_keeps_the_contract() {
+    let Some(database) = cluster::Database::new() else {
+        return;
+    };
+    let store = store::open(&database.url()).await.unwrap();
+    database.sql(replicas::ONLY_LOCKED_REVS);
+    keeps_the_contract(store).await;
 }
 
 #[tokio::test]

@@ -23,8 +23,15 @@ const LONG_WAIT: Duration = Duration::from_secs(15 * 60);
 const LATE_ROUNDS: u32 = 3;
 
 pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
-    let Ok(file) = database_file(&config.database_url) else {
-        return vec![Finding::skipped(CHECK, "DATABASE_URL names none")];
+    let file = match database_file(&config.database_url) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            return vec![Finding::skipped(
+                CHECK,
+                "of a server, `serve` checks it at its start",
+            )];
+        }
+        Err(_) => return vec![Finding::skipped(CHECK, "DATABASE_URL names none")],
     };
     if !file.exists() {
         let folder = nearest_folder(&file);

@@ -191,9 +191,9 @@ pub(super) async fn look_at_service(config: &Config) -> Vec<Finding> {
     vec![here, public]
 }
 
-/// Whether the service was started before: its database exists.
+/// Whether the service was started before: its database file exists. Of a server nobody knows.
 fn has_been_started(config: &Config) -> bool {
-    database_file(&config.database_url).is_ok_and(|file| file.exists())
+    matches!(database_file(&config.database_url), Ok(Some(file)) if file.exists())
 }
 
 async fn look_here(config: &Config) -> Finding {

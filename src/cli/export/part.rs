@@ -14,6 +14,7 @@ use super::Args;
 use crate::export::ExportOptions;
 use crate::model::Timestamp;
 use crate::store::{CallFilter, PageKey};
+use athos_api::signature::fingerprint;
 
 /// Bytes between two places from which an export can go on; each costs a sync.
 const KEEP_EVERY_BYTES: u64 = 16 << 20;
@@ -32,7 +33,8 @@ impl Query {
         Self {
             flags: vec![
                 Some(format!("{options:?}")),
-                args.database.database_url.clone().into(),
+                // It may have a password in it.
+                Some(fingerprint(&args.database.database_url.to_string().into())),
                 bound(args.ended.from),
                 bound(args.ended.to),
                 filter.rep.clone(),

@@ -20,6 +20,9 @@ pub(super) fn error_of(error: &Error) -> StoreError {
         return StoreError::Io(format!("{CONNECTION_LOST}: {error}{cause}"));
     };
     let text = format!("{} (SQLSTATE {})", told.message(), told.code().code());
+    if is_about_plan(error) {
+        return StoreError::Busy(text);
+    }
     of_state(told.code(), text)
 }
 
@@ -27,12 +30,29 @@ pub(super) fn error_of(error: &Error) -> StoreError {
 pub(super) fn ends_connection(error: &Error) -> bool {
     let severity = error.as_db_error().map(DbError::parsed_severity);
     severity.is_none_or(|severity| matches!(severity, Some(Severity::Fatal | Severity::Panic)))
+        || is_about_plan(error)
+}
+
+/// Whether a statement was prepared for a schema that has changed since, by the migration of another version. A new connection
+/// prepares it anew.
+fn is_about_plan(error: &Error) -> bool {
+    let told = error.as_db_error();
+    told.is_some_and(|told| told.routine() == Some("RevalidateCachedQuery"))
+}
+
+/// Whether a statement's name does not mean what was prepared under it.
+pub(super) fn is_about_name(error: &Error) -> bool {
+    let states = ["26000", "42P05"];
+    error
+        .code()
+        .is_some_and(|state| states.contains(&state.code()))
 }
 
 fn of_state(state: &SqlState, text: String) -> StoreError {
     match state.code() {
         // Serialization failures, deadlocks, locks that were not got in time.
-        "40001" | "40P01" | "55P03" => StoreError::Busy(text),
+        // And names of statements that a pooler lost: the same again goes without.
+        "40001" | "40P01" | "55P03" | "26000" | "42P05" => StoreError::Busy(text),
         // A standby, a read-only transaction; a role without the right to write.
         "25006" | "42501" => StoreError::ReadOnly(text),
         "53100" => StoreError::Full(text),

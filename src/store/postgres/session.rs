@@ -2,49 +2,70 @@
 //! The connection is driven by whoever waits for it, on that thread, so that a statement wakes no other.
 
 use std::borrow::Cow;
-use std::cell::Cell as Flag;
-use std::error::Error;
-use std::time::Duration;
+use std::cell::{Cell as Flag, RefCell};
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Row as PgRow};
+use tokio_postgres::{Client, Error, Row as PgRow, Statement};
 
-use super::error::{CONNECTION_LOST, ends_connection, error_of};
+use super::error::{CONNECTION_LOST, ends_connection, error_of, is_about_name};
 use super::tls::Tls;
 use super::url::Address;
 use crate::model::Engine;
-use crate::store::sql::{Cell, Connection, EachRow, Row, Value};
+use crate::store::sql::{Cell, Connection, EachRow, Reader, Row, Value, Watch};
 use crate::store::{StoreError, StoreResult};
 
 /// Longest that connecting may take, with every address of the host, encryption and the password.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Longest that a statement may go on after it was asked to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// Statements that have a name on the server, each. More than the store has fixed ones.
+const NAMED_MAX: usize = 300;
+/// A longer text has a list in it, and hardly comes again.
+const NAMED_MAX_BYTES: usize = 8192;
 
-/// A connection. To be used and dropped anywhere, but to be waited for only on threads that may block.
+/// A connection. To be made and waited for only on threads that may block; it can be dropped anywhere.
 pub(super) struct Session {
     /// None once it is dropped.
     runtime: Option<Runtime>,
     client: Client,
-    /// Longest that a statement may take before the server is given up. The server ends statements sooner, by the limits of
-    /// their transactions: this one is for a server that answers nothing.
+    tls: Tls,
+    /// Statements that have a name on the server.
+    named: RefCell<HashMap<String, Statement>>,
+    /// Whether statements may have one; shared by all connections.
+    names: Arc<AtomicBool>,
+    /// Longest that a statement may take before the server is given up. In a transaction the server ends it sooner: this is
+    /// for a server that answers nothing.
     patience: Duration,
+    /// When the read that goes on must end.
+    watch: Option<Watch>,
     is_broken: Flag<bool>,
 }
 
 impl Session {
     /// Connects. Behind a pooler this may be to nothing yet: no setting of the session is relied upon, each transaction says
     /// what it needs.
-    pub(super) fn connect(address: &Address, tls: &Tls, patience: Duration) -> StoreResult<Self> {
+    pub(super) fn connect(
+        address: &Address,
+        tls: &Tls,
+        patience: Duration,
+        names: Arc<AtomicBool>,
+    ) -> StoreResult<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| StoreError::Io(error.to_string()))?;
         let connecting = async {
-            let connect = address.config.connect(tls.clone());
-            let (client, connection) = timeout(CONNECT_WITHIN, connect)
-                .await
+            let connected = timeout(CONNECT_WITHIN, address.config.connect(tls.clone())).await;
+            let (client, connection) = connected
                 .map_err(|_| {
                     StoreError::Io("the server did not let us connect in time".to_owned())
                 })?
@@ -59,9 +80,18 @@ impl Session {
         Ok(Self {
             runtime: Some(runtime),
             client,
+            tls: tls.clone(),
+            named: RefCell::default(),
+            names,
             patience,
+            watch: None,
             is_broken: Flag::new(false),
         })
+    }
+
+    /// Gives up a server that does not answer a statement within this time, from now on.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Whether it can be used again: it is connected, and no statement of it is under way.
@@ -70,25 +100,81 @@ impl Session {
     }
 
     /// Waits for something of the client's, on this thread.
-    fn wait<T>(
-        &self,
-        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> StoreResult<T> {
+    fn wait<T>(&self, statement: impl Future<Output = Result<T, Error>>) -> StoreResult<T> {
         let runtime = self.runtime.as_ref().ok_or(StoreError::Closed)?;
-        match runtime.block_on(async { timeout(self.patience, statement).await }) {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                self.is_broken
-                    .set(ends_connection(&error) || self.is_broken.get());
-                Err(error_of(&error))
+        let answered = runtime.block_on(async {
+            let mut statement = pin!(statement);
+            if let Some(answer) = self.until_over(statement.as_mut()).await {
+                return Some(answer);
             }
-            Err(_) => {
+            // It is asked to end, and answers in any case. Otherwise nobody knows what the connection is at.
+            let cancel = self.client.cancel_token();
+            let _ = timeout(ENDS_WITHIN, cancel.cancel_query(self.tls.clone())).await;
+            timeout(ENDS_WITHIN, statement).await.ok()
+        });
+        let Some(answer) = answered else {
+            self.is_broken.set(true);
+            return Err(StoreError::Io(format!(
+                "{CONNECTION_LOST}: the server does not answer"
+            )));
+        };
+        answer.map_err(|error| {
+            if ends_connection(&error) {
                 self.is_broken.set(true);
-                Err(StoreError::Io(format!(
-                    "{CONNECTION_LOST}: no answer within {} s",
-                    self.patience.as_secs()
-                )))
             }
+            if is_about_name(&error) {
+                // Nothing is known of the names any more, and those of others are as wrong.
+                self.names.store(false, Ordering::Relaxed);
+            }
+            error_of(&error)
+        })
+    }
+
+    /// The answer of a statement, unless it takes longer than it may.
+    async fn until_over<T>(&self, statement: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let limit = match &self.watch {
+            Some(Watch {
+                deadline: Some(deadline),
+                ..
+            }) => deadline.saturating_duration_since(Instant::now()),
+            _ => self.patience,
+        };
+        let abandoned = self
+            .watch
+            .as_ref()
+            .map(|watch| watch.abandoned.clone())
+            .unwrap_or_default();
+        tokio::select! {
+            biased;
+            answer = statement => Some(answer),
+            () = abandoned.cancelled() => None,
+            () = sleep(limit) => None,
+        }
+    }
+
+    /// The statement under its name; none where it can have none.
+    fn named(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Option<Statement>> {
+        if sql.len() > NAMED_MAX_BYTES || !self.names.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let types: Vec<_> = values.iter().map(type_of).collect();
+        if let Some(known) = self.named.borrow().get(sql) {
+            return Ok((known.params() == types).then(|| known.clone()));
+        }
+        if self.named.borrow().len() >= NAMED_MAX {
+            return Ok(None);
+        }
+        let statement = self.wait(self.client.prepare_typed(&dollars(sql), &types))?;
+        self.named
+            .borrow_mut()
+            .insert(sql.to_owned(), statement.clone());
+        Ok(Some(statement))
+    }
+
+    fn rows(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Vec<PgRow>> {
+        match self.named(sql, values)? {
+            Some(statement) => self.wait(self.client.query(&statement, &parameters(values))),
+            None => self.wait(self.client.query_typed(&dollars(sql), &typed(values))),
         }
     }
 }
@@ -108,13 +194,15 @@ impl Connection for Session {
     }
 
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<u64> {
-        self.wait(self.client.execute_typed(&dollars(sql), &typed(values)))
+        match self.named(sql, values)? {
+            Some(statement) => self.wait(self.client.execute(&statement, &parameters(values))),
+            None => self.wait(self.client.execute_typed(&dollars(sql), &typed(values))),
+        }
     }
 
     fn query(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> StoreResult<()> {
         // All rows first: `each` may run statements of its own.
-        let rows = self.wait(self.client.query_typed(&dollars(sql), &typed(values)))?;
-        for row in &rows {
+        for row in &self.rows(sql, values)? {
             if each(row)?.is_break() {
                 break;
             }
@@ -124,6 +212,17 @@ impl Connection for Session {
 
     fn batch(&self, sql: &str) -> StoreResult<()> {
         self.wait(self.client.batch_execute(sql))
+    }
+}
+
+impl Reader for Session {
+    fn begin(&mut self, watch: Watch) -> StoreResult<()> {
+        self.watch = Some(watch);
+        Ok(())
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.is_usable()
     }
 }
 
@@ -139,6 +238,10 @@ fn dollars(sql: &str) -> Cow<'_, str> {
         translated.push(if is_parameter { '$' } else { character });
     }
     Cow::Owned(translated)
+}
+
+fn parameters<'a>(values: &'a [Value<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| value as _).collect()
 }
 
 fn typed<'a>(values: &'a [Value<'a>]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
@@ -162,7 +265,7 @@ impl ToSql for Value<'_> {
         &self,
         of: &Type,
         out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         match *self {
             Self::Integer(number) => number.to_sql(of, out),
             Self::Real(number) => number.to_sql(of, out),
@@ -190,7 +293,7 @@ impl Row for PgRow {
 }
 
 impl<'r> FromSql<'r> for Cell<'r> {
-    fn from_sql(of: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+    fn from_sql(of: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         Ok(match *of {
             Type::INT8 => Self::Integer(i64::from_sql(of, raw)?),
             Type::INT4 => Self::Integer(i32::from_sql(of, raw)?.into()),
@@ -203,7 +306,7 @@ impl<'r> FromSql<'r> for Cell<'r> {
         })
     }
 
-    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn Error + Sync + Send>> {
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         Ok(Self::Null)
     }
 

@@ -1,17 +1,22 @@
 //! What is PostgreSQL's alone: the driver, values and errors. The contract of the store is in `tests/store`.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::Socket;
+use tokio_util::sync::CancellationToken;
 
 use super::cluster::Database;
+use super::connector::Connector;
 use super::session::Session;
-use super::tls::Tls;
 use super::url::Address;
 use crate::model::Timestamp;
 use crate::store::StoreError;
-use crate::store::sql::{Connection, values};
+use crate::store::sql::{Connection, Reader, Watch, values};
 
 /// A connection to a test's database.
 pub(super) fn connect(url: &str) -> Session {
@@ -19,9 +24,8 @@ pub(super) fn connect(url: &str) -> Session {
 }
 
 fn connect_with(url: &str, patience: Duration) -> Session {
-    let address = Address::parse("DATABASE_URL", url).unwrap();
-    let tls = Tls::new(&address.verify).unwrap();
-    Session::connect(&address, &tls, patience).unwrap()
+    let connector = Connector::new("DATABASE_URL", url).unwrap();
+    connector.connect(patience).unwrap()
 }
 
 fn with<T>(work: impl FnOnce(&dyn Connection) -> T) -> Option<T> {
@@ -150,14 +154,126 @@ fn a_connection_that_the_server_ends_says_so_and_is_not_used_again() {
 }
 
 #[test]
+fn a_statement_that_takes_too_long_is_ended_and_the_connection_goes_on() {
+    let Some(database) = Database::new() else {
+        return;
+    };
+    let session = connect_with(&database.url(), Duration::from_millis(300));
+    let db: &dyn Connection = &session;
+    let error = db.batch("SELECT pg_sleep(60)").unwrap_err();
+    assert!(matches!(error, StoreError::ReadTimedOut), "{error:?}");
+    assert!(session.is_usable());
+    assert_eq!(database.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(60)' AND state = 'active'"), "0");
+}
+
+#[test]
+fn a_read_ends_at_its_deadline_and_when_nobody_waits_for_it() {
+    let Some(database) = Database::new() else {
+        return;
+    };
+    let mut session = connect(&database.url());
+    for (deadline, is_abandoned) in [(Some(Instant::now()), false), (None, true)] {
+        let watch = Watch {
+            abandoned: CancellationToken::new(),
+            deadline,
+        };
+        if is_abandoned {
+            watch.abandoned.cancel();
+        }
+        session.begin(watch).unwrap();
+        let db: &dyn Connection = &session;
+        let error = db
+            .scalar::<i64>("SELECT 1::bigint FROM pg_sleep(60)", &[])
+            .unwrap_err();
+        assert!(matches!(error, StoreError::ReadTimedOut), "{error:?}");
+        assert!(session.is_reusable());
+    }
+}
+
+/// Between a connection and the server, on a thread for each direction: what it is told to swallow is acknowledged, as by a
+/// machine that hangs, and never answered.
+fn start_relay(port: u16) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, swallows) = (
+        listener.local_addr().unwrap().port(),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let told = Arc::clone(&swallows);
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                let told = Arc::clone(&told);
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 4096];
+                    while let Ok(1..) = from.read(&mut bytes).map(|count| {
+                        if told.load(Ordering::Relaxed) || to.write_all(&bytes[..count]).is_ok() {
+                            count
+                        } else {
+                            0
+                        }
+                    }) {}
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    (at, swallows)
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_given_up() {
     let Some(database) = Database::new() else {
         return;
     };
-    let session = connect_with(&database.url(), Duration::from_millis(50));
+    let address = Address::parse("DATABASE_URL", &database.url()).unwrap();
+    let port = address.config.get_ports()[0];
+    let (relay, swallows) = start_relay(port);
+    let url = database
+        .url()
+        .replace(&format!(":{port}/"), &format!(":{relay}/"));
+    let session = connect_with(&url, Duration::from_secs(1));
     let db: &dyn Connection = &session;
-    let error = db.batch("SELECT pg_sleep(60)").unwrap_err();
+    db.batch("SELECT 1").unwrap();
+    swallows.store(true, Ordering::Relaxed);
+    let error = db.batch("SELECT 1").unwrap_err();
     assert!(matches!(error, StoreError::Io(_)), "{error:?}");
+    assert!(!session.is_usable());
+}
+
+/// A pooler that has lost the names, or gives two clients the same: the statement goes without one.
+#[test]
+fn where_names_of_statements_are_lost_they_are_sent_with_their_text() {
+    let Some(database) = Database::new() else {
+        return;
+    };
+    let session = connect(&database.url());
+    let db: &dyn Connection = &session;
+    let ask = || db.scalar::<i64>("SELECT ?1 + 1", values![1_i64]);
+    assert_eq!(ask().unwrap(), 2);
+    db.batch("DEALLOCATE ALL").unwrap();
+    let error = ask().unwrap_err();
+    assert!(matches!(error, StoreError::Busy(_)), "{error:?}");
+    for _ in 0..2 {
+        assert_eq!(ask().unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_statement_that_was_prepared_for_another_schema_is_prepared_anew() {
+    let Some(database) = Database::new() else {
+        return;
+    };
+    let session = connect(&database.url());
+    let db: &dyn Connection = &session;
+    db.batch("CREATE TABLE t (x BIGINT)").unwrap();
+    db.exists("SELECT * FROM t", &[]).unwrap();
+    db.batch("ALTER TABLE t ADD COLUMN y BIGINT").unwrap();
+    let error = db.exists("SELECT * FROM t", &[]).unwrap_err();
+    assert!(matches!(error, StoreError::Busy(_)), "{error:?}");
     assert!(!session.is_usable());
 }
 

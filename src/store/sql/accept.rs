@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::opening::{Opening, Unopened};
 use super::privacy::tombstones::{self, Incoming};
-use super::{Connection, Operation, values};
+use super::{Connection, Operation, Statement, Value, values};
 use crate::model::{EventState, Timestamp};
 use crate::store::{Accepted, DueTimes, NewEvent, Origin, StoreResult};
 
@@ -50,6 +50,15 @@ impl Accept {
 impl Operation for Accept {
     /// With the number of its row, when it is new.
     type Output = (Accepted, Option<i64>);
+    /// Two of the same meet at a unique index: the later one waits there, and finds the other's row.
+    const BESIDE_OTHERS: bool = true;
+
+    fn apply_together(
+        accepts: &[&Self],
+        tx: &dyn Connection,
+    ) -> StoreResult<Vec<Option<Self::Output>>> {
+        accept_together(tx, accepts)
+    }
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         accept(tx, &self.event, Some(&self.content_key))
@@ -108,6 +117,106 @@ pub(super) fn accept(
     Ok((Accepted::Duplicate, None))
 }
 
+/// How many rows one statement inserts: few sizes, so that each is a statement that the engine knows.
+const ROWS_TOGETHER: [usize; 4] = [64, 16, 4, 1];
+
+/// Accepts those that are new, with one statement for many. The others are nothing, and are looked at one by one. In the
+/// order of their ids, so that replicas that accept the same wait for each other in that order, and never in a circle.
+fn accept_together(
+    tx: &dyn Connection,
+    accepts: &[&Accept],
+) -> StoreResult<Vec<Option<<Accept as Operation>::Output>>> {
+    let mut outputs: Vec<_> = accepts.iter().map(|_| None).collect();
+    let said = accepts.iter().enumerate().filter_map(|(place, accept)| {
+        let said = accept.event.parsed.as_ref().ok()?;
+        Some((place, Incoming::event(said, accept.event.received_at)))
+    });
+    let (places, incoming): (Vec<_>, Vec<_>) = said.unzip();
+    for (place, stopped) in places
+        .into_iter()
+        .zip(tombstones::find_tombstoned(tx, &incoming, "webhook")?)
+    {
+        if stopped {
+            outputs[place] = Some((Accepted::Erased, None));
+        }
+    }
+    let mut left: Vec<usize> = (0..accepts.len())
+        .filter(|place| outputs[*place].is_none())
+        .collect();
+    left.sort_by_key(|place| &accepts[*place].event.webhook_id);
+    let mut left = &left[..];
+    while let Some(size) = ROWS_TOGETHER.into_iter().find(|size| *size <= left.len()) {
+        let (chosen, rest) = left.split_at(size);
+        left = rest;
+        let mut sql = Statement::new(INSERT);
+        for place in chosen {
+            let (event, key) = (&accepts[*place].event, &accepts[*place].content_key);
+            if *place != chosen[0] {
+                sql.push(", ");
+            }
+            push_row(
+                &mut sql,
+                event,
+                &event.webhook_id,
+                Some(key),
+                Origin::Webhook,
+            );
+        }
+        sql.push(" ON CONFLICT DO NOTHING RETURNING id, webhook_id");
+        for (id, webhook_id) in
+            sql.rows(tx, |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)))?
+        {
+            // Of several with the same id the first is in.
+            let place = chosen
+                .iter()
+                .find(|place| accepts[**place].event.webhook_id == webhook_id);
+            if let Some(place) = place {
+                outputs[*place] = Some((Accepted::New, Some(id)));
+            }
+        }
+    }
+    Ok(outputs)
+}
+
+const INSERT: &str = "INSERT INTO events \
+    (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, content_key, needs_fetch, \
+     origin) VALUES ";
+
+/// The values of a new row, in the order of `INSERT`.
+fn push_row<'a>(
+    sql: &mut Statement<'a>,
+    event: &'a NewEvent,
+    webhook_id: &'a str,
+    content_key: Option<&'a ContentKey>,
+    origin: Origin,
+) {
+    let (state, said, reason) = match &event.parsed {
+        Ok(said) => (EventState::Pending, Some(said), None),
+        Err(why) => (EventState::Ignored, None, Some(why)),
+    };
+    let due = said.map(|_| event.received_at.as_millis());
+    let values = [
+        Value::from(webhook_id),
+        state.as_str().into(),
+        event.received_at.into(),
+        (event.signed_at_secs * 1000).into(),
+        Value::Text(Some(&event.secret)),
+        Value::Text(said.map(|said| &*said.call_id)),
+        Value::Bytes(Some(&event.body)),
+        Value::Integer(due),
+        Value::Text(reason.map(|reason| &**reason)),
+        Value::Bytes(content_key.map(|key| &key[..])),
+        i64::from(said.is_some_and(|said| said.needs_fetch())).into(),
+        origin.as_str().into(),
+    ];
+    let mut separator = "(";
+    for value in values {
+        sql.push(separator).push_bind(value);
+        separator = ", ";
+    }
+    sql.push(")");
+}
+
 /// The number of its row, if it was new.
 fn insert(
     tx: &dyn Connection,
@@ -116,33 +225,10 @@ fn insert(
     content_key: Option<&ContentKey>,
     origin: Origin,
 ) -> StoreResult<Option<i64>> {
-    let (state, said, reason) = match &event.parsed {
-        Ok(said) => (EventState::Pending, Some(said), None),
-        Err(why) => (EventState::Ignored, None, Some(why)),
-    };
-    let id = tx.first(
-        "INSERT INTO events \
-         (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, \
-          content_key, needs_fetch, origin) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING \
-         RETURNING id",
-        values![
-            webhook_id,
-            state.as_str(),
-            event.received_at,
-            event.signed_at_secs * 1000,
-            event.secret,
-            said.map(|said| &said.call_id),
-            event.body,
-            said.map(|_| event.received_at),
-            reason,
-            content_key,
-            said.is_some_and(|said| said.needs_fetch()),
-            origin.as_str(),
-        ],
-        |row| row.get(0),
-    )?;
-    Ok(id)
+    let mut sql = Statement::new(INSERT);
+    push_row(&mut sql, event, webhook_id, content_key, origin);
+    sql.push(" ON CONFLICT DO NOTHING RETURNING id");
+    sql.first(tx, |row| row.get(0))
 }
 
 /// Counts a delivery of what is here already; nothing when only its webhook id is. Under the same id the bytes are

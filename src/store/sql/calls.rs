@@ -1,11 +1,14 @@
 //! The calls in SQL: what is known of each, and what each reader may see. A call only ever learns: `scored` is never
 //! undone by `unscored`, nor either by `processing`, in whatever order events arrive.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::rows::{push_filter, push_scope};
-use super::{Connection, Row, SqlStore, Statement, identities, progress, values};
+use super::{Connection, Row, SqlStore, Statement, identities, opening, progress, values};
 use crate::model::{
     CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
 };
@@ -332,12 +335,29 @@ impl Calls for SqlStore {
     }
 
     async fn find_call(&self, scope: &Scope, id: &str) -> StoreResult<Option<StoredCall>> {
-        let look = || {
-            let (scope, id) = (scope.clone(), id.to_owned());
-            let find = move |db: &dyn Connection| find(db, &scope, &id);
-            self.readers.requests.read(find)
-        };
-        self.arrivals.opening.look(look).await
+        let mut changes = self.writer.changes();
+        let waits_until = Instant::now() + opening::READER_MAY_WAIT;
+        let is_coming = AtomicBool::new(false);
+        loop {
+            let look = async || {
+                let (scope, id) = (scope.clone(), id.to_owned());
+                let find = move |db: &dyn Connection| {
+                    let found = find(db, &scope, &id)?;
+                    let is_coming = found.is_none() && opening::is_coming(db, &id)?;
+                    Ok((found, is_coming))
+                };
+                let (found, comes) = self.readers.requests.read(find).await?;
+                is_coming.store(comes, Ordering::Relaxed);
+                Ok(found)
+            };
+            let found = self.arrivals.opening.look(look).await?;
+            if found.is_some() || !is_coming.load(Ordering::Relaxed) {
+                return Ok(found);
+            }
+            if timeout_at(waits_until, changes.changed()).await.is_err() {
+                return Ok(None);
+            }
+        }
     }
 
     async fn progress(

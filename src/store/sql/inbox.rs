@@ -11,7 +11,7 @@ use super::privacy::tombstones::{self, Incoming};
 use super::{
     Connection, Durability, Operation, SqlStore, accept, calls, identities, outbox, values, waits,
 };
-use crate::model::{CallEvent, EventState, Timestamp};
+use crate::model::{CallEvent, Engine, EventState, Timestamp};
 use crate::store::{
     Accepted, ClaimFilter, ClaimedEvent, DueTimes, Inbox, Lease, LinkedIds, NewEvent, NextDue,
     QueueDepth, SettleResult, Settlement, StoreResult, UnopenedEvent,
@@ -55,6 +55,22 @@ fn due(which: ClaimFilter, limit: &str) -> String {
     )
 }
 
+/// The same without the events that another replica is claiming; those that it takes are this replica's until it commits.
+fn unclaimed(engine: Engine, which: ClaimFilter, limit: &str) -> String {
+    let due = due(which, limit);
+    match (engine, which) {
+        (Engine::Sqlite, _) => due,
+        (Engine::Postgres, ClaimFilter::All | ClaimFilter::WithoutFetch) => {
+            format!("{due} FOR UPDATE SKIP LOCKED")
+        }
+        // What is put together from both ends of the queue cannot be locked. Whether it is due is asked again: meanwhile it may
+        // have been claimed.
+        (Engine::Postgres, ClaimFilter::Probe | ClaimFilter::UntriedProbe) => format!(
+            "SELECT id FROM events WHERE id = ANY (ARRAY({due})) AND next_attempt_at <= ?1 FOR UPDATE SKIP LOCKED"
+        ),
+    }
+}
+
 /// How many events at each end of the queue a probe is chosen from.
 const PROBE_CANDIDATES: u32 = 64;
 
@@ -72,13 +88,15 @@ impl Operation for Claim {
     type Output = (Vec<ClaimedEvent>, NextDue);
     /// Without it the event is due as before, and its worker is gone.
     const DURABILITY: Durability = Durability::Committed;
+    /// What another replica is claiming is left to it.
+    const BESIDE_OTHERS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         let sql = format!(
             "UPDATE events SET state = 'processing', lease = lease + 1, next_attempt_at = ?2 \
              WHERE id IN ({}) \
              RETURNING id, webhook_id, lease, attempts, {HAS_FAILED}, body",
-            due(self.which, "?3")
+            unclaimed(tx.engine(), self.which, "?3")
         );
         let values = values![self.now, self.until, self.limit];
         let claimed = tx.rows(&sql, values, |row| {

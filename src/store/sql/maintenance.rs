@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{Connection, SqlStore, contract, credentials, drift, inbox, reconcile};
 use crate::model::{Credential, Drift, SeenDrift, Timestamp};
-use crate::store::{Contents, Maintenance, StoreResult};
+use crate::store::{Contents, Following, Maintenance, StoreResult};
 
 /// Reconciliations of the past to show.
 const RUNS_SHOWN: u32 = 50;
@@ -35,6 +35,10 @@ impl Maintenance for SqlStore {
         self.writer.check().await?;
         let read = |db: &dyn Connection| db.exists("SELECT id FROM events LIMIT 1", &[]);
         self.readers.work.read(read).await.map(drop)
+    }
+
+    fn following(&self) -> Option<Following> {
+        self.upkeep.following()
     }
 
     async fn close(&self) {

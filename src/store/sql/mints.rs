@@ -11,6 +11,7 @@ use crate::store::{
 
 impl Operation for NewMint {
     type Output = ();
+    const BESIDE_OTHERS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         tx.execute(
@@ -41,6 +42,7 @@ impl Operation for Finish {
     type Output = ();
     /// Without it the record says that a token was asked for, which is what is owed.
     const DURABILITY: Durability = Durability::Committed;
+    const BESIDE_OTHERS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         tx.execute(

@@ -50,6 +50,9 @@ pub(in crate::store) use {
 use crate::model::Engine;
 use crate::store::{StoreError, StoreResult};
 
+/// More changes of calls than are ever committed and may be lost by a power cut, or a failover.
+pub(in crate::store) const UNSYNCED_REVS_MAX: i64 = 100_000;
+
 /// What a query calls with each row; it says whether to go on.
 pub(in crate::store) type EachRow<'f> = dyn FnMut(&dyn Row) -> StoreResult<ControlFlow<()>> + 'f;
 

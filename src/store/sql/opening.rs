@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::privacy::tombstones::{self, Incoming};
 use super::writer::Writer;
 use super::{Connection, Durability, Operation, calls, lock, values};
-use crate::model::{CallEvent, Timestamp};
+use crate::model::{CallEvent, Engine, Timestamp};
 use crate::store::{StoreError, StoreResult, UnopenedEvent};
 
 /// How long a call waits for others.
@@ -22,7 +22,7 @@ const MAX_CALLS: usize = 128;
 /// How soon to try again when nothing can be written.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Longest that a reader waits. When nothing can be written, what is there is shown.
-const READER_MAY_WAIT: Duration = Duration::from_millis(500);
+pub(super) const READER_MAY_WAIT: Duration = Duration::from_millis(500);
 
 /// An accepted event, whose call may have no row yet.
 pub(super) struct Unopened {
@@ -33,16 +33,38 @@ pub(super) struct Unopened {
 
 /// What a process that ended left behind.
 pub(super) fn find_unopened(db: &dyn Connection) -> StoreResult<Vec<UnopenedEvent>> {
-    let sql = "SELECT id, received_at, body FROM events \
-               WHERE id > (SELECT up_to FROM opened_events) AND (next_attempt_at IS NOT NULL OR state = 'dead') \
-                 AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = call_id) ORDER BY id";
-    db.rows(sql, &[], |row| {
+    // Replicas open their own events, in no common order.
+    let new = match db.engine() {
+        Engine::Sqlite => "id > (SELECT up_to FROM opened_events) AND",
+        Engine::Postgres => "",
+    };
+    let sql = format!(
+        "SELECT id, received_at, body FROM events \
+         WHERE {new} (next_attempt_at IS NOT NULL OR state = 'dead') \
+           AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = call_id) ORDER BY id"
+    );
+    db.rows(&sql, &[], |row| {
         Ok(UnopenedEvent {
             event_id: row.get(0)?,
             received_at: row.get(1)?,
             body: row.get(2)?,
         })
     })
+}
+
+/// The latest events, among which one is looked for that another replica accepted moments ago.
+const LATEST_EVENTS: i64 = 10_000;
+
+/// Whether another replica has accepted a webhook of this call, and will write the call's row in moments.
+pub(super) fn is_coming(db: &dyn Connection, call_id: &str) -> StoreResult<bool> {
+    match db.engine() {
+        Engine::Sqlite => Ok(false),
+        Engine::Postgres => db.exists(
+            "SELECT 1 FROM events WHERE id > (SELECT max(id) FROM events) - ?2 AND call_id = ?1 \
+               AND next_attempt_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.id = ?1)",
+            values![call_id, LATEST_EVENTS],
+        ),
+    }
 }
 
 /// Accepted events on the way to their calls' rows.
@@ -170,6 +192,9 @@ impl Operation for OpenCalls {
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         self.0.iter().try_for_each(|unopened| open(tx, unopened))?;
+        if tx.engine() == Engine::Postgres {
+            return Ok(());
+        }
         let last = self.0.last().map(|call| call.event_id);
         tx.execute(
             "UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1",

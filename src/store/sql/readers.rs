@@ -80,9 +80,10 @@ impl Gates {
 }
 
 impl ReadPools {
-    /// Pools that connect when they must.
+    /// Pools that connect when they must. `requests` is how many connections those have; each other pool has `others`.
     pub(in crate::store) fn open(
         source: impl Source,
+        [requests, others]: [usize; 2],
         gates: &Gates,
         trouble: &Arc<Trouble>,
     ) -> Self {
@@ -99,11 +100,11 @@ impl ReadPools {
             }))
         };
         Self {
-            work: pool(2, 10, None),
-            background: pool(2, 10, Some(&gates.long)),
-            requests: pool(4, 5, Some(&gates.short)),
-            streams: pool(2, 5, Some(&gates.short)),
-            scans: pool(2, 8, Some(&gates.long)),
+            work: pool(others, 10, None),
+            background: pool(others, 10, Some(&gates.long)),
+            requests: pool(requests, 5, Some(&gates.short)),
+            streams: pool(others, 5, Some(&gates.short)),
+            scans: pool(others, 8, Some(&gates.long)),
         }
     }
 

@@ -11,12 +11,16 @@ use super::readers::ReadPools;
 use super::trouble::Trouble;
 use super::writer::{Committer, Writer};
 use super::{StoreResult, identities, outbox};
+use crate::store::Following;
 
 /// What an engine does beside reading and writing.
 #[async_trait]
 pub(in crate::store) trait Upkeep: Send + Sync {
     /// Takes what was removed out of the engine's log; `false` when somebody still reads it.
     async fn truncate_log(&self) -> StoreResult<bool>;
+
+    /// How changes by other replicas are noticed.
+    fn following(&self) -> Option<Following>;
 
     /// Ends the engine's own tasks.
     fn stop(&self);

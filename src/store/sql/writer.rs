@@ -1,6 +1,8 @@
 //! The one writer. Group commit: whatever has arrived while the last batch was syncing goes into the next one, and
 //! all of it is acknowledged after that batch's commit. It never waits for a fuller batch.
 
+use std::any::Any;
+use std::iter::once;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -41,6 +43,10 @@ pub(in crate::store) trait Operation: Send + 'static {
     /// Whether readers of the live stream should look.
     const CHANGES_CALLS: bool = false;
 
+    /// Whether several replicas may do it at the same time, on an engine that they share. Otherwise it may rely on what it
+    /// has read as if it were the only writer: nothing else is written until it is committed.
+    const BESIDE_OTHERS: bool = false;
+
     /// When it changes what is known of calls, and endpoints must be told.
     fn announced_at(&self) -> Option<Timestamp> {
         None
@@ -48,6 +54,18 @@ pub(in crate::store) trait Operation: Send + 'static {
 
     /// Does it, inside a transaction that somebody else commits.
     fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output>;
+
+    /// Does what can be done together with few statements, on an engine to which each statement is a journey; nothing for
+    /// those that must be applied by themselves.
+    fn apply_together(
+        operations: &[&Self],
+        _tx: &dyn Connection,
+    ) -> StoreResult<Vec<Option<Self::Output>>>
+    where
+        Self: Sized,
+    {
+        Ok(operations.iter().map(|_| None).collect())
+    }
 
     /// What else is to happen once it is committed.
     fn committed(self, _output: &Self::Output)
@@ -73,8 +91,12 @@ impl<O: Operation> Operation for DryRun<O> {
 }
 
 /// A queued operation of any kind, and whoever waits for it.
-trait Queued: Send {
-    fn apply(&mut self, tx: &dyn Connection) -> StoreResult<()>;
+trait Queued: Any + Send {
+    /// Forgets what an attempt that was rolled back has done.
+    fn begin(&mut self);
+    /// Does it, unless that is done, and all of its kind among `others` that can be done with it.
+    fn apply(&mut self, others: &mut [Box<dyn Queued>], tx: &dyn Connection) -> StoreResult<()>;
+    fn beside_others(&self) -> bool;
     fn durability(&self) -> Durability;
     fn changes_calls(&self) -> bool;
     fn announced_at(&self) -> Option<Timestamp>;
@@ -84,13 +106,36 @@ trait Queued: Send {
 struct Waiting<O: Operation> {
     operation: O,
     output: Option<O::Output>,
+    tried_together: bool,
     reply: oneshot::Sender<StoreResult<O::Output>>,
 }
 
 impl<O: Operation> Queued for Waiting<O> {
-    fn apply(&mut self, tx: &dyn Connection) -> StoreResult<()> {
-        self.output = Some(self.operation.apply(tx)?);
+    fn begin(&mut self) {
+        self.output = None;
+        self.tried_together = false;
+    }
+
+    fn apply(&mut self, others: &mut [Box<dyn Queued>], tx: &dyn Connection) -> StoreResult<()> {
+        if !self.tried_together && tx.engine() == Engine::Postgres {
+            let others = others.iter_mut().map(|other| &mut **other as &mut dyn Any);
+            let others = others.filter_map(|other| other.downcast_mut::<Self>());
+            let mut kind: Vec<_> = once(&mut *self).chain(others).collect();
+            let operations: Vec<_> = kind.iter().map(|each| &each.operation).collect();
+            let outputs = O::apply_together(&operations, tx)?;
+            for (each, output) in kind.iter_mut().zip(outputs) {
+                each.output = output;
+                each.tried_together = true;
+            }
+        }
+        if self.output.is_none() {
+            self.output = Some(self.operation.apply(tx)?);
+        }
         Ok(())
+    }
+
+    fn beside_others(&self) -> bool {
+        O::BESIDE_OTHERS
     }
 
     fn durability(&self) -> Durability {
@@ -110,6 +155,7 @@ impl<O: Operation> Queued for Waiting<O> {
             operation,
             output,
             reply,
+            ..
         } = *self;
         let outcome = committed.and_then(|()| output.ok_or(StoreError::Closed));
         if let Ok(output) = &outcome {
@@ -137,10 +183,27 @@ impl Batch {
         most.unwrap_or(Durability::Synced)
     }
 
+    /// Whether one of its operations changes calls, or tells endpoints of a change.
+    pub(in crate::store) fn changes_calls(&self) -> bool {
+        let mut each = self.operations.iter();
+        each.any(|operation| operation.changes_calls() || operation.announced_at().is_some())
+    }
+
+    /// Whether other replicas may write at the same time.
+    pub(in crate::store) fn is_beside_others(&self) -> bool {
+        let mut each = self.operations.iter();
+        !self.changes_calls() && each.all(|operation| operation.beside_others())
+    }
+
     /// Does all of it, inside a transaction that the caller commits.
     pub(in crate::store) fn apply(&mut self, tx: &dyn Connection) -> StoreResult<()> {
         for operation in &mut self.operations {
-            operation.apply(tx)?;
+            operation.begin();
+        }
+        let mut left = &mut self.operations[..];
+        while let Some((operation, others)) = left.split_first_mut() {
+            operation.apply(others, tx)?;
+            left = others;
         }
         let each = self.operations.iter();
         let announced_at = each.filter_map(|operation| operation.announced_at());
@@ -239,6 +302,7 @@ impl Writer {
         let waiting = Box::new(Waiting {
             operation,
             output: None,
+            tried_together: false,
             reply,
         });
         let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
@@ -251,6 +315,11 @@ impl Writer {
 
     pub(in crate::store) fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
+    }
+
+    /// Has readers of the live stream look: somebody else has changed calls.
+    pub(in crate::store) fn announce(&self) {
+        self.shared.changes.send_modify(|tick| *tick += 1);
     }
 
     /// Whether the last write succeeded; if it did not, whether one does now. A service that nobody sends traffic to,
@@ -336,14 +405,16 @@ struct Probe;
 
 impl Operation for Probe {
     type Output = ();
+    const BESIDE_OTHERS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         tx.batch(match tx.engine() {
             Engine::Sqlite => {
                 "CREATE TABLE probe (x); INSERT INTO probe VALUES (zeroblob(65536)); DROP TABLE probe"
             }
+            // Into the log, which is what a commit waits for; a table would need the right to make one.
             Engine::Postgres => {
-                "CREATE TABLE probe (x TEXT); INSERT INTO probe VALUES (repeat('x', 65536)); DROP TABLE probe"
+                "SELECT pg_logical_emit_message(true, 'athos-backend', repeat('x', 65536))"
             }
         })
     }

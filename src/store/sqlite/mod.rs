@@ -18,8 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::{AbortHandle, spawn_blocking};
 
-use super::StoreResult;
 use super::sql::{Gates, ReadPools, SqlStore, Trouble, Upkeep};
+use super::{Following, StoreResult};
 pub(super) use backup::back_up;
 pub(super) use examine::examine;
 use open::Location;
@@ -44,6 +44,11 @@ impl Upkeep for SqliteUpkeep {
         self.wal.empty().await
     }
 
+    /// Other processes on the file are not intended.
+    fn following(&self) -> Option<Following> {
+        None
+    }
+
     fn stop(&self) {
         self.keeper.abort();
     }
@@ -63,7 +68,7 @@ async fn open_with_upkeep(url: &str) -> anyhow::Result<(SqlStore, Arc<SqliteUpke
     let writing = spawn_blocking(move || open::open_to_write(&location, &url));
     let writing = WriteConnection::new(writing.await??);
     let (gates, trouble) = (Gates::default(), Arc::<Trouble>::default());
-    let readers = ReadPools::open(ReadSource::new(&file), &gates, &trouble);
+    let readers = ReadPools::open(ReadSource::new(&file), [4, 2], &gates, &trouble);
     let wal = Arc::new(Wal::new(&file, writing.clone(), gates));
     let kept = Arc::clone(&wal);
     let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::BUSY_TIMEOUT;
 use super::migrations::{self, MigrateError};
 use super::wal::LOG_AT_REST_BYTES;
-use crate::store::sql::{self, values};
+use crate::store::sql::{self, UNSYNCED_REVS_MAX, values};
 use crate::store::{InvalidUrl, StoreError, StoreResult};
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
@@ -129,9 +129,6 @@ pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<Co
     make_writer(&connection).map_err(explain)?;
     Ok(connection)
 }
-
-/// More changes of calls than are ever committed and not synced.
-const UNSYNCED_REVS_MAX: i64 = 100_000;
 
 /// After another start of the machine, revs go on beyond those that a power cut may have undone: a stream that resumes with
 /// one of them is told that it has missed changes, instead of waiting for others with the same revs.

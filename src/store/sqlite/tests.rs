@@ -280,7 +280,7 @@ async fn a_read_that_takes_too_long_or_that_nobody_waits_for_ends_and_leaves_its
         one.await.unwrap()
     };
     let endless = |db: &dyn sql::Connection| db.scalar::<i64>(ENDLESS, &[]);
-    let hurried = pool(Duration::from_millis(5));
+    let hurried = pool(Duration::from_millis(200));
     let ended = hurried.read(endless).await;
     assert!(matches!(ended, Err(StoreError::ReadTimedOut)), "{ended:?}");
     assert_eq!(one(&hurried).await, 1);

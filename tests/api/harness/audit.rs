@@ -2,9 +2,8 @@
 //! transcript in the log, no work that was not declared.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use super::database::look_into;
+use super::database::Kept;
 use super::{Answer, Left, Setup};
 use crate::log::Mark;
 
@@ -64,7 +63,7 @@ impl Evidence {
     }
 
     /// Everything that is wrong.
-    pub(super) fn judge(&self, database: PathBuf, declared: Left) -> Vec<String> {
+    pub(super) fn judge(&self, kept: Kept, declared: Left) -> Vec<String> {
         let mut problems = Vec::new();
         for (asked, text, allowed) in &self.said {
             for secret in &self.secrets {
@@ -73,7 +72,6 @@ impl Evidence {
                 }
             }
         }
-        let kept = look_into(database);
         let log = self.log.since();
         let private = kept.private.iter();
         let private = private.filter(|text| text.len() >= SHORTEST_SENTENCE);

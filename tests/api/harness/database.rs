@@ -1,17 +1,18 @@
 //! The database of a test, beside the service: changed, locked and looked into where no route and no store can. The one
-//! file of these stories that knows which engine it is, and the only one that has its SQL. Stories of what is SQLite's
-//! alone: `backup.rs`, which also writes the database of an earlier version; in `commands.rs` the disk that is full; in
+//! file of these stories that knows which engine it is, and the only one that has its SQL. It is a SQLite file, or with
+//! `STORY_STORE=postgres` a database of a server for tests. Stories of what is SQLite's alone: `backup.rs`, which also writes the database of an earlier version; in `commands.rs` the disk that is full; in
 //! `doctor.rs` the copy with a page overwritten, and the database that cannot be read or written.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, QueryBuilder};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{Left, TestApp};
+use crate::cluster;
 
-/// Rows of one statement; each has its bindings, of which there is a limit.
+/// Rows of one statement.
 const ROWS_AT_ONCE: usize = 1_000;
 
 /// What the database holds at the end of a test.
@@ -42,15 +43,29 @@ pub(crate) struct AuditRow {
 }
 
 /// Keeps everybody else from writing until it is released.
-pub(crate) struct WriteLock(SqliteConnection);
+pub(crate) enum WriteLock {
+    OfFile(SqliteConnection),
+    OfServer(tokio_postgres::Client),
+}
 
 impl WriteLock {
-    pub(crate) async fn release(mut self) {
-        sqlx::raw_sql("ROLLBACK")
-            .execute(&mut self.0)
-            .await
-            .unwrap();
-        self.0.close().await.unwrap();
+    pub(crate) async fn release(self) {
+        match self {
+            Self::OfFile(mut db) => {
+                sqlx::raw_sql("ROLLBACK").execute(&mut db).await.unwrap();
+                db.close().await.unwrap();
+            }
+            Self::OfServer(client) => client.batch_execute("ROLLBACK").await.unwrap(),
+        }
+    }
+}
+
+/// The server's database of a test, when the stories are told on one.
+pub(super) fn on_server() -> Option<cluster::Database> {
+    match std::env::var("STORY_STORE").as_deref() {
+        Ok("postgres") => cluster::Database::new(),
+        Ok(other) => panic!("STORY_STORE={other} is none"),
+        Err(_) => None,
     }
 }
 
@@ -78,16 +93,28 @@ pub(crate) async fn date_ahead(file: &Path) {
 }
 
 impl TestApp {
+    /// The folder of the test, and its file where it has one.
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("athos.db")
     }
 
     pub(crate) fn database_url(&self) -> String {
-        url(&self.database())
+        match &self.server {
+            Some(server) => server.url(),
+            None => url(&self.database()),
+        }
     }
 
-    /// Whether these bytes are anywhere in the database's files.
+    /// Whether these bytes are anywhere in the database's files; on a server, in any row.
     pub(crate) fn database_holds(&self, text: &str) -> bool {
+        if let Some(server) = &self.server {
+            let tables = "SELECT table_name FROM information_schema.tables                           WHERE table_schema = 'public' AND table_type = 'BASE TABLE'";
+            let tables = server.sql(tables);
+            let rows = |table| server.sql(&format!("SELECT t FROM {table} AS t"));
+            let dump: String = tables.lines().map(rows).collect();
+            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            return dump.contains(&text.replace('\'', "''")) || dump.contains(&hex);
+        }
         let files = std::fs::read_dir(self.folder.path()).unwrap();
         files.into_iter().any(|file| {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -98,9 +125,10 @@ impl TestApp {
     /// Removes what is kept for those who must forget erased calls, which is their ids, without a trace: whatever else has such
     /// an id is found then.
     pub(crate) async fn forget_tombstones(&self) {
-        self.change(
-            "PRAGMA secure_delete = ON; DELETE FROM erased_calls; PRAGMA wal_checkpoint(TRUNCATE)",
-        )
+        self.change(match &self.server {
+            None => "PRAGMA secure_delete = ON; DELETE FROM erased_calls; PRAGMA wal_checkpoint(TRUNCATE)",
+            Some(_) => "DELETE FROM erased_calls",
+        })
         .await;
     }
 
@@ -119,113 +147,95 @@ impl TestApp {
 
     /// Takes the lock that every write needs.
     pub(crate) async fn lock_writes(&self) -> WriteLock {
-        let mut db = self.db().await;
-        sqlx::raw_sql("BEGIN IMMEDIATE")
-            .execute(&mut db)
-            .await
-            .unwrap();
-        WriteLock(db)
+        let Some(server) = &self.server else {
+            let mut db = connect(&self.database()).await;
+            let begin = sqlx::raw_sql("BEGIN IMMEDIATE");
+            begin.execute(&mut db).await.unwrap();
+            return WriteLock::OfFile(db);
+        };
+        let url = server.url();
+        let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls);
+        let (client, connection) = connected.await.unwrap();
+        tokio::spawn(connection);
+        // As another replica does that hangs in the middle of a batch.
+        let lock = "BEGIN; SELECT pg_advisory_xact_lock(107152596235010)";
+        client.batch_execute(lock).await.unwrap();
+        WriteLock::OfServer(client)
     }
 
     /// Everything that was done by hand, the first first. The store has no reader of it.
     pub(crate) async fn audit(&self) -> Vec<AuditRow> {
-        type Columns = (
-            String,
-            String,
-            Option<String>,
-            Option<String>,
-            Option<String>,
-        );
-        let mut db = self.db().await;
-        let rows: Vec<Columns> =
-            sqlx::query_as("SELECT act, caller, rep, subject, result FROM acts ORDER BY id")
-                .fetch_all(&mut db)
-                .await
-                .unwrap();
-        db.close().await.unwrap();
-        let row = |(act, caller, rep, subject, result): Columns| AuditRow {
-            act,
-            caller,
-            rep,
-            subject,
-            result: result.map(|json| serde_json::from_str(&json).unwrap()),
+        let columns = ["act", "caller", "rep", "subject", "result"];
+        let rows = self.rows(&columns, "acts ORDER BY id").await;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let row = |row: Value| AuditRow {
+            act: text(&row["act"]).unwrap(),
+            caller: text(&row["caller"]).unwrap(),
+            rep: text(&row["rep"]),
+            subject: text(&row["subject"]),
+            result: text(&row["result"]).map(|json| serde_json::from_str(&json).unwrap()),
         };
         rows.into_iter().map(row).collect()
     }
 
     /// Whether the event with this webhook id waits for Athos. No reader of the store shows it.
     pub(crate) async fn needs_fetch(&self, webhook_id: &str) -> bool {
-        let mut db = self.db().await;
-        let needs = sqlx::query_scalar("SELECT needs_fetch FROM events WHERE webhook_id = $1")
-            .bind(webhook_id)
-            .fetch_one(&mut db)
-            .await
-            .unwrap();
-        db.close().await.unwrap();
-        needs
+        let of = format!("events WHERE webhook_id = {}", quoted(webhook_id));
+        self.rows(&["needs_fetch"], &of).await[0]["needs_fetch"] == 1
     }
 
     /// Puts a history into the database.
     pub(crate) async fn add_calls(&self, calls: &[PastCall]) {
-        let into = "INSERT INTO calls (id, status, source, rep, agency, drill_key, overall_score, sort_at, rev) ";
-        let mut db = self.db().await;
         for calls in calls.chunks(ROWS_AT_ONCE) {
-            let mut insert = QueryBuilder::<Sqlite>::new(into);
-            insert.push_values(calls, |mut row, call| {
-                let status = if call.score.is_some() {
-                    "scored"
-                } else {
-                    "unscored"
-                };
-                row.push_bind(&call.id)
-                    .push_bind(status)
-                    .push_bind("roleplay")
-                    .push_bind(&call.rep)
-                    .push_bind(&call.agency)
-                    .push_bind(&call.drill)
-                    .push_bind(call.score)
-                    .push_bind(call.at)
-                    .push_bind(call.at);
-            });
-            insert.build().execute(&mut db).await.unwrap();
+            let row = |call: &PastCall| {
+                let status = call.score.map_or("unscored", |_| "scored");
+                let drill = call.drill.as_deref().map_or("NULL".to_owned(), quoted);
+                let score = call
+                    .score
+                    .map_or("NULL".to_owned(), |score| score.to_string());
+                let [id, rep, agency] =
+                    [&call.id, &call.rep, &call.agency].map(|text| quoted(text));
+                let at = call.at;
+                format!(
+                    "({id}, '{status}', 'roleplay', {rep}, {agency}, {drill}, {score}, {at}, {at})"
+                )
+            };
+            let rows: Vec<_> = calls.iter().map(row).collect();
+            let into = "INSERT INTO calls (id, status, source, rep, agency, drill_key, overall_score, sort_at, rev) VALUES";
+            self.change(format!("{into} {}", rows.join(", "))).await;
         }
-        db.close().await.unwrap();
     }
 
     /// Puts this call elsewhere among the changes.
     pub(crate) async fn move_change(&self, call: &str, rev: i64) {
-        let mut db = self.db().await;
-        let moved = sqlx::query("UPDATE calls SET rev = $1 WHERE id = $2")
-            .bind(rev)
-            .bind(call)
-            .execute(&mut db)
-            .await
-            .unwrap();
-        assert_eq!(moved.rows_affected(), 1);
-        db.close().await.unwrap();
+        let id = quoted(call);
+        assert_eq!(
+            self.rows(&["id"], &format!("calls WHERE id = {id}"))
+                .await
+                .len(),
+            1
+        );
+        self.change(format!("UPDATE calls SET rev = {rev} WHERE id = {id}"))
+            .await;
     }
 
     /// Puts dead events into an empty inbox that have come in just now.
     pub(crate) async fn add_dead_events(&self, count: usize) {
-        let into = "INSERT INTO events (webhook_id, state, received_at, signed_at, secret, call_id, body, settled_at) ";
         let now = self.now().as_millis();
         let numbers: Vec<usize> = (1..=count).collect();
-        let mut db = self.db().await;
+        let one = if self.server.is_some() {
+            "'\\x01'"
+        } else {
+            "x'01'"
+        };
         for numbers in numbers.chunks(ROWS_AT_ONCE) {
-            let mut insert = QueryBuilder::<Sqlite>::new(into);
-            insert.push_values(numbers, |mut row, number| {
-                row.push_bind(format!("wh_{number}"))
-                    .push_bind("dead")
-                    .push_bind(now)
-                    .push_bind(1)
-                    .push_bind("x")
-                    .push_bind(format!("call_{number}"))
-                    .push_bind(&[1_u8][..])
-                    .push_bind(1);
-            });
-            insert.build().execute(&mut db).await.unwrap();
+            let row = |number: &usize| {
+                format!("('wh_{number}', 'dead', {now}, 1, 'x', 'call_{number}', {one}, 1)")
+            };
+            let rows: Vec<_> = numbers.iter().map(row).collect();
+            let into = "INSERT INTO events (webhook_id, state, received_at, signed_at, secret, call_id, body, settled_at) VALUES";
+            self.change(format!("{into} {}", rows.join(", "))).await;
         }
-        db.close().await.unwrap();
     }
 
     /// Gives every event up.
@@ -257,24 +267,39 @@ impl TestApp {
 
     /// From now on, no event with a higher id can be changed.
     pub(crate) async fn refuse_changes_of_events_above(&self, id: i64) {
-        self.change(format!(
-            "DROP TRIGGER IF EXISTS fails; CREATE TRIGGER fails BEFORE UPDATE ON events WHEN old.id > {id} \
-             BEGIN SELECT RAISE(ABORT, 'no more'); END"
-        ))
-        .await;
+        let sql = match &self.server {
+            None => format!(
+                "DROP TRIGGER IF EXISTS fails; CREATE TRIGGER fails BEFORE UPDATE ON events WHEN old.id > {id} \
+                 BEGIN SELECT RAISE(ABORT, 'no more'); END"
+            ),
+            Some(_) => format!(
+                "{REFUSE}; DROP TRIGGER IF EXISTS fails ON events; CREATE TRIGGER fails BEFORE UPDATE ON events \
+                 FOR EACH ROW WHEN (old.id > {id}) EXECUTE FUNCTION refuse()"
+            ),
+        };
+        self.change(sql).await;
     }
 
     /// From now on, no new drift can be stored.
     pub(crate) async fn refuse_drift(&self) {
-        self.change(
-            "CREATE TRIGGER no BEFORE INSERT ON drift BEGIN SELECT raise(ABORT, 'no'); END",
-        )
-        .await;
+        let sql = match &self.server {
+            None => "CREATE TRIGGER no BEFORE INSERT ON drift BEGIN SELECT raise(ABORT, 'no'); END"
+                .to_owned(),
+            Some(_) => format!(
+                "{REFUSE}; CREATE TRIGGER no BEFORE INSERT ON drift FOR EACH ROW EXECUTE FUNCTION refuse()"
+            ),
+        };
+        self.change(sql).await;
     }
 
     /// Undoes [`Self::refuse_drift`].
     pub(crate) async fn accept_drift(&self) {
-        self.change("DROP TRIGGER no").await;
+        let of_table = if self.server.is_some() {
+            " ON drift"
+        } else {
+            ""
+        };
+        self.change(format!("DROP TRIGGER no{of_table}")).await;
     }
 
     /// Has every reconciliation look as one whose process died.
@@ -285,66 +310,119 @@ impl TestApp {
 
     /// Begins an erasure as a process leaves it that dies right after it was written down.
     pub(crate) async fn begin_erasure(&self, rep: &str, calls_gone: u64) {
-        let reps = json!([rep]).to_string();
-        let mut db = self.db().await;
-        sqlx::query(
+        let reps = quoted(&json!([rep]).to_string());
+        let (at, result) = (
+            self.now().as_millis(),
+            quoted(&json!({ "calls": calls_gone }).to_string()),
+        );
+        self.change(format!(
             "INSERT INTO erasures (at, caller, actor, subject, reps, athos_reps, result) \
-             VALUES ($1, 'service', NULL, 'erased:0', $2, $2, $3)",
-        )
-        .bind(self.now().as_millis())
-        .bind(reps)
-        .bind(json!({ "calls": calls_gone }).to_string())
-        .execute(&mut db)
-        .await
-        .unwrap();
-        db.close().await.unwrap();
+             VALUES ({at}, 'service', NULL, 'erased:0', {reps}, {reps}, {result})"
+        ))
+        .await;
     }
 
-    async fn db(&self) -> SqliteConnection {
-        connect(&self.database()).await
+    /// These columns of rows, as JSON.
+    async fn rows(&self, columns: &[&str], of: &str) -> Vec<Value> {
+        let lines = match &self.server {
+            Some(server) => server.sql(&select("json_build_object", columns, of)),
+            None => {
+                let mut db = connect(&self.database()).await;
+                let lines = lines(&mut db, &select("json_object", columns, of)).await;
+                db.close().await.unwrap();
+                lines
+            }
+        };
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     async fn change(&self, sql: impl Into<String>) {
-        change(&self.database(), sql).await;
+        match &self.server {
+            Some(server) => {
+                server.sql(&sql.into());
+            }
+            None => change(&self.database(), sql).await,
+        }
+    }
+
+    /// What the database holds, for whoever judges the test.
+    pub(super) fn kept(&self) -> Kept {
+        match &self.server {
+            Some(server) => read(
+                |columns, of| server.sql(&select("json_build_object", columns, of)),
+                "encode(body, 'hex')",
+            ),
+            None => look_into(self.database()),
+        }
     }
 }
 
-/// Reads the database on a thread of its own: a destructor cannot wait for the test's runtime.
-pub(super) fn look_into(database: PathBuf) -> Kept {
+/// A function for triggers on a server.
+const REFUSE: &str = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                      $$ BEGIN RAISE EXCEPTION 'no more'; END $$";
+
+/// A statement that answers rows as JSON, one a line.
+fn select(object: &str, columns: &[&str], of: &str) -> String {
+    let pairs: Vec<_> = columns
+        .iter()
+        .map(|column| format!("{}, {column}", quoted(column)))
+        .collect();
+    format!("SELECT {object}({}) FROM {of}", pairs.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+async fn lines(db: &mut SqliteConnection, sql: &str) -> String {
+    let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+        .fetch_all(db)
+        .await
+        .unwrap();
+    lines.join("\n")
+}
+
+/// Reads the file on a thread of its own: a destructor cannot wait for the test's runtime.
+fn look_into(database: PathBuf) -> Kept {
     let look = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(read(&database))
+        let mut db = runtime.block_on(connect(&database));
+        read(
+            |columns, of| runtime.block_on(lines(&mut db, &select("json_object", columns, of))),
+            "hex(body)",
+        )
     };
     std::thread::spawn(look).join().unwrap()
 }
 
-async fn read(database: &Path) -> Kept {
-    let mut db = connect(database).await;
-    let mut count = async |sql: &'static str| -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut db).await.unwrap()
+/// Reads what is kept; `select` answers columns of rows as lines of JSON.
+fn read(mut select: impl FnMut(&[&str], &str) -> String, body: &str) -> Kept {
+    let mut rows = |column: &str, of: &str| -> Vec<Value> {
+        let lines = select(&[column], of);
+        let row = |line| serde_json::from_str::<Value>(line).unwrap()[column].clone();
+        lines.lines().map(row).collect()
     };
+    let mut count = |of: &str| rows("count(*)", of)[0].as_i64().unwrap();
     let left = Left {
-        waiting: count("SELECT count(*) FROM events WHERE state IN ('pending', 'processing')")
-            .await,
-        dead: count("SELECT count(*) FROM events WHERE state = 'dead'").await,
+        waiting: count("events WHERE state IN ('pending', 'processing')"),
+        dead: count("events WHERE state = 'dead'"),
     };
-    let bodies: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM events")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let bodies = rows(body, "events");
+    let bodies = bodies
+        .iter()
+        .filter_map(|hex| base16ct::mixed::decode_vec(text(hex)).ok());
     let mut private: Vec<_> = bodies
-        .into_iter()
         .filter_map(|body| String::from_utf8(body).ok())
         .collect();
-    let details: Vec<String> = sqlx::query_scalar("SELECT raw FROM call_details")
-        .fetch_all(&mut db)
-        .await
-        .unwrap();
-    for detail in details {
-        let detail: Value = serde_json::from_str(&detail).unwrap();
+    for detail in rows("raw", "call_details") {
+        let detail: Value = serde_json::from_str(&text(&detail)).unwrap();
         let turns = detail["transcript"].as_array().cloned().unwrap_or_default();
         let said = turns.iter().filter_map(|turn| turn["content"].as_str());
         private.extend(said.map(str::to_owned));

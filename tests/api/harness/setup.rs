@@ -119,7 +119,7 @@ impl Setup {
         TestApp::from_setup(self).await
     }
 
-    pub(super) fn config(&self, simulator: &str, folder: &Path) -> Config {
+    pub(super) fn config(&self, simulator: &str, database: &str) -> Config {
         let secrets = &self.secrets;
         let athos = self.athos.as_deref().unwrap_or(simulator);
         let mut flags = vec![
@@ -128,7 +128,7 @@ impl Setup {
             format!("--athos-base-url={athos}"),
             format!("--athos-whsec={}", secrets.whsec),
             format!("--service-tokens={}", secrets.service),
-            format!("--database-url=sqlite://{}/athos.db", folder.display()),
+            format!("--database-url={database}"),
         ];
         if self.knows_api_keys {
             flags.push(format!("--athos-api-key={}", secrets.api_keys.join(",")));

@@ -1,0 +1,153 @@
+//! Opens a database on a server. Errors say what to do.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::spawn_blocking;
+
+use super::connector::Connector;
+use super::listener::Listener;
+use super::migrations;
+use super::writer::{self, BatchCommitter};
+use crate::clock::Clock;
+use crate::model::Timestamp;
+use crate::store::sql::{Connection, Gates, ReadPools, SqlStore, Trouble, Upkeep};
+use crate::store::{Following, StoreError, StoreResult};
+
+/// Longest that a step of the schema may take, and the wait for another process that takes it.
+const MIGRATING_MAY_TAKE: Duration = Duration::from_secs(15 * 60);
+
+/// Connections that are not for callers' short reads: one each for the writer, the worker, the background, streams and sums.
+const OTHER_CONNECTIONS: u32 = 5;
+
+/// How a database on a server is used.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Most connections, besides the one that listens; at least six are taken.
+    pub pool: NonZeroU32,
+    /// How often to look for changes of other replicas, also when they are not heard of; never, for who follows no changes.
+    pub poll: Option<Duration>,
+    /// The same database without the pooler before it.
+    pub listen_url: Option<String>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            pool: NonZeroU32::MIN.saturating_add(7),
+            poll: None,
+            listen_url: None,
+        }
+    }
+}
+
+/// What a database on a server needs beside reading and writing.
+#[derive(Default)]
+struct PostgresUpkeep {
+    listener: OnceLock<Listener>,
+}
+
+#[async_trait]
+impl Upkeep for PostgresUpkeep {
+    /// The server recycles its log itself.
+    async fn truncate_log(&self) -> StoreResult<bool> {
+        Ok(true)
+    }
+
+    fn following(&self) -> Option<Following> {
+        let hears = self.listener.get()?.hears();
+        Some(if hears {
+            Following::Notified
+        } else {
+            Following::Polling
+        })
+    }
+
+    fn stop(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener.stop();
+        }
+    }
+}
+
+/// Opens the database at `url` and brings its schema up to date.
+///
+/// # Errors
+/// With advice, when the server cannot be reached, lets nobody in, does not keep what is written, or was written by a newer
+/// version.
+pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow::Result<SqlStore> {
+    let connector = Connector::new("DATABASE_URL", url)?;
+    let listening = match &options.listen_url {
+        Some(url) => Connector::new("DATABASE_LISTEN_URL", url)?,
+        None => connector.clone(),
+    };
+    let connecting = connector.clone();
+    let session = spawn_blocking(move || {
+        let name = connecting.name();
+        let explain = |error| explain(error, &name);
+        let mut session = connecting
+            .connect_writer(MIGRATING_MAY_TAKE)
+            .map_err(explain)?;
+        check_clock(&session, &Clock::system()).map_err(explain)?;
+        migrations::run(&session, &name)?;
+        writer::prepare(&mut session).map_err(explain)?;
+        Ok::<_, anyhow::Error>(session)
+    });
+    let session = session.await??;
+    let trouble = Arc::<Trouble>::default();
+    let requests = options.pool.get().saturating_sub(OTHER_CONNECTIONS).max(1);
+    let readers = ReadPools::open(
+        connector.clone(),
+        [requests as usize, 1],
+        &Gates::default(),
+        &trouble,
+    );
+    // Who this is among the replicas, for the notes that they send each other.
+    let replica = rand::random::<u64>().to_string();
+    let committer = BatchCommitter::new(&connector, session, &replica);
+    let upkeep = Arc::new(PostgresUpkeep::default());
+    let store = SqlStore::start(committer, readers, trouble, Arc::clone(&upkeep) as _).await?;
+    if let Some(poll) = options.poll {
+        let writer = Arc::clone(&store.writer);
+        let listener = Listener::start(listening, poll, replica, move || writer.announce());
+        let _ = upkeep.listener.set(listener);
+    }
+    Ok(store)
+}
+
+/// Most that this machine's clock may differ from the server's. Leases and due times are in the rows, by the clock of the
+/// replica that writes them, and are read by the clocks of others: the server's is the one that all of them share, and by which
+/// all are measured. A lease is many times longer.
+const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(5);
+
+fn check_clock(db: &dyn Connection, clock: &Clock) -> StoreResult<()> {
+    let before = clock.now();
+    let server: Timestamp = db.scalar(
+        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+        &[],
+    )?;
+    let after = clock.now();
+    if server.plus(CLOCKS_MAY_DIFFER) >= before && after.plus(CLOCKS_MAY_DIFFER) >= server {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "it is {server} by the server's clock and {after} by this machine's: they may differ by {} s; have both set by NTP",
+        CLOCKS_MAY_DIFFER.as_secs()
+    )))
+}
+
+/// An error of opening, with what to do.
+fn explain(error: StoreError, name: &str) -> anyhow::Error {
+    let told = match &error {
+        StoreError::Io(_) => format!(
+            "the database {name} cannot be reached: check DATABASE_URL (host, port, user, password, sslmode), and that the \
+             server is running and has connections left"
+        ),
+        StoreError::ReadOnly(_) => format!("the database {name} cannot be served from"),
+        StoreError::Full(_) => format!("there is no room on the disk of the database {name}"),
+        _ => format!("cannot open the database {name}"),
+    };
+    anyhow::Error::new(error).context(told)
+}
