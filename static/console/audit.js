@@ -85,7 +85,7 @@ export function auditView({ api, fail }) {
         saved,
         h(
           "table",
-          { class: "audit" },
+          { class: "tokens audit" },
           h("caption", { class: "visually-hidden" }, "Entries of the audit log, newest first"),
           h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col" }, name)))),
           rows,
@@ -105,10 +105,10 @@ function row({ at, caller, rep, key, action, eventId, wasState, wasReason, subje
     "tr",
     {},
     h("th", { scope: "row" }, exactTime(at)),
-    h("td", { class: "code", "data-name": "By" }, by),
-    h("td", { "data-name": "What" }, WORDS[action] ?? action),
-    h("td", { class: "code audit-what", "data-name": "To what" }, what),
-    h("td", { class: "quiet", "data-name": "What came of it" }, was || told(result)),
+    h("td", { class: "code tokens-by" }, by),
+    h("td", {}, WORDS[action] ?? action),
+    h("td", { class: "code tokens-agency" }, what),
+    h("td", { class: "quiet tokens-agency" }, was || told(result)),
   );
 }
 
