@@ -17,12 +17,13 @@ const MARK: &str = "<!-- readme-test: ";
 /// What stands for anything, in what is printed.
 const ANYTHING: char = '…';
 /// The documents with commands, in the order in which a user reads them: later ones go on where earlier ones end.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "docs/simulator.md",
     "docs/configuration.md",
     "docs/routes.md",
     "docs/operation.md",
+    "docs/data.md",
     "docs/embedding.md",
     "docs/forking.md",
 ];
