@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -20,6 +19,7 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::queue::LEASE;
 use crate::queue::breaker::{Breaker, Holds, Permit};
+use crate::queue::run::{self, Attempts, POLL, Queue};
 use crate::queue::schedule::Schedule;
 use crate::reloadable::Reloadable;
 use crate::store::{
@@ -59,8 +59,6 @@ const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 const CONCURRENCY: usize = 32;
 /// The status of an endpoint that is gone for good.
 const GONE: u16 = 410;
-/// How often the forwarder looks although nothing woke it: another process may have written.
-const POLL: Duration = Duration::from_secs(5);
 
 /// Sends messages.
 pub struct Forwarder {
@@ -177,73 +175,18 @@ impl Forwarder {
     /// # Errors
     /// When the store fails; what was claimed is due again when its lease ends.
     pub async fn run_once(self: &Arc<Self>) -> StoreResult<SendSummary> {
-        let mut attempts = JoinSet::new();
-        self.start_attempts(&mut attempts).await?;
+        let mut attempts = Attempts::new();
+        self.start_due(&mut attempts).await?;
         let mut summary = SendSummary::default();
-        while let Some(attempted) = attempts.join_next().await {
-            summary.count(report(attempted)?);
+        for ending in run::finish::<Self>(attempts).await? {
+            summary.count(ending);
         }
         Ok(summary)
     }
 
     /// Sends until `shutdown`, then lets the attempts under way finish.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut attempts = JoinSet::new();
-        let mut changes = self.store.changes();
-        let mut reloads = self.active.follow();
-        while !shutdown.is_cancelled() {
-            reloads.mark_unchanged();
-            if !self.is_on() {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    _ = reloads.changed() => {}
-                }
-                continue;
-            }
-            changes.mark_unchanged();
-            // All that ended: a claim takes a commit's time, and is for all the room there is.
-            while let Some(attempted) = attempts.try_join_next() {
-                log_failure(report(attempted));
-            }
-            let wait = match self.start_attempts(&mut attempts).await {
-                Ok(wait) => wait,
-                Err(error) => {
-                    tracing::error!(%error, "forwarder failed to use the store; it tries again");
-                    Duration::from_secs(1)
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                _ = changes.changed() => {}
-                _ = reloads.changed() => {}
-                Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-        let drained = tokio::time::timeout(ANSWER_DEADLINE, async {
-            while let Some(attempted) = attempts.join_next().await {
-                log_failure(report(attempted));
-            }
-        });
-        if drained.await.is_err() {
-            tracing::warn!(
-                attempts = attempts.len(),
-                "shutdown cut sending short; the messages are due again when the leases expire"
-            );
-        }
-    }
-
-    /// Fills every endpoint's free slots; says how long nothing will be due.
-    async fn start_attempts(
-        self: &Arc<Self>,
-        attempts: &mut JoinSet<Attempted>,
-    ) -> StoreResult<Duration> {
-        let active = self.active.get();
-        let mut wait = POLL;
-        for (number, endpoint) in &active.endpoints {
-            wait = wait.min(self.start_for(&active, *number, endpoint, attempts).await?);
-        }
-        Ok(wait)
+        run::run(self, shutdown).await;
     }
 
     async fn start_for(
@@ -251,7 +194,7 @@ impl Forwarder {
         active: &Arc<Active>,
         number: i64,
         endpoint: &Endpoint,
-        attempts: &mut JoinSet<Attempted>,
+        attempts: &mut Attempts<Ending>,
     ) -> StoreResult<Duration> {
         let now = self.clock.now();
         let limit = {
@@ -278,7 +221,7 @@ impl Forwarder {
             let state = breakers.entry(number).or_default();
             state.under_way += started;
             if started == 0 {
-                state.breaker.probe_unused(now);
+                state.breaker.probe_unused();
             }
         }
         for message in claimed? {
@@ -306,7 +249,7 @@ impl Forwarder {
         active: &Active,
         endpoint: (i64, &Endpoint),
         claimed: ClaimedMessage,
-    ) -> Attempted {
+    ) -> StoreResult<Ending> {
         let (number, endpoint) = endpoint;
         let settings = &active.settings;
         let (lease, attempt) = (claimed.lease.clone(), claimed.attempts + 1);
@@ -453,6 +396,39 @@ impl Forwarder {
     }
 }
 
+impl Queue for Forwarder {
+    type Ending = Ending;
+    const NAME: &'static str = "forwarder";
+    const DRAIN: Duration = ANSWER_DEADLINE;
+
+    async fn start_due(self: &Arc<Self>, attempts: &mut Attempts<Ending>) -> StoreResult<Duration> {
+        let active = self.active.get();
+        let mut wait = POLL;
+        for (number, endpoint) in &active.endpoints {
+            wait = wait.min(self.start_for(&active, *number, endpoint, attempts).await?);
+        }
+        Ok(wait)
+    }
+
+    fn woken(&self) -> impl Future<Output = ()> + Send {
+        let mut changes = self.is_on().then(|| self.store.changes());
+        let mut reloads = self.active.follow();
+        let changed = async move {
+            match &mut changes {
+                Some(changes) => drop(changes.changed().await),
+                // Nothing is forwarded, whatever changes.
+                None => std::future::pending().await,
+            }
+        };
+        async move {
+            tokio::select! {
+                () = changed => {}
+                _ = reloads.changed() => {}
+            }
+        }
+    }
+}
+
 /// The body of a delivery's message as it would be sent now; `public_url` begins its links.
 #[must_use]
 pub fn body_of(delivery: &StoredDelivery, public_url: Option<&Url>) -> Option<Vec<u8>> {
@@ -474,10 +450,9 @@ impl Drop for Slot {
     }
 }
 
-type Attempted = StoreResult<Ending>;
-
+/// How an attempt ended.
 #[derive(Clone, Copy)]
-enum Ending {
+pub(crate) enum Ending {
     Delivered,
     Retried,
     Failed,
@@ -504,18 +479,5 @@ impl SendSummary {
             Ending::Failed => self.failed += 1,
             Ending::LeaseLost => self.lease_lost += 1,
         }
-    }
-}
-
-fn report(attempted: Result<Attempted, tokio::task::JoinError>) -> Attempted {
-    attempted.unwrap_or_else(|panic| {
-        tracing::error!(error = %panic, "sending panicked; the message is due again when the lease expires");
-        Ok(Ending::LeaseLost)
-    })
-}
-
-fn log_failure(attempted: Attempted) {
-    if let Err(error) = attempted {
-        tracing::error!(%error, "failed to settle a message; it is due again when the lease expires");
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// No breaker stays open for longer.
-const MAX_HOLD: Duration = Duration::from_secs(60 * 60);
+/// No breaker stays open for longer, whatever the other side asks for. A time further ahead is of a clock that was set back.
+pub(crate) const MAX_HOLD: Duration = Duration::from_secs(5 * 60);
 
 /// How long a breaker stays open: twice as long after each failed probe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holds {
     /// The first time.
     pub first: Duration,
-    /// At most; no more than an hour.
+    /// At most, unless the other side asks for more.
     pub longest: Duration,
 }
 
@@ -43,58 +43,123 @@ pub(crate) enum Breaker {
     },
     /// One probe is under way.
     HalfOpen {
-        /// When it counts as lost.
+        /// When a probe might go, before this one did.
         until: Timestamp,
         /// How long the breaker was open before.
         wait: Duration,
+        /// When the probe counts as lost.
+        lost_at: Timestamp,
     },
 }
 
 impl Breaker {
-    /// What may go through. A probe that is let through keeps others out until it is reported, or for `probe_takes`.
+    /// What may go through. A probe that is let through keeps others out until it is reported, or as long as `probe_takes` and
+    /// the breaker was open.
     pub(crate) fn permit(&mut self, now: Timestamp, probe_takes: Duration) -> Permit {
         match *self {
             Self::Closed => Permit::All,
-            // One further ahead is of a clock that was set back since.
-            Self::Open { until, .. } | Self::HalfOpen { until, .. }
-                if now < until && until.since(now) <= MAX_HOLD =>
-            {
-                Permit::Wait(until)
-            }
-            Self::Open { wait, .. } | Self::HalfOpen { wait, .. } => {
-                let until = now.plus(probe_takes);
-                *self = Self::HalfOpen { until, wait };
+            Self::HalfOpen { lost_at, .. } if is_ahead(lost_at, now) => Permit::Wait(lost_at),
+            Self::Open { until, .. } if is_ahead(until, now) => Permit::Wait(until),
+            Self::Open { .. } | Self::HalfOpen { .. } => {
+                self.let_probe(now, probe_takes);
                 Permit::Probe
             }
         }
     }
 
-    /// Whether something failed since the last success, so that not everything goes through.
-    #[must_use]
+    /// Lets one probe through, also before its time.
+    pub(crate) fn let_probe(&mut self, now: Timestamp, probe_takes: Duration) {
+        if let Self::Open { until, wait } | Self::HalfOpen { until, wait, .. } = *self {
+            let lost_at = now.plus(wait.max(probe_takes));
+            *self = Self::HalfOpen {
+                until,
+                wait,
+                lost_at,
+            };
+        }
+    }
+
+    /// Whether nothing failed since the last success, so that everything goes through.
     pub(crate) fn is_closed(&self) -> bool {
         *self == Self::Closed
+    }
+
+    /// Whether it is open, and no probe is under way.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
+    /// Whether a probe is under way.
+    pub(crate) fn is_half_open(&self) -> bool {
+        matches!(self, Self::HalfOpen { .. })
+    }
+
+    /// When it may let something through, unless it is closed.
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        match *self {
+            Self::Closed => None,
+            Self::Open { until, .. } => Some(until),
+            Self::HalfOpen { lost_at, .. } => Some(lost_at),
+        }
+    }
+
+    /// Whether the time has not come at which a probe may go. One under way may have been let through before it.
+    pub(crate) fn is_early(&self, now: Timestamp) -> bool {
+        match *self {
+            Self::Closed => false,
+            Self::Open { until, .. } | Self::HalfOpen { until, .. } => is_ahead(until, now),
+        }
     }
 
     /// Opens, or opens for longer after a probe failed; `asked` is how long the other side asks to be left alone. A failure
     /// of what was under way when the breaker opened changes nothing.
     pub(crate) fn open(&mut self, now: Timestamp, holds: Holds, asked: Option<Duration>) {
+        if !self.is_open() {
+            self.open_longer(now, holds, asked);
+        }
+    }
+
+    /// Opens for twice as long as before, from now.
+    pub(crate) fn open_longer(&mut self, now: Timestamp, holds: Holds, asked: Option<Duration>) {
         let before = match *self {
             Self::Closed => Duration::ZERO,
-            Self::HalfOpen { wait, .. } => wait,
-            Self::Open { .. } => return,
+            Self::Open { wait, .. } | Self::HalfOpen { wait, .. } => wait,
         };
         let wait = (before * 2).clamp(holds.first, holds.longest);
-        let asked = asked.unwrap_or_default().min(holds.longest);
-        let until = now.plus(wait.max(asked).min(MAX_HOLD));
+        let until = now.plus(wait.max(asked.unwrap_or_default()).min(MAX_HOLD));
         *self = Self::Open { until, wait };
     }
 
-    /// The probe was not used: the next may go at once.
-    pub(crate) fn probe_unused(&mut self, now: Timestamp) {
-        if let Self::HalfOpen { wait, .. } = *self {
+    /// Opens for no time, or as long as it was open anyway: the next probe may go when this one might have.
+    pub(crate) fn stay_open(&mut self, now: Timestamp) {
+        *self = match *self {
+            Self::Closed => Self::Open {
+                until: now,
+                wait: Duration::ZERO,
+            },
+            Self::Open { until, wait } | Self::HalfOpen { until, wait, .. } => {
+                Self::Open { until, wait }
+            }
+        };
+    }
+
+    /// The probe was not used: the next may go when this one might have.
+    pub(crate) fn probe_unused(&mut self) {
+        if let Self::HalfOpen { until, wait, .. } = *self {
+            *self = Self::Open { until, wait };
+        }
+    }
+
+    /// Something has changed: a probe may go at once.
+    pub(crate) fn try_now(&mut self, now: Timestamp) {
+        if let Self::Open { wait, .. } | Self::HalfOpen { wait, .. } = *self {
             *self = Self::Open { until: now, wait };
         }
     }
+}
+
+fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    now < time && time.since(now) <= MAX_HOLD
 }
 
 #[cfg(test)]
@@ -144,12 +209,34 @@ mod tests {
     }
 
     #[test]
-    fn what_the_other_side_asks_for_is_kept_up_to_the_longest() {
+    fn what_the_other_side_asks_for_is_kept_for_minutes_and_not_for_a_day() {
         let mut breaker = Breaker::default();
         breaker.open(at(0), HOLDS, Some(Duration::from_secs(3)));
         assert_eq!(breaker.permit(at(0), TAKES), Permit::Wait(at(3)));
         let mut breaker = Breaker::default();
         breaker.open(at(0), HOLDS, Some(Duration::from_secs(3600)));
-        assert_eq!(breaker.permit(at(0), TAKES), Permit::Wait(at(4)));
+        assert_eq!(breaker.permit(at(0), TAKES), Permit::Wait(at(300)));
+    }
+
+    #[test]
+    fn a_probe_that_was_not_used_or_came_early_makes_no_other_wait_longer() {
+        let mut breaker = Breaker::default();
+        breaker.open(at(0), HOLDS, None);
+        breaker.let_probe(at(0), TAKES);
+        assert!(breaker.is_early(at(0)));
+        breaker.stay_open(at(0));
+        assert_eq!(breaker.permit(at(0), TAKES), Permit::Wait(at(1)));
+        assert_eq!(breaker.permit(at(1), TAKES), Permit::Probe);
+        breaker.probe_unused();
+        assert_eq!(breaker.permit(at(1), TAKES), Permit::Probe);
+        breaker.try_now(at(1));
+        assert_eq!(breaker.permit(at(1), TAKES), Permit::Probe);
+    }
+
+    #[test]
+    fn a_time_that_another_clock_has_set_keeps_nothing_out() {
+        let mut breaker = Breaker::default();
+        breaker.open(at(1_000_000), HOLDS, None);
+        assert_eq!(breaker.permit(at(0), TAKES), Permit::Probe);
     }
 }

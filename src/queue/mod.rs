@@ -1,7 +1,8 @@
-//! What every queue of work here is made of: a retry schedule, a circuit breaker, slots and a lease. The worker that fetches calls
-//! and the forwarder that sends messages share it; it does no IO.
+//! What every queue of work here is made of: a loop, slots, a retry schedule, a circuit breaker, a lease. The worker that fetches
+//! calls and the forwarder that sends messages share it; it does no IO of its own.
 
 pub(crate) mod breaker;
+pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod slots;
 

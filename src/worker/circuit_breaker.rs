@@ -6,15 +6,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::Timestamp;
+use crate::queue::breaker::{self, Breaker, Holds, MAX_HOLD};
 use athos_api::{ANSWER_DEADLINE, Blame, Class, Error};
 
 /// Distinct calls that must fail, with no success in between, before Athos counts as down.
 const TRIP_AFTER_CALLS: usize = 5;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const HOLDS: Holds = Holds {
+    first: FIRST_WAIT,
+    longest: Duration::from_secs(60),
+};
 /// A refused key needs a person; asking more often helps nobody.
-const FIRST_KEY_WAIT: Duration = Duration::from_secs(5);
-const MAX_KEY_WAIT: Duration = Duration::from_secs(5 * 60);
+const KEY_HOLDS: Holds = Holds {
+    first: Duration::from_secs(5),
+    longest: Duration::from_secs(5 * 60),
+};
 /// Longer than any delay of the retry schedule. While something succeeded this lately, a call that failed before and fails
 /// again says nothing about Athos.
 const RECENT_WINDOW: Duration = Duration::from_secs(90 * 60);
@@ -92,7 +98,9 @@ pub struct CircuitBreaker(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    state: State,
+    breaker: Breaker,
+    /// What it is open for, unless it is closed.
+    open: Option<OpenState>,
     /// Calls that failed since the last success, in a way that may be Athos's fault; at most [`TRIP_AFTER_CALLS`] are told apart.
     failing: Vec<String>,
     /// Those of them that speak against Athos.
@@ -102,23 +110,11 @@ struct Inner {
     last_success: Option<Timestamp>,
 }
 
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Closed,
-    Open(OpenState),
-    HalfOpen {
-        open: OpenState,
-        /// When the probe in flight counts as lost.
-        given_up_at: Timestamp,
-    },
-}
-
 #[derive(Clone, Debug)]
 struct OpenState {
-    /// `until` is when any event may probe.
-    outage: Outage,
-    wait: Duration,
+    cause: OutageCause,
+    reason: String,
+    since: Timestamp,
     scope: Scope,
     untried_probes: u32,
     /// When an event never tried before may probe, if the scope is [`Scope::Doubtful`].
@@ -143,24 +139,16 @@ impl CircuitBreaker {
 
     /// What may be fetched now. A probe that is let through keeps others out until it is reported back or counts as lost.
     pub fn permit(&self, now: Timestamp) -> Permit {
-        let state = &mut self.inner().state;
-        let (open, candidates) = match state {
-            State::Closed => return Permit::All,
-            State::HalfOpen { given_up_at, .. } if is_ahead(*given_up_at, now) => {
-                return Permit::Wait(*given_up_at);
+        let mut inner = self.inner();
+        match inner.breaker.permit(now, ANSWER_DEADLINE) {
+            breaker::Permit::All => Permit::All,
+            breaker::Permit::Probe => Permit::Probe(Candidates::Any),
+            breaker::Permit::Wait(_) if inner.may_probe_untried(now) => {
+                inner.breaker.let_probe(now, ANSWER_DEADLINE);
+                Permit::Probe(Candidates::Untried)
             }
-            State::Open(open) if is_ahead(open.outage.until, now) => {
-                if open.scope != Scope::Doubtful || is_ahead(open.untried_from, now) {
-                    return Permit::Wait(open.outage.until);
-                }
-                (open, Candidates::Untried)
-            }
-            State::Open(open) | State::HalfOpen { open, .. } => (open, Candidates::Any),
-        };
-        let open = open.clone();
-        let given_up_at = now.plus(open.wait.max(ANSWER_DEADLINE));
-        *state = State::HalfOpen { open, given_up_at };
-        Permit::Probe(candidates)
+            breaker::Permit::Wait(until) => Permit::Wait(until),
+        }
     }
 
     /// Whether lists may be read now; only trouble with the account keeps them back. While it lasts, reading one is a probe.
@@ -180,25 +168,17 @@ impl CircuitBreaker {
     /// Why lists may not be read on, if they may not.
     pub fn account_outage(&self) -> Option<Outage> {
         let inner = self.inner();
-        let open = inner.state.open_state()?;
-        (open.scope == Scope::Account).then(|| open.outage.clone())
+        inner.is_about_account().then(|| inner.outage())?
     }
 
     /// The probe asked Athos for nothing; the next may go at once.
     pub fn probe_unused(&self) {
-        let state = &mut self.inner().state;
-        if let State::HalfOpen { open, .. } = state {
-            *state = State::Open(open.clone());
-        }
+        self.inner().breaker.probe_unused();
     }
 
     /// Something has changed, a key perhaps: one request may go at once.
     pub fn try_now(&self, now: Timestamp) {
-        let state = &mut self.inner().state;
-        if let State::Open(open) | State::HalfOpen { open, .. } = state {
-            open.outage.until = now;
-            *state = State::Open(open.clone());
-        }
+        self.inner().breaker.try_now(now);
     }
 
     /// A call was fetched, or refused for a reason of its own: the breaker closes.
@@ -211,11 +191,7 @@ impl CircuitBreaker {
     /// A list was read: the account is well. It says nothing of fetching.
     pub fn list_succeeded(&self) {
         let mut inner = self.inner();
-        if inner
-            .state
-            .open_state()
-            .is_some_and(|open| open.scope == Scope::Account)
-        {
+        if inner.is_about_account() {
             inner.close();
         }
     }
@@ -224,12 +200,10 @@ impl CircuitBreaker {
     pub fn list_failed(&self, error: &Error, now: Timestamp) {
         let mut inner = self.inner();
         if error.blame() == Blame::Account {
-            let is_probe = matches!(inner.state, State::HalfOpen { .. });
+            let is_probe = inner.breaker.is_half_open();
             inner.open(Scope::Account, error, is_probe, now);
-        } else if let State::HalfOpen { open, .. } = &inner.state
-            && open.scope == Scope::Account
-        {
-            inner.state = State::Open(open.clone());
+        } else if inner.is_about_account() {
+            inner.breaker.probe_unused();
         }
     }
 
@@ -268,7 +242,7 @@ impl CircuitBreaker {
         }
         let asks_to_wait = scope == Scope::Fetching && error.retry_after().is_some();
         let is_proven = inner.evidence.len() + inner.unreachable >= TRIP_AFTER_CALLS;
-        let is_failed_probe = attempt.is_probe && matches!(inner.state, State::HalfOpen { .. });
+        let is_failed_probe = attempt.is_probe && inner.breaker.is_half_open();
         if is_failed_probe || asks_to_wait || is_proven {
             inner.open(scope, error, attempt.is_probe, now);
         }
@@ -277,30 +251,43 @@ impl CircuitBreaker {
 
     /// When something may be let through, if that is not now.
     pub fn next_permit(&self, now: Timestamp) -> Option<Timestamp> {
-        match &self.inner().state {
-            State::Closed => None,
-            State::HalfOpen { given_up_at, .. } => Some(*given_up_at),
-            State::Open(open) if open.scope == Scope::Doubtful && open.untried_from > now => {
-                Some(open.outage.until.min(open.untried_from))
-            }
-            State::Open(open) => Some(open.outage.until),
-        }
+        let inner = self.inner();
+        let until = inner.breaker.until()?;
+        let untried = inner.open.as_ref().filter(|open| {
+            inner.breaker.is_open() && open.scope == Scope::Doubtful && open.untried_from > now
+        });
+        Some(untried.map_or(until, |open| until.min(open.untried_from)))
     }
 
     /// Why it is open, if it is.
     pub fn outage(&self) -> Option<Outage> {
-        match &self.inner().state {
-            State::Closed => None,
-            State::Open(open) => Some(open.outage.clone()),
-            State::HalfOpen { open, given_up_at } => Some(Outage {
-                until: open.outage.until.max(*given_up_at),
-                ..open.outage.clone()
-            }),
-        }
+        self.inner().outage()
     }
 }
 
 impl Inner {
+    fn outage(&self) -> Option<Outage> {
+        let (open, until) = (self.open.as_ref()?, self.breaker.until()?);
+        Some(Outage {
+            cause: open.cause,
+            reason: Some(open.reason.clone()),
+            since: open.since,
+            until,
+        })
+    }
+
+    fn is_about_account(&self) -> bool {
+        let scope = self.open.as_ref().map(|open| open.scope);
+        scope == Some(Scope::Account)
+    }
+
+    /// As long as it is in doubt who is at fault, calls never tried need not wait.
+    fn may_probe_untried(&self, now: Timestamp) -> bool {
+        let is_time =
+            |open: &OpenState| open.scope == Scope::Doubtful && !is_ahead(open.untried_from, now);
+        self.breaker.is_open() && self.open.as_ref().is_some_and(is_time)
+    }
+
     fn has_succeeded_recently(&self, now: Timestamp) -> bool {
         self.last_success
             .is_some_and(|at| now.since(at) < RECENT_WINDOW)
@@ -313,7 +300,7 @@ impl Inner {
     /// A failed probe is spared when other calls fail as well; of one alone, nothing tells its own fault from Athos's.
     fn verdict(&self, attempt: Attempt<'_>) -> Verdict {
         let others_fail = self.failing.iter().any(|id| id != attempt.call_id);
-        match attempt.is_probe && others_fail && !matches!(self.state, State::Closed) {
+        match attempt.is_probe && others_fail && !self.breaker.is_closed() {
             true => Verdict::Spare,
             false => Verdict::Spend,
         }
@@ -323,23 +310,19 @@ impl Inner {
         self.failing.clear();
         self.evidence.clear();
         self.unreachable = 0;
-        if let Some(open) = std::mem::take(&mut self.state).open_state() {
-            tracing::info!(cause = ?open.outage.cause, "circuit breaker closed: fetching from Athos resumes");
+        self.breaker = Breaker::Closed;
+        if let Some(open) = self.open.take() {
+            tracing::info!(cause = ?open.cause, "circuit breaker closed: fetching from Athos resumes");
         }
     }
 
     /// Opens, or stays open for longer when it was a probe that failed.
     fn open(&mut self, scope: Scope, error: &Error, is_probe: bool, now: Timestamp) {
-        let (cause, first, longest) = match (scope, error.class()) {
-            (Scope::Account, Class::KeyFault) => {
-                (OutageCause::KeyRefused, FIRST_KEY_WAIT, MAX_KEY_WAIT)
-            }
-            _ => (OutageCause::AthosDown, FIRST_WAIT, MAX_WAIT),
+        let (cause, holds) = match (scope, error.class()) {
+            (Scope::Account, Class::KeyFault) => (OutageCause::KeyRefused, KEY_HOLDS),
+            _ => (OutageCause::AthosDown, HOLDS),
         };
-        let before = self
-            .state
-            .open_state()
-            .filter(|it| it.outage.cause == cause);
+        let before = self.open.as_ref().filter(|open| open.cause == cause);
         let is_new = before.is_none();
         let widens = |before: &OpenState| scope == Scope::Account && before.scope != Scope::Account;
         let mut open = match before {
@@ -351,14 +334,11 @@ impl Inner {
             },
             None => {
                 tracing::error!(?cause, %error, "circuit breaker opened: fetching from Athos is paused; events wait");
+                self.breaker = Breaker::Closed;
                 OpenState {
-                    outage: Outage {
-                        cause,
-                        reason: None,
-                        since: now,
-                        until: now,
-                    },
-                    wait: Duration::ZERO,
+                    cause,
+                    reason: String::new(),
+                    since: now,
                     scope,
                     untried_probes: 0,
                     untried_from: now,
@@ -366,15 +346,12 @@ impl Inner {
             }
         };
         // A probe of an untried call, let through before its time, makes the others wait no longer.
-        let is_early = is_ahead(open.outage.until, now);
-        if scope != Scope::Doubtful || !(is_new || is_early) {
-            open.wait = (open.wait * 2).clamp(first, longest);
-            // Whatever one answer asks for, the others go on without a probe for minutes, not for a day.
-            let asked = error.retry_after().unwrap_or_default();
-            let wait = open.wait.max(asked.min(MAX_KEY_WAIT));
-            open.outage.until = now.plus(wait);
+        if scope == Scope::Doubtful && (is_new || self.breaker.is_early(now)) {
+            self.breaker.stay_open(now);
+        } else {
+            self.breaker.open_longer(now, holds, error.retry_after());
         }
-        open.outage.reason = Some(error.to_string());
+        open.reason = error.to_string();
         if is_probe {
             open.untried_probes += 1;
         }
@@ -382,16 +359,7 @@ impl Inner {
             0..FREE_PROBES => now,
             _ => now.plus(FIRST_WAIT),
         };
-        self.state = State::Open(open);
-    }
-}
-
-impl State {
-    fn open_state(&self) -> Option<&OpenState> {
-        match self {
-            Self::Closed => None,
-            Self::Open(open) | Self::HalfOpen { open, .. } => Some(open),
-        }
+        self.open = Some(open);
     }
 }
 
@@ -404,7 +372,7 @@ fn note(calls: &mut Vec<String>, call_id: &str) {
 
 /// Whether a time has not come. One further ahead than any that is made here is of a clock that was set back since.
 fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
-    now < time && time.since(now) <= MAX_KEY_WAIT
+    now < time && time.since(now) <= MAX_HOLD
 }
 
 #[cfg(test)]

@@ -11,16 +11,15 @@ pub mod retention;
 pub mod retry;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::Timestamp;
+use crate::queue::run::{self, Attempts, POLL, Queue};
 use crate::queue::slots::Slots;
 use crate::store::{ClaimFilter, ClaimedEvent, SettleResult, Settlement, SharedStore, StoreResult};
 use crate::telemetry::metric;
@@ -31,12 +30,8 @@ use retention::RetentionPolicy;
 
 /// How long a claim lasts. Longer than a fetch can take over every key, with its settlement.
 pub const LEASE: Duration = crate::queue::LEASE;
-/// How often to look for accepted events whose calls were given no row.
-const LOOK_FOR_LEFT_BEHIND: Duration = Duration::from_secs(60);
-/// How often the worker polls without a wake-up: another process may have written.
-const POLL: Duration = Duration::from_secs(5);
-/// How long attempts in flight may take to finish at shutdown; Athos answers within 10 s or not at all.
-const DRAIN: Duration = Duration::from_secs(12);
+/// Polls between two looks for accepted events whose calls were given no row: a minute.
+const POLLS_TO_LEFT_BEHIND: u32 = 12;
 
 /// What one step of the worker did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +69,9 @@ impl StepSummary {
     }
 }
 
+/// How an attempt ended.
 #[derive(Clone, Copy)]
-enum AttemptOutcome {
+pub(crate) enum AttemptOutcome {
     Scored,
     Unscored,
     Retried,
@@ -111,14 +107,12 @@ pub struct Worker {
     retention_policy: RetentionPolicy,
     slots: Slots,
     heartbeat: AtomicI64,
+    polls: AtomicU32,
     /// The client, with the drift it has counted.
     recording: Mutex<()>,
     /// What time it was; at the start later than any, for what an earlier process wrote may be of another clock, too.
     latest: AtomicI64,
 }
-
-/// The result of an attempt that ran as a task.
-type Attempted = StoreResult<AttemptOutcome>;
 
 impl Worker {
     /// A worker that asks Athos about up to `concurrency` calls at a time.
@@ -138,6 +132,7 @@ impl Worker {
             retention_policy,
             slots: Slots::new(concurrency as usize),
             heartbeat,
+            polls: AtomicU32::new(0),
             recording: Mutex::new(()),
             latest: AtomicI64::new(i64::MAX),
         }
@@ -178,89 +173,26 @@ impl Worker {
     pub async fn run_once(self: &Arc<Self>) -> StoreResult<StepSummary> {
         // Another process may have written.
         self.store.next_due().await?;
-        let mut attempts = JoinSet::new();
+        let mut attempts = Attempts::new();
         let mut outcome = StepSummary {
             held: self.start_attempts(&mut attempts).await? == ClaimResult::Held,
             ..StepSummary::default()
         };
-        while let Some(attempted) = attempts.join_next().await {
-            outcome.count(report(attempted)?);
+        for ending in run::finish::<Self>(attempts).await? {
+            outcome.count(ending);
         }
         Ok(outcome)
     }
 
     /// Works until `shutdown`, then lets the attempts in flight finish.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut left_behind = tokio::time::interval(LOOK_FOR_LEFT_BEHIND);
-        left_behind.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut attempts: JoinSet<Attempted> = JoinSet::new();
-        let mut poll = tokio::time::interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !shutdown.is_cancelled() {
-            self.beat();
-            // Registered before the query: an event that arrives in between still wakes the worker.
-            let arrival = self.store.due_times().arrival();
-            let wait = match self.step(&mut attempts).await {
-                Ok(wait) => wait,
-                Err(error) => {
-                    tracing::error!(%error, "worker failed to use the store; it tries again");
-                    Duration::from_secs(1)
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = arrival => {}
-                // Another process may have written.
-                _ = poll.tick() => log_poll(self.store.next_due().await),
-                // At the start, and whenever another replica may have ended.
-                _ = left_behind.tick() => if let Err(error) = opening::resume(&*self.store).await {
-                    tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
-                },
-                Some(attempted) = attempts.join_next() => log_failure(report(attempted)),
-                () = self.slots.freed() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-        let drained = tokio::time::timeout(DRAIN, async {
-            while let Some(attempted) = attempts.join_next().await {
-                log_failure(report(attempted));
-            }
-        });
-        if drained.await.is_err() {
-            tracing::warn!(
-                attempts = attempts.len(),
-                "shutdown cut attempts short; their events are due again when the leases expire"
-            );
-        }
-    }
-
-    /// Claims what there is room for; returns how long nothing will be due.
-    async fn step(self: &Arc<Self>, attempts: &mut JoinSet<Attempted>) -> StoreResult<Duration> {
-        // All that ended: a claim takes a commit's time, and is for all the room there is.
-        while let Some(attempted) = attempts.try_join_next() {
-            log_failure(report(attempted));
-        }
-        let started = self.start_attempts(attempts).await?;
-        if self.slots.room(attempts.len()) == 0 {
-            // The next slot that is free, or attempt that is settled, wakes the worker.
-            return Ok(POLL);
-        }
-        if started == ClaimResult::All {
-            return Ok(Duration::ZERO);
-        }
-        let Some(due) = self.store.due_times().earliest(ClaimFilter::All) else {
-            return Ok(POLL);
-        };
-        let now = self.clock.now();
-        let permitted = self.breaker.next_permit(now);
-        let next = permitted.map_or(due, |permitted| permitted.max(due));
-        Ok(next.since(now).min(POLL))
+        run::run(self, shutdown).await;
     }
 
     /// Claims as many events as there is room for. Events that need nothing from Athos pass an open breaker.
     async fn start_attempts(
         self: &Arc<Self>,
-        attempts: &mut JoinSet<Attempted>,
+        attempts: &mut Attempts<AttemptOutcome>,
     ) -> StoreResult<ClaimResult> {
         let now = self.clock.now();
         self.detect_clock_rollback(now).await?;
@@ -300,7 +232,7 @@ impl Worker {
 
     fn spawn_attempt(
         self: &Arc<Self>,
-        attempts: &mut JoinSet<Attempted>,
+        attempts: &mut Attempts<AttemptOutcome>,
         event: ClaimedEvent,
         is_probe: bool,
     ) {
@@ -357,7 +289,7 @@ impl Worker {
         self.store.claim_due(which, now, limit, LEASE).await
     }
 
-    async fn attempt(&self, claimed: ClaimedEvent, is_probe: bool) -> Attempted {
+    async fn attempt(&self, claimed: ClaimedEvent, is_probe: bool) -> StoreResult<AttemptOutcome> {
         let fetching = Fetching {
             athos: &self.athos,
             breaker: &self.breaker,
@@ -390,6 +322,58 @@ impl Worker {
         };
         metrics::counter!(metric::EVENTS_SETTLED_TOTAL, "outcome" => outcome.as_str()).increment(1);
         Ok(outcome)
+    }
+}
+
+impl Queue for Worker {
+    type Ending = AttemptOutcome;
+    const NAME: &'static str = "worker";
+    /// Athos answers within 10 s or not at all.
+    const DRAIN: Duration = Duration::from_secs(12);
+
+    async fn start_due(
+        self: &Arc<Self>,
+        attempts: &mut Attempts<AttemptOutcome>,
+    ) -> StoreResult<Duration> {
+        self.beat();
+        let started = self.start_attempts(attempts).await?;
+        if self.slots.room(attempts.len()) == 0 {
+            // The next slot that is free, or attempt that is settled, wakes the worker.
+            return Ok(POLL);
+        }
+        if started == ClaimResult::All {
+            return Ok(Duration::ZERO);
+        }
+        let Some(due) = self.store.due_times().earliest(ClaimFilter::All) else {
+            return Ok(POLL);
+        };
+        let now = self.clock.now();
+        let permitted = self.breaker.next_permit(now);
+        let next = permitted.map_or(due, |permitted| permitted.max(due));
+        Ok(next.since(now).min(POLL))
+    }
+
+    fn woken(&self) -> impl Future<Output = ()> + Send {
+        let arrival = self.store.due_times().arrival();
+        async move {
+            tokio::select! {
+                () = arrival => {}
+                () = self.slots.freed() => {}
+            }
+        }
+    }
+
+    async fn poll(&self) {
+        // At the start, and whenever another replica may have ended.
+        let polls = self.polls.fetch_add(1, Ordering::Relaxed);
+        if polls.is_multiple_of(POLLS_TO_LEFT_BEHIND)
+            && let Err(error) = opening::resume(&*self.store).await
+        {
+            tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
+        }
+        if let Err(error) = self.store.next_due().await {
+            tracing::error!(%error, "failed to read when events are due; the worker reads it again soon");
+        }
     }
 }
 
@@ -435,24 +419,5 @@ fn log_settlement(claimed: &ClaimedEvent, settlement: &Settlement) {
             tracing::error!(event, attempt, reason, "event is dead; it can be replayed");
         }
         Settlement::Ignored { reason } => tracing::warn!(event, reason, "event ignored"),
-    }
-}
-
-fn report(attempted: Result<Attempted, tokio::task::JoinError>) -> Attempted {
-    attempted.unwrap_or_else(|panic| {
-        tracing::error!(error = %panic, "attempt panicked; its event is due again when the lease expires");
-        Ok(AttemptOutcome::LeaseLost)
-    })
-}
-
-fn log_poll(polled: StoreResult<Option<Timestamp>>) {
-    if let Err(error) = polled {
-        tracing::error!(%error, "failed to read when events are due; the worker reads it again soon");
-    }
-}
-
-fn log_failure(attempted: Attempted) {
-    if let Err(error) = attempted {
-        tracing::error!(%error, "failed to settle an attempt; its event is due again when the lease expires");
     }
 }

@@ -265,7 +265,7 @@ fn neither_a_day_of_retry_after_nor_a_clock_set_back_keeps_it_open() {
     let breaker = CircuitBreaker::default();
     breaker.failed(FIRST, &refused(503, "BUSY", Some(86_400)), NOW);
     let until = breaker.outage().unwrap().until;
-    assert_eq!(until.since(NOW), MAX_KEY_WAIT);
+    assert_eq!(until.since(NOW), MAX_HOLD);
     assert!(matches!(breaker.permit(NOW), Permit::Wait(_)));
     let set_back = NOW.minus(Duration::from_secs(3600));
     assert_eq!(breaker.permit(set_back), Permit::Probe(Candidates::Any));
@@ -276,7 +276,7 @@ fn a_refused_key_opens_it_at_once_and_a_probe_that_never_returns_is_replaced() {
     let breaker = CircuitBreaker::default();
     assert_eq!(breaker.failed(FIRST, &Error::NoKey, NOW), Verdict::Await);
     let until = breaker.outage().unwrap().until;
-    assert_eq!(until.since(NOW), FIRST_KEY_WAIT);
+    assert_eq!(until.since(NOW), KEY_HOLDS.first);
     assert_eq!(breaker.permit(until), Permit::Probe(Candidates::Any));
     let Permit::Wait(again) = breaker.permit(until) else {
         panic!("a second probe");
