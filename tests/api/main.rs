@@ -43,6 +43,7 @@ mod privacy;
 mod readme;
 mod reads;
 mod real_calls;
+mod receiver_faults;
 mod reconcile;
 mod refusals;
 mod roster_command;

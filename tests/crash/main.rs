@@ -1,6 +1,6 @@
 //! Power cuts: the real binary is killed with SIGKILL in every phase of its work, again and again, on one database for
 //! each phase, and started again. Whatever it acknowledged must be there, once, and in the end everything is done. What
-//! disks do to it is in `environment`, a long queue in `backlog`.
+//! disks do to it is in `environment`, a long queue in `backlog`, what endpoints get in `forwarding`.
 //!
 //! `CRASH_ROUNDS` asks for more kills than the usual few; `CRASH_SEED` repeats a run that failed.
 #![expect(
@@ -13,6 +13,7 @@ mod backlog;
 mod backup;
 mod disk;
 mod environment;
+mod forwarding;
 mod migration;
 mod running;
 mod service;
@@ -22,7 +23,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Phases share the rounds among them.
-const PHASES: usize = 6;
+const PHASES: usize = 7;
 /// Kills in all when nobody asks for more.
 const USUAL_ROUNDS: usize = 24;
 

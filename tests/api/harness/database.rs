@@ -238,6 +238,17 @@ impl TestApp {
         }
     }
 
+    /// Has an endpoint wait for so many messages about one event, all of them due.
+    pub(crate) async fn add_messages(&self, endpoint: i64, count: usize) {
+        let now = self.now().as_millis();
+        self.change(format!(
+            "INSERT INTO messages (endpoint_id, message_id, kind, event_id, at, state, due_at) \
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             SELECT {endpoint}, 'msg_' || i, 'event.dead', (SELECT min(id) FROM events), {now}, 'waiting', {now} FROM n"
+        ))
+        .await;
+    }
+
     /// Gives every event up.
     pub(crate) async fn give_events_up(&self) {
         self.change("UPDATE events SET state = 'dead', next_attempt_at = NULL, reason = 'spent'")
