@@ -35,10 +35,11 @@ PARTS = {
     "reads": (service.reads, "a page of calls over 1 000 000 stored calls and over 10 000"),
     "sustained": (worker.sustained, "calls scored per second while 64 connections send webhooks, at concurrency 8 and 32"),
     "backlog": (worker.backlog, "100 000 events pending at the start, until they are settled"),
+    "forward": (worker.forward, "messages sent on per second to a receiver that answers at once, and what that costs ACKs"),
     "slow-vendor": (worker.slow_vendor, "ACK latency while the vendor takes half a second for every answer"),
 }
 NEEDS_WRK = set(PARTS) - {"mint", "latency"}
-NEEDS_STUBS = {"sustained", "backlog", "slow-vendor"}
+NEEDS_STUBS = {"sustained", "backlog", "forward", "slow-vendor"}
 
 
 class Run:

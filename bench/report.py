@@ -120,6 +120,15 @@ class Report:
             print("### A backlog at the start\n")
             table(["server", "pending", "left", "after s", "settled/s", "s for 100 000", "server CPU µs/event"],
                   [[r["name"], f"{r['pending']:,}", f"{r['left']:,}", r["secs"], number(r["per_s"]), r["secs_of_100k"], r["us_per_event"]] for r in measured])
+        if measured := self.all("forward"):
+            print("### Messages sent on\n")
+            table(["server", "messages", "after s", "sent/s", "server CPU µs/message"],
+                  [[r["name"], f"{r['messages']:,}", r["secs"], number(r["per_s"]), r["us_per_message"]] for r in measured])
+            acks = self.all("forward-acks")
+            m = lambda is_on, key: med(r[key] for r in acks if r["forwards"] == is_on)
+            table(["ACKs at a paced 500 req/s", "p50 ms", "p99 ms", "server CPU µs/req", "messages waiting at the end"],
+                  [["forwarding" if is_on else "without", number(m(is_on, "p50") / 1000), number(m(is_on, "p99") / 1000),
+                    number(m(is_on, "server_us_per_req"), 1), f"{m(is_on, 'waiting'):,.0f}"] for is_on in (False, True)])
         if measured := self.all("slow-vendor"):
             print("### A slow vendor: ACKs at a paced 500 req/s\n")
             m = lambda name, delay, key: med(r[key] for r in measured if r["name"] == name and r["delay_ms"] == delay)

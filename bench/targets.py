@@ -38,6 +38,13 @@ def against(base, kind, key, **where):
     return value
 
 
+def forwarding_costs(records, name):
+    """The ACK's median with an endpoint against that without, within each round."""
+    by = lambda is_on: {r["round"]: r["p50"] for r in rows(records, "forward-acks", name=name, forwards=is_on)}
+    on, off = by(True), by(False)
+    return _median([on[k] / off[k] for k in on if off.get(k)])
+
+
 def worst(values, whos):
     """The largest over the kinds of callers."""
     def value(records, name):
@@ -99,6 +106,8 @@ TARGETS = [
     Target("sustained", "scored per second under load, concurrency 32", ">=", 2800, 3500, "/s",
            median_of("sustained", key("scored_per_s"), concurrency=32)),
     Target("backlog", "100 000 pending at the start: drained after", "<=", 60, 30, "s", median_of("backlog", key("secs_of_100k"))),
+    Target("forward", "messages sent on per second", ">=", 1000, 2500, "/s", median_of("forward", key("per_s"))),
+    Target("forward", "paced 500/s: ACK p50 while forwarding, of that without", "<=", 1.05, 1.0, "×", forwarding_costs),
     Target("latency", "webhook in to score readable, p50", "<=", 5, 3, "ms", median_of("latency", lambda r: r["readable_ms"]["p50"])),
     Target("memory", "resident memory idle", "<=", 12, 8, "MB", median_of("memory", lambda r: r["idle"]["rss"])),
     Target("memory", "resident memory after 400 000 events", "<=", 45, 35, "MB",

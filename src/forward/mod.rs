@@ -398,6 +398,7 @@ impl Forwarder {
 
 impl Queue for Forwarder {
     type Ending = Ending;
+    const PANICKED: Ending = Ending::LeaseLost;
     const NAME: &'static str = "forwarder";
     const DRAIN: Duration = ANSWER_DEADLINE;
 

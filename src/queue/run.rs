@@ -22,6 +22,8 @@ pub(crate) type Attempts<E> = JoinSet<StoreResult<E>>;
 pub(crate) trait Queue: Send + Sync + Sized + 'static {
     /// How an attempt ended.
     type Ending: Send + 'static;
+    /// How one ended that panicked: what it worked on is due again when its lease ends.
+    const PANICKED: Self::Ending;
     /// In the log.
     const NAME: &'static str;
     /// How long attempts under way may take to finish at the end.
@@ -84,7 +86,7 @@ pub(crate) async fn run<Q: Queue>(queue: Arc<Q>, shutdown: CancellationToken) {
     }
 }
 
-/// One step: the attempts that were started, to their end.
+/// The attempts that were started, to their end: the other half of a single step.
 ///
 /// # Errors
 /// When the store fails; what was claimed is due again when its lease ends.
@@ -95,7 +97,10 @@ pub(crate) async fn finish<Q: Queue>(
     while let Some(attempted) = attempts.join_next().await {
         match attempted {
             Ok(ending) => endings.push(ending?),
-            Err(panic) => tell_panic::<Q>(&panic),
+            Err(panic) => {
+                tell_panic::<Q>(&panic);
+                endings.push(Q::PANICKED);
+            }
         }
     }
     Ok(endings)

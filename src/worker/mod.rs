@@ -327,6 +327,7 @@ impl Worker {
 
 impl Queue for Worker {
     type Ending = AttemptOutcome;
+    const PANICKED: AttemptOutcome = AttemptOutcome::LeaseLost;
     const NAME: &'static str = "worker";
     /// Athos answers within 10 s or not at all.
     const DRAIN: Duration = Duration::from_secs(12);

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use wiremock::ResponseTemplate;
 
 use athos_backend::forward::SendSummary;
+use athos_backend::model::Timestamp;
 
 use crate::forwarding::{KEY, SECOND, forward, received, receiver, secret, setup};
 use crate::harness::{Setup, TestApp};
@@ -160,13 +161,18 @@ async fn an_endpoint_is_left_alone_as_long_as_it_asks_by_seconds_or_by_date() {
         let app = setup(&[&crm]).start().await;
         app.ended_call("rep_1", "agency_1").await;
         app.work().await;
-        let at = app.now().plus(SECOND * 120);
-        let date = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap();
-        let date = DateTimePrinter::new()
-            .timestamp_to_rfc9110_string(&date)
-            .unwrap();
-        let asked = if by_date { date } else { "120".to_owned() };
-        let answer = ResponseTemplate::new(429).insert_header("retry-after", asked);
+        let date = |at: Timestamp| {
+            let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap();
+            let printer = DateTimePrinter::new();
+            printer.timestamp_to_rfc9110_string(&at).unwrap()
+        };
+        let asked = match by_date {
+            true => date(app.now().plus(SECOND * 120)),
+            false => "120".to_owned(),
+        };
+        let answer = ResponseTemplate::new(429)
+            .insert_header("retry-after", asked)
+            .insert_header("date", date(app.now()));
         crate::forwarding::answers(&crm, answer).await;
         assert_eq!(forward(&app).await, RETRIED);
         app.clock.advance(SECOND * 118);

@@ -1,12 +1,13 @@
 //! Athos as a stub that costs next to nothing: every call is scored, after `DELAY_MS`, and no list has any. For what the
-//! simulator is too slow for.
+//! simulator is too slow for. It takes forwarded messages, too.
 
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, serve};
 use tokio::net::TcpListener;
 
@@ -30,6 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "/api/external/v1/calls",
             get(async || (JSON, r#"{"data":[],"nextCursor":null}"#)),
         )
+        .route("/hook", post(async |_: axum::body::Bytes| StatusCode::NO_CONTENT))
         .with_state(delay);
     let listener = TcpListener::bind(std::env::var("BIND_ADDR")?).await?;
     Ok(serve(listener, app).await?)
