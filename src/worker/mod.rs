@@ -336,8 +336,9 @@ impl Queue for Worker {
         self: &Arc<Self>,
         attempts: &mut Attempts<AttemptOutcome>,
     ) -> StoreResult<Duration> {
+        let started = self.start_attempts(attempts).await;
         self.beat();
-        let started = self.start_attempts(attempts).await?;
+        let started = started?;
         if self.slots.room(attempts.len()) == 0 {
             // The next slot that is free, or attempt that is settled, wakes the worker.
             return Ok(POLL);
