@@ -6,7 +6,7 @@ use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::commands::command;
-use crate::harness::{Answer, Event, Left, Setup, TestApp, unique, url};
+use crate::harness::{Answer, Event, Left, Setup, TestApp, unique};
 
 /// Has somebody replay an event, and somebody else erase nobody.
 async fn acts(app: &mut TestApp, ops: &str) -> i64 {
@@ -112,7 +112,7 @@ async fn the_command_prints_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
         let args = [&["audit"], args].concat();
-        let database = url(&app.database());
+        let database = app.database_url();
         let output = command(folder.path(), &args, &[("DATABASE_URL", &database)]).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::commands::command;
-use crate::harness::{Answer, PastCall, Setup, TestApp, unique, url};
+use crate::harness::{Answer, PastCall, Setup, TestApp, unique};
 
 const NDJSON: &str = "application/x-ndjson";
 const HEAD: &str = "id,status,source,rep,agency,drillKey,startedAt,endedAt,durationSec,scoredAt,overallScore,compliancePercent";
@@ -239,7 +239,7 @@ async fn a_file_that_cannot_be_finished_does_not_end_as_if_it_were_whole() {
 /// Runs `export` beside the service.
 fn export(app: &TestApp, folder: &Path, args: &[&str]) -> Output {
     let args = [&["export"], args].concat();
-    let database = url(&app.database());
+    let database = app.database_url();
     command(folder, &args, &[("DATABASE_URL", &database)])
         .output()
         .unwrap()
