@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use athos_backend::model::{CallStatus, Scope};
 use athos_backend::store::{self, Accepted, ClaimFilter, ServerOptions, SettleResult, SharedStore};
+use tokio::sync::watch;
 
 use super::{LEASE, NOW, cluster, delivery, detail, parsed};
 
@@ -111,29 +112,32 @@ async fn two_replicas_claim_each_event_once_and_leave_none() {
     assert_eq!(events.into_iter().collect::<BTreeSet<_>>().len(), 100);
 }
 
-/// Follows the changes as a stream does, until all calls are scored.
-async fn follow(store: SharedStore, calls: usize) -> Vec<i64> {
+/// Follows the changes as a stream does, until no more are made and all were told: their revs, and how many calls are scored.
+async fn follow(store: SharedStore, mut is_done: watch::Receiver<bool>) -> (Vec<i64>, usize) {
     let (mut seen, mut status, mut rev) = (Vec::new(), BTreeMap::new(), 0);
     let mut changed = store.changes();
-    while status
-        .values()
-        .filter(|status| **status == CallStatus::Scored)
-        .count()
-        < calls
-    {
+    loop {
+        let was_done = *is_done.borrow_and_update();
         let changes = store.changes_since(&Scope::All, rev, 7).await.unwrap();
         for change in &changes.changes {
-            assert!(change.rev > rev || seen.last().is_none_or(|last| change.rev > *last));
             seen.push(change.rev);
             status.insert(change.id.clone(), change.status);
         }
-        let is_last = changes.up_to >= changes.latest;
         rev = changes.up_to;
-        if is_last && changes.changes.is_empty() {
-            changed.changed().await.unwrap();
+        if rev < changes.latest {
+            continue;
+        }
+        if was_done {
+            let scored = status
+                .into_values()
+                .filter(|status| *status == CallStatus::Scored);
+            return (seen, scored.count());
+        }
+        tokio::select! {
+            told = changed.changed() => told.unwrap(),
+            told = is_done.changed() => told.unwrap(),
         }
     }
-    seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,10 +146,9 @@ async fn every_change_is_told_once_and_in_order_whichever_replica_makes_it_and_t
     let Some((database, stores)) = two().await else {
         return;
     };
-    let followers: Vec<_> = stores
-        .iter()
-        .map(|store| tokio::spawn(follow(store.clone(), 2 * CALLS)))
-        .collect();
+    let done = watch::Sender::new(false);
+    let follow = |store: &SharedStore| tokio::spawn(follow(store.clone(), done.subscribe()));
+    let followers = stores.each_ref().map(follow);
     let settled = at_once(&stores, CALLS, |store, replica, number| async move {
         let call = format!("call_{replica}_{number}");
         store
@@ -174,8 +177,10 @@ async fn every_change_is_told_once_and_in_order_whichever_replica_makes_it_and_t
     })
     .await;
     assert!(settled.iter().all(|settled| *settled == SettleResult::Yes));
+    done.send_replace(true);
     for follower in followers {
-        let seen = follower.await.unwrap();
+        let (seen, scored) = follower.await.unwrap();
+        assert_eq!(scored, 2 * CALLS);
         assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
     }
     let revs = database.sql("SELECT count(DISTINCT rev) = count(*), count(*) FROM calls");
