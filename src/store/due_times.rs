@@ -22,6 +22,7 @@ pub struct NextDue {
 pub struct DueTimes {
     any: AtomicI64,
     without_fetch: AtomicI64,
+    last_arrival: AtomicI64,
     arrivals: Notify,
 }
 
@@ -31,6 +32,7 @@ impl Default for DueTimes {
         Self {
             any: AtomicI64::new(i64::MIN),
             without_fetch: AtomicI64::new(i64::MIN),
+            last_arrival: AtomicI64::new(i64::MIN),
             arrivals: Notify::new(),
         }
     }
@@ -47,7 +49,20 @@ impl DueTimes {
         self.wake();
     }
 
-    /// The same for what the database says.
+    /// An event has come in, and is due at once.
+    pub(super) fn note_arrival(&self, received_at: Timestamp, needs_fetch: bool) {
+        self.last_arrival
+            .fetch_max(received_at.as_millis(), Ordering::AcqRel);
+        self.note(received_at, needs_fetch);
+    }
+
+    /// When the latest event came in that was not asked about yet; the beginning of time when there is none. Later than now,
+    /// it came in before the clock was set back.
+    pub fn take_last_arrival(&self) -> Timestamp {
+        Timestamp::from_millis(self.last_arrival.swap(i64::MIN, Ordering::AcqRel))
+    }
+
+    /// `note`, for what the database says.
     pub(super) fn note_next(&self, next: NextDue) {
         for (due, needs_fetch) in [(next.any, true), (next.without_fetch, false)] {
             if let Some(due) = due {

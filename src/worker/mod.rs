@@ -194,8 +194,10 @@ impl Worker {
         self: &Arc<Self>,
         attempts: &mut Attempts<AttemptOutcome>,
     ) -> StoreResult<ClaimResult> {
+        // What arrives from now on is of the same time, or later.
+        let arrived = self.store.due_times().take_last_arrival();
         let now = self.clock.now();
-        self.detect_clock_rollback(now).await?;
+        self.detect_clock_rollback(arrived, now).await?;
         let room = self.slots.room(attempts.len());
         if room == 0 {
             return Ok(ClaimResult::Some);
@@ -253,8 +255,9 @@ impl Worker {
     }
 
     /// Due times are stored. After the clock was set back, every event would wait that much longer.
-    async fn detect_clock_rollback(&self, now: Timestamp) -> StoreResult<()> {
-        let before = self.latest.swap(now.as_millis(), Ordering::Relaxed);
+    async fn detect_clock_rollback(&self, arrived: Timestamp, now: Timestamp) -> StoreResult<()> {
+        let latest = self.latest.swap(now.as_millis(), Ordering::Relaxed);
+        let before = latest.max(arrived.as_millis());
         if now.as_millis() >= before {
             return Ok(());
         }

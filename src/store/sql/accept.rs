@@ -21,7 +21,7 @@ impl Arrivals {
     /// Tells of an event that has come in.
     fn tell(&self, event_id: i64, event: NewEvent) {
         let Ok(said) = event.parsed else { return };
-        self.due.note(event.received_at, said.needs_fetch());
+        self.due.note_arrival(event.received_at, said.needs_fetch());
         self.opening.push(Unopened {
             event_id,
             said,
