@@ -26,7 +26,9 @@ use crate::store::{StoreError, StoreResult};
 /// Longest that connecting may take, with every address of the host, encryption and the password.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Longest that a statement may go on after it was asked to end.
-const ENDS_WITHIN: Duration = Duration::from_secs(1);
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// How soon a statement is asked again to end.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 /// Statements that have a name on the server, each. More than the store has fixed ones.
 const NAMED_MAX: usize = 300;
 /// A longer text has a list in it, and hardly comes again.
@@ -109,8 +111,16 @@ impl Session {
             }
             // It is asked to end, and answers in any case. Otherwise nobody knows what the connection is at.
             let cancel = self.client.cancel_token();
-            let _ = timeout(ENDS_WITHIN, cancel.cancel_query(self.tls.clone())).await;
-            timeout(ENDS_WITHIN, statement).await.ok()
+            let ended = async {
+                loop {
+                    // Asked before the statement has begun, the server ends nothing.
+                    let _ = cancel.cancel_query(self.tls.clone()).await;
+                    if let Ok(answer) = timeout(CANCEL_AGAIN, statement.as_mut()).await {
+                        return answer;
+                    }
+                }
+            };
+            timeout(ENDS_WITHIN, ended).await.ok()
         });
         let Some(answer) = answered else {
             self.is_broken.set(true);
