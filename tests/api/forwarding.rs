@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::Sha256;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -55,6 +53,12 @@ pub(crate) fn setup(receivers: &[&MockServer]) -> Setup {
         .flag("public-url", "https://practice.example.com/base/")
 }
 
+/// The verifier of docs/forwarding.md.
+#[expect(unreachable_pub, reason = "it is as its readers need it")]
+mod documented {
+    include!("../verifiers/verify.rs");
+}
+
 /// A message as it arrived, once its signature has been verified.
 pub(crate) struct Received {
     pub(crate) id: String,
@@ -66,15 +70,12 @@ pub(crate) struct Received {
 pub(crate) fn verified(request: &Request, key: &[u8]) -> Received {
     let header = |name: &str| request.headers[name].to_str().unwrap().to_owned();
     let id = header("webhook-id");
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(format!("{id}.{}.", header("webhook-timestamp")).as_bytes());
-    mac.update(&request.body);
-    let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
-    let signatures = header("webhook-signature");
-    assert!(
-        signatures.split(' ').any(|one| one == expected),
-        "{signatures}"
-    );
+    let (sent_at, signatures) = (header("webhook-timestamp"), header("webhook-signature"));
+    let now = sent_at.parse().unwrap();
+    let key = secret(key);
+    let verify = |body| documented::verify(&key, &id, &sent_at, &signatures, body, now);
+    assert_eq!(verify(&request.body), Some(true), "{signatures}");
+    assert_eq!(verify(b"{}"), Some(false));
     assert_eq!(header("content-type"), "application/json");
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert!(body["timestamp"].is_string(), "{body}");
@@ -386,6 +387,20 @@ async fn only_what_was_asked_for_is_sent_and_nothing_from_before_there_was_an_en
     app.ended_call("rep_1", "agency_1").await;
     app.work().await;
     assert_eq!(forward(&app).await.delivered, 1);
+}
+
+#[test]
+fn the_documented_verifier_is_the_one_that_these_stories_verify_with() {
+    let documented = include_str!("../../docs/forwarding.md");
+    assert!(documented.contains(include_str!("../verifiers/verify.rs")));
+}
+
+#[test]
+fn the_documented_verifier_refuses_what_is_old_or_signed_with_another_secret() {
+    let (signed, id, time) = ("v1,6tT6xkR3GmTq0Qm0lA==", "msg_1", "1000");
+    let verify = |now| documented::verify(&secret(&KEY), id, time, signed, b"{}", now);
+    assert_eq!(verify(1301), Some(false));
+    assert_eq!(verify(1000), Some(false));
 }
 
 #[tokio::test]
