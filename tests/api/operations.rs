@@ -19,12 +19,14 @@ async fn the_process_is_alive_and_ready() {
     let alive = anyone(&app, "/healthz").await.expect(200);
     assert_eq!(alive.json()["status"], "ok");
     assert_eq!(alive.header("cache-control"), "no-store");
-    let ready = anyone(&app, "/readyz").await.expect(200);
+    let mut ready = anyone(&app, "/readyz").await.expect(200).json();
+    // Of a database on a server alone.
+    ready.as_object_mut().unwrap().remove("replicasFollowed");
     let expected = json!({
         "status": "ready", "store": "ok", "worker": "ok", "workerBeat": crate::harness::START,
         "athos": { "status": "ok", "contract": { "generation": "external", "why": "default" } },
     });
-    assert_eq!(ready.json(), expected);
+    assert_eq!(ready, expected);
 }
 
 #[tokio::test]
