@@ -7,6 +7,7 @@ mod doctor;
 mod events;
 mod export;
 mod forward;
+mod listing;
 mod output;
 mod reconcile;
 mod replay;

@@ -3,15 +3,13 @@
 use std::io::Write;
 use std::num::NonZeroU32;
 
+use super::listing::Listing;
 use super::output::one_line;
 use super::time_range::TimeRange;
 use super::{Database, at_least_one};
 use crate::clock::Clock;
 use crate::http::wire;
 use crate::store::{self, AuditEntry, AuditFilter};
-
-/// Entries read at a time.
-const PAGE_SIZE: u32 = 500;
 
 /// Flags of `audit`.
 #[derive(clap::Args, Debug)]
@@ -44,46 +42,20 @@ pub(super) async fn run(args: &Args, clock: &Clock, out: &mut impl Write) -> any
         to,
     };
     let store = store::open_existing(&args.database.database_url).await?;
-    let (mut left, mut after) = (args.limit.get(), None);
-    let mut is_first = true;
-    let listed = async {
-        while left > 0 {
-            let page = store
-                .list_audit(&filter, left.min(PAGE_SIZE), after)
-                .await?;
-            if is_first && !args.json {
-                print_head(out, page.rows.is_empty())?;
-            }
-            is_first = false;
-            left -= u32::try_from(page.rows.len()).unwrap_or(left).min(left);
-            for entry in page.rows {
-                if args.json {
-                    let entry = wire::AuditEntry::from(entry);
-                    writeln!(out, "{}", serde_json::to_string(&entry)?)?;
-                } else {
-                    print_row(out, &entry)?;
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return anyhow::Ok(());
-            }
-        }
-        if !args.json {
-            writeln!(
-                out,
-                "and older ones: --limit takes more than {}",
-                args.limit
-            )?;
-        }
-        Ok(())
+    let listing = Listing {
+        limit: args.limit.get(),
+        json: args.json,
+        head: print_head,
+        row: print_row,
+        wire: wire::AuditEntry::from,
     };
-    let listed = listed.await;
+    let fetch = async |limit, after| store.list_audit(&filter, limit, after).await;
+    let listed = listing.print(out, fetch).await;
     store.close().await;
     listed
 }
 
-fn print_head(out: &mut impl Write, is_empty: bool) -> std::io::Result<()> {
+fn print_head(out: &mut dyn Write, is_empty: bool) -> std::io::Result<()> {
     if is_empty {
         return writeln!(out, "no entries");
     }
@@ -94,7 +66,7 @@ fn print_head(out: &mut impl Write, is_empty: bool) -> std::io::Result<()> {
     )
 }
 
-fn print_row(out: &mut impl Write, entry: &AuditEntry) -> std::io::Result<()> {
+fn print_row(out: &mut dyn Write, entry: &AuditEntry) -> std::io::Result<()> {
     let shown = |text: &str| one_line(text, usize::MAX);
     let event = entry.event_id.map(|id| format!("event {id}"));
     let was = entry.was_state.as_ref().map(|was| format!("was {was}"));

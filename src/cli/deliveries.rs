@@ -20,13 +20,11 @@ use crate::store::{
 };
 use athos_api::setting::parse_url;
 
+use super::listing::Listing;
 use super::output::one_line;
 use super::replay::Replayed;
 use super::time_range::TimeRange;
 use super::{Database, Misconfigured, at_least_one};
-
-/// Rows read at a time.
-const PAGE_SIZE: u32 = 500;
 
 /// Flags of `deliveries`.
 #[derive(clap::Args, Debug)]
@@ -199,35 +197,18 @@ async fn list_deliveries(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let (mut left, mut after) = (limit, None);
-    while left > 0 {
-        let page = store
-            .list_deliveries(filter, left.min(PAGE_SIZE), after)
-            .await?;
-        if !json && after.is_none() {
-            print_head(out, page.rows.is_empty())?;
-        }
-        left -= u32::try_from(page.rows.len()).unwrap_or(left).min(left);
-        for row in page.rows {
-            if json {
-                let row = wire::DeliveryRow::from(row);
-                writeln!(out, "{}", serde_json::to_string(&row)?)?;
-            } else {
-                print_row(out, &row)?;
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
-        }
-    }
-    if !json {
-        writeln!(out, "and older ones: --limit takes more than {limit}")?;
-    }
-    Ok(())
+    let listing = Listing {
+        limit,
+        json,
+        head: print_head,
+        row: print_row,
+        wire: wire::DeliveryRow::from,
+    };
+    let fetch = async |limit, after| store.list_deliveries(filter, limit, after).await;
+    listing.print(out, fetch).await
 }
 
-fn print_head(out: &mut impl Write, is_empty: bool) -> io::Result<()> {
+fn print_head(out: &mut dyn Write, is_empty: bool) -> io::Result<()> {
     if is_empty {
         return writeln!(out, "no deliveries");
     }
@@ -238,7 +219,7 @@ fn print_head(out: &mut impl Write, is_empty: bool) -> io::Result<()> {
     )
 }
 
-fn print_row(out: &mut impl Write, row: &DeliveryRow) -> io::Result<()> {
+fn print_row(out: &mut dyn Write, row: &DeliveryRow) -> io::Result<()> {
     let line = format!(
         "{:>8}  {:<24}  {:<10}  {:>8}  {:<13}  {:>8}  {:<32}  {}",
         row.id,
