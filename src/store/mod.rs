@@ -10,6 +10,7 @@ mod error;
 mod identities;
 mod inbox;
 mod maintenance;
+mod migrations;
 mod mints;
 mod open;
 mod operators;

@@ -2,30 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::store::migrations::migrations;
 use crate::store::sql::{Connection, values};
 use crate::store::{StoreError, StoreResult};
 
-/// Every file of `migrations/postgres`, as its name without `.sql` and its text.
-macro_rules! files {
-    ($($name:literal),+ $(,)?) => {
-        [$(($name, include_str!(concat!("../../../migrations/postgres/", $name, ".sql")))),+]
-    };
-}
-
-pub(super) const FILES: &[(&str, &str)] = &files![
-    "0001_inbox_calls_mints",
-    "0002_reconcile_inspect",
-    "0003_identities",
-    "0004_privacy",
-    "0005_credentials",
-    "0006_drift",
-    "0007_console",
-    "0008_ids_once_and_content",
-    "0009_opening",
-    "0010_outbox",
-    "0011_deliveries",
-    "0012_feed_audit_keys",
-];
+pub(super) const FILES: &[(&str, &str)] = migrations!("postgres");
 
 /// Whose turn it is to change the schema. Any number will do that nothing else in the database locks.
 const LOCK: i64 = 0x6174_686f_7301;

@@ -6,30 +6,11 @@ use std::time::Instant;
 use rusqlite::Connection;
 use sha2::{Digest, Sha384};
 
+use crate::store::migrations::migrations;
 use crate::store::sql::{self, values};
 use crate::store::{StoreError, StoreResult};
 
-/// Every file of `migrations/sqlite`, as its name without `.sql` and its text.
-macro_rules! files {
-    ($($name:literal),+ $(,)?) => {
-        [$(($name, include_str!(concat!("../../../migrations/sqlite/", $name, ".sql")))),+]
-    };
-}
-
-const FILES: &[(&str, &str)] = &files![
-    "0001_inbox_calls_mints",
-    "0002_reconcile_inspect",
-    "0003_identities",
-    "0004_privacy",
-    "0005_credentials",
-    "0006_drift",
-    "0007_console",
-    "0008_ids_once_and_content",
-    "0009_opening",
-    "0010_outbox",
-    "0011_deliveries",
-    "0012_feed_audit_keys",
-];
+const FILES: &[(&str, &str)] = migrations!("sqlite");
 
 /// A step of the schema.
 pub(super) struct Step {
