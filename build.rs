@@ -13,23 +13,27 @@ fn main() -> io::Result<()> {
     collect(&root.join("static"), "", &mut files)?;
     files.sort();
     let mut list = String::from("&[\n");
-    for (name, path) in files {
-        // Writing to a String does not fail.
-        let _ = writeln!(list, "    ({name:?}, include_bytes!({path:?})),");
+    for name in files {
+        let below_root = format!("/static/{name}");
+        // Writing to a String does not fail. The folder is found at compile time: a checkout may move with what was built.
+        let _ = writeln!(
+            list,
+            "    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {below_root:?}))),"
+        );
     }
     list.push_str("]\n");
     fs::write(out.join("static_files.rs"), list)
 }
 
-/// Every file below `folder`, by its name with `/` between its parts.
-fn collect(folder: &Path, within: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+/// The name of every file below `folder`, with `/` between its parts.
+fn collect(folder: &Path, within: &str, files: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = format!("{within}{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
             collect(&entry.path(), &format!("{name}/"), files)?;
         } else {
-            files.push((name, entry.path()));
+            files.push(name);
         }
     }
     Ok(())
