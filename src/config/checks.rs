@@ -258,7 +258,8 @@ impl Config {
                     .to_owned(),
             ),
             Ok(Engine::Sqlite) if self.database_listen_url.is_some() => problems.push(
-                "DATABASE_LISTEN_URL is of a server, and DATABASE_URL names a file: remove one of them.".to_owned(),
+                "DATABASE_LISTEN_URL names a PostgreSQL server, but DATABASE_URL names a SQLite file: remove one of them."
+                    .to_owned(),
             ),
             Ok(Engine::Sqlite) => {}
             Ok(Engine::Postgres) => self.check_server(problems),
@@ -270,8 +271,8 @@ impl Config {
             && !matches!(Engine::of(url), Ok(Engine::Postgres))
         {
             problems.push(
-                "DATABASE_LISTEN_URL must begin with postgres:// as DATABASE_URL does; it leads to the same database, \
-                 around the pooler."
+                "DATABASE_LISTEN_URL must begin with postgres:// or postgresql://, as DATABASE_URL does: it connects to the same \
+                 database directly, without the pooler."
                     .to_owned(),
             );
         }
@@ -283,7 +284,7 @@ impl Config {
         }
         if !(SHORTEST_POLL..=LONGEST_POLL).contains(&self.database_poll) {
             problems.push(
-                "DATABASE_POLL is not between 100ms and 1m: 1s lets streams follow other replicas, and costs little."
+                "DATABASE_POLL must be between 100ms and 1m: how often live streams look for changes of other replicas (default 1s)."
                     .to_owned(),
             );
         }
@@ -531,7 +532,7 @@ mod tests {
             (&["--database-url=mysql://x/y"], "DATABASE_URL must begin"),
             (
                 &["--database-listen-url=postgres://x/y"],
-                "DATABASE_LISTEN_URL is of a server",
+                "DATABASE_LISTEN_URL names a PostgreSQL server",
             ),
             (
                 &[

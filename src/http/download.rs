@@ -62,7 +62,7 @@ impl<P: Pages> Download<P> {
 pub(super) fn refuse_paging(is_asked: bool) -> Result<(), ApiError> {
     match is_asked {
         true => Err(ApiError::InvalidRequest(
-            "limit and cursor are of JSON's pages: a file has all rows; narrow it with from and to"
+            "limit and cursor apply to JSON pages only: a CSV or NDJSON answer has all rows; narrow it with from and to"
                 .to_owned(),
         )),
         false => Ok(()),

@@ -93,7 +93,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "A rep's JWT, or a service token. The word at a route is the scope that a token needs there",
+            "A rep's JWT, or a service token. Each route lists the scope that a service token needs for it",
         ))
         .build();
     document

@@ -56,7 +56,7 @@ pub(crate) async fn run<Q: Queue>(queue: Arc<Q>, shutdown: CancellationToken) {
         let wait = match queue.start_due(&mut attempts).await {
             Ok(wait) => wait,
             Err(error) => {
-                tracing::error!(%error, queue = Q::NAME, "failed to use the store; it is tried again");
+                tracing::error!(%error, queue = Q::NAME, "failed to read or write the store; retrying");
                 STORE_RETRY
             }
         };
