@@ -317,3 +317,23 @@ async fn a_webhook_in_flight_at_shutdown_is_answered_and_stored() {
         dead: 0,
     });
 }
+
+#[tokio::test]
+async fn whoever_has_connected_before_a_stop_is_answered() {
+    let mut app = TestApp::start().await;
+    let addr = app.service().addr;
+    // On this thread: the server has accepted none of them when it is told to stop.
+    let clients = (0..20).map(|_| {
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+        std::io::Write::write_all(&mut client, request.as_bytes()).unwrap();
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    app.stop().await;
+    for mut client in clients {
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut client, &mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+}

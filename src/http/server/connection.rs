@@ -75,7 +75,7 @@ impl WaitState {
 }
 
 /// How long the end waits for heads that are here, and not read yet.
-const UNREAD_GRACE: Duration = Duration::from_millis(100);
+pub(super) const UNREAD_GRACE: Duration = Duration::from_millis(100);
 /// How long the end waits for the rest of a request, and for an answer to be taken.
 const BODY_GRACE: Duration = Duration::from_secs(1);
 
@@ -123,6 +123,11 @@ impl Connection {
 
     fn is(&self, what: u64) -> bool {
         self.state.load(Ordering::Relaxed) & WHAT == what
+    }
+
+    /// Whether nothing has come in yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == REQUEST
     }
 
     /// Bytes came in.

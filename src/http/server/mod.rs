@@ -6,10 +6,13 @@ mod stream;
 
 use crate::telemetry::metric;
 use std::collections::HashMap;
-use std::io;
+use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+use std::{io, iter};
 
 use axum::Router;
 use hyper::body::Incoming;
@@ -21,13 +24,13 @@ use hyper_util::service::TowerToHyperService;
 use metrics::counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::client_ip::Peer;
 pub(super) use connection::AnswerDeadline;
-use connection::Connection;
 pub use connection::Deadlines;
+use connection::{Connection, UNREAD_GRACE};
 use stream::{RequestBody, ResponseBody, TrackedIo};
 
 /// Largest head of a request, in bytes: a JWT of 16 KiB in a cookie, with room to spare.
@@ -76,6 +79,18 @@ pub async fn serve(
         .max_headers(MAX_HEADERS);
     let service = TowerToHyperService::new(router);
     let mut open = OpenConnections::new(limits);
+    let serve_one = |open: &mut OpenConnections, stream, peer: SocketAddr| {
+        let connection = Arc::new(Connection::new());
+        let served = serve_connection(
+            http.clone(),
+            service.clone(),
+            stream,
+            Peer(peer.ip()),
+            Arc::clone(&connection),
+            shutdown.clone(),
+        );
+        open.add(connection, served);
+    };
     let mut ticks = tokio::time::interval(TICK.min(limits.deadlines.shortest() / 4));
     let mut paused_until: Option<Instant> = None;
     while !shutdown.is_cancelled() {
@@ -88,16 +103,7 @@ pub async fn serve(
             accepted = listener.accept(), if paused_until.is_none() && open.has_room() => match accepted {
                 Ok((stream, peer)) => {
                     open.make_room();
-                    let connection = Arc::new(Connection::new());
-                    let served = serve_connection(
-                        http.clone(),
-                        service.clone(),
-                        stream,
-                        Peer(peer.ip()),
-                        Arc::clone(&connection),
-                        shutdown.clone(),
-                    );
-                    open.add(connection, served);
+                    serve_one(&mut open, stream, peer);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -108,7 +114,9 @@ pub async fn serve(
             },
         }
     }
-    drop(listener);
+    for (stream, peer) in accept_the_last(listener) {
+        serve_one(&mut open, stream, peer);
+    }
     let ending = Instant::now();
     let mut ticks = tokio::time::interval(ENDING_TICK);
     while open.len() > 0 {
@@ -127,6 +135,43 @@ fn enable_tcp_keepalive(listener: &TcpListener) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(())
+}
+
+/// Closes the listener; whoever has connected before that, and would be cut off with it.
+fn accept_the_last(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    #[cfg(target_os = "linux")]
+    refuse_new_connections(&listener);
+    let last = listener.into_std().map(|listener| {
+        let accepted = iter::from_fn(|| listener.accept().ok());
+        accepted
+            .filter_map(|(stream, peer)| {
+                stream.set_nonblocking(true).ok()?;
+                Some((TcpStream::from_std(stream).ok()?, peer))
+            })
+            .collect()
+    });
+    last.unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed to accept the last connections");
+        Vec::new()
+    })
+}
+
+/// Has the system leave new connections unanswered: who tries again after the listener is closed is refused, and asks another
+/// replica. Between the last that is accepted and that moment, some would be let in and cut off.
+#[cfg(target_os = "linux")]
+fn refuse_new_connections(listener: &TcpListener) {
+    use socket2::{SockFilter, SockRef};
+    /// By the numbers of the system's packet filter: the byte of TCP's flags, without all but SYN and ACK, is SYN alone.
+    const PROGRAM: [SockFilter; 5] = [
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x54, 0, 0, 0x12),
+        SockFilter::new(0x15, 0, 1, 0x02),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    if let Err(error) = SockRef::from(listener).attach_filter(&PROGRAM) {
+        tracing::debug!(%error, "failed to hold back new connections at the end");
+    }
 }
 
 /// Whether the client went away between its knock and our answer.
@@ -152,7 +197,7 @@ async fn serve_connection(
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
     let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&connection)));
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let working = connection.take_up_request(!request.body().is_end_stream());
         let deadline = AnswerDeadline(Arc::clone(&connection));
         request.extensions_mut().insert(peer);
@@ -169,8 +214,18 @@ async fn serve_connection(
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = shutdown.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            // The request of a new connection may be here and not read yet: hyper would close it at once.
+            let first_read = poll_fn(|context| match serving.as_mut().poll(context) {
+                Poll::Pending if connection.is_new() => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            match timeout(UNREAD_GRACE, first_read).await {
+                Ok(Poll::Ready(ended)) => ended,
+                Ok(Poll::Pending) | Err(_) => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
