@@ -343,8 +343,11 @@ impl Calls for SqlStore {
                 let (scope, id) = (scope.clone(), id.to_owned());
                 let find = move |db: &dyn Connection| {
                     let found = find(db, &scope, &id)?;
-                    let is_coming = found.is_none() && opening::is_coming(db, &id)?;
-                    Ok((found, is_coming))
+                    if found.is_some() || opening::is_coming(db, &id)? {
+                        return Ok((found, true));
+                    }
+                    // It may have come between the two.
+                    Ok((find(db, &scope, &id)?, false))
                 };
                 let (found, comes) = self.readers.requests.read(find).await?;
                 is_coming.store(comes, Ordering::Relaxed);
