@@ -1,8 +1,8 @@
 //! The real binary, started as an operator starts it, and killed as nobody should.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -15,15 +15,20 @@ pub(crate) const SERVICE_TOKEN: &str = "svc_crash_0123456789abcdef0123456789";
 /// What to start, and with which settings.
 #[derive(Clone)]
 pub(crate) struct Binary {
-    pub(crate) database: PathBuf,
+    database_url: String,
     settings: Vec<(&'static str, String)>,
 }
 
 impl Binary {
-    /// The service on this database, with this vendor.
+    /// The service on this file, with this vendor.
     pub(crate) fn new(database: &Path, vendor: &Vendor) -> Self {
+        Self::on(format!("sqlite://{}", database.display()), vendor)
+    }
+
+    /// The service on this database, with this vendor.
+    pub(crate) fn on(database_url: String, vendor: &Vendor) -> Self {
         Self {
-            database: database.to_owned(),
+            database_url,
             settings: vec![
                 ("ATHOS_BASE_URL", vendor.base_url()),
                 ("ATHOS_WHSEC", vendor.secret.clone()),
@@ -44,10 +49,7 @@ impl Binary {
             .env_clear()
             .env("ATHOS_API_KEY", API_KEY)
             .env("SERVICE_TOKENS", SERVICE_TOKEN)
-            .env(
-                "DATABASE_URL",
-                format!("sqlite://{}", self.database.display()),
-            )
+            .env("DATABASE_URL", &self.database_url)
             .env("BIND_ADDR", "127.0.0.1:0")
             .env("ADMIN_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
@@ -149,13 +151,19 @@ impl Starting {
         self.process.id()
     }
 
-    /// SIGKILL: no handler runs, no buffer is flushed. All that it said is in the log then.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let status = self.process.wait().unwrap();
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
+        status
+    }
+
+    /// SIGKILL: no handler runs, no buffer is flushed. All that it said is in the log then.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.ended();
     }
 }
 
