@@ -25,6 +25,9 @@ pub enum StoreError {
     /// What was read is not what was ever written.
     #[error("the database holds something unreadable: {0}")]
     Unreadable(String),
+    /// It was for the leader of a duty, and another replica leads it now; nothing was written.
+    #[error("another replica leads this duty now")]
+    NotLeader,
     /// The store is shutting down, or its writer is gone.
     #[error("the store is closed")]
     Closed,

@@ -17,6 +17,7 @@ macro_rules! migrations {
             "0010_outbox",
             "0011_deliveries",
             "0012_feed_audit_keys",
+            "0013_replicas_leaders",
         }
     };
     ($engine:literal: $($name:literal),+ $(,)?) => {

@@ -19,6 +19,7 @@ mod page;
 mod postgres;
 mod privacy;
 mod reconcile;
+mod replicas;
 mod sql;
 mod sqlite;
 
@@ -62,6 +63,10 @@ pub use privacy::{ErasedRows, Privacy, Transcript};
 pub use reconcile::{
     ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd,
 };
+pub use replicas::{
+    CLOCKS_MAY_DIFFER, ClockDifference, Duty, Leader, Observed, REPLICA_FORGOTTEN_AFTER,
+    ReplicaRow, Replicas, TERM_LASTS, Term,
+};
 
 /// Longest anyone waits for a write. Athos gives a delivery up after 10 s (docs/athos-contract.md, "Webhooks"): a
 /// refusal before that makes it come again.
@@ -81,6 +86,7 @@ pub trait Store:
     + Outbox
     + Deliveries
     + Maintenance
+    + Replicas
 {
 }
 
@@ -97,6 +103,8 @@ impl<T> Store for T where
         + Outbox
         + Deliveries
         + Maintenance
+        + Replicas
+        + Replicas
 {
 }
 

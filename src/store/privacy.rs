@@ -38,6 +38,9 @@ pub trait Privacy: Send + Sync {
     /// Removes some messages that were settled before, whether or not they were delivered.
     async fn purge_messages(&self, before: Timestamp) -> StoreResult<u64>;
 
+    /// Removes the records of replicas that were last heard of before.
+    async fn purge_replicas(&self, before: Timestamp) -> StoreResult<u64>;
+
     /// Removes what is no longer part of the database from its log as well; `false` while somebody is reading.
     async fn truncate_wal(&self) -> StoreResult<bool>;
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod erasure;
 mod feed;
 mod identities;
+mod leaders;
 mod leases;
 mod notes;
 mod operators;
@@ -162,6 +163,10 @@ async fn keeps_the_contract(store: SharedStore) {
     reconcile::runs_say_until_when_all_is_reconciled(&store).await;
     notes::what_is_new_is_counted_by_name_and_there_is_an_end_to_it(&store).await;
     notes::credentials_keep_their_latest(&store).await;
+    leaders::a_duty_has_one_leader_at_a_time(&store).await;
+    leaders::a_term_of_a_wrong_clock_keeps_nobody_away(&store).await;
+    leaders::what_an_old_leader_writes_is_refused(&store).await;
+    leaders::replicas_are_listed_while_they_live_and_forgotten_later(&store).await;
     leases::an_attempt_that_outlives_its_event_changes_no_other(&store).await;
     leases::no_number_is_given_twice(&store).await;
     feed::a_copy_is_kept_in_step(&store).await;

@@ -12,9 +12,8 @@ use super::listener::Listener;
 use super::migrations;
 use super::writer::{self, BatchCommitter};
 use crate::clock::Clock;
-use crate::model::Timestamp;
 use crate::store::sql::{Connection, Gates, ReadPools, SqlStore, Trouble, Upkeep};
-use crate::store::{Following, StoreError, StoreResult};
+use crate::store::{CLOCKS_MAY_DIFFER, ClockDifference, Following, StoreError, StoreResult};
 
 /// Longest that a step of the schema may take, and the wait for another process that takes it.
 const MIGRATING_MAY_TAKE: Duration = Duration::from_secs(15 * 60);
@@ -65,6 +64,14 @@ impl Upkeep for PostgresUpkeep {
         })
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn clock_difference(&self, db: &dyn Connection) -> StoreResult<Option<ClockDifference>> {
+        measure_clock(db).map(Some)
+    }
+
     fn stop(&self) {
         if let Some(listener) = self.listener.get() {
             listener.stop();
@@ -90,7 +97,7 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
         let mut session = connecting
             .connect_writer(MIGRATING_MAY_TAKE)
             .map_err(explain)?;
-        check_clock(&session, &Clock::system()).map_err(explain)?;
+        check_clock(&session).map_err(explain)?;
         migrations::run(&session, &name)?;
         writer::prepare(&mut session).map_err(explain)?;
         Ok::<_, anyhow::Error>(session)
@@ -117,23 +124,22 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
     Ok(store)
 }
 
-/// Most that this machine's clock may differ from the server's. Leases and due times are in the rows, by the clock of the
-/// replica that writes them, and are read by the clocks of others: the server's is the one that all of them share, and by which
-/// all are measured. A lease is many times longer.
-const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(5);
-
-fn check_clock(db: &dyn Connection, clock: &Clock) -> StoreResult<()> {
+/// How this machine's clock differs from the server's. The machine's: a clock of tests has nothing to do with it.
+fn measure_clock(db: &dyn Connection) -> StoreResult<ClockDifference> {
+    let clock = Clock::system();
     let before = clock.now();
-    let server: Timestamp = db.scalar(
-        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
-        &[],
-    )?;
-    let after = clock.now();
-    if server.plus(CLOCKS_MAY_DIFFER) >= before && after.plus(CLOCKS_MAY_DIFFER) >= server {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let server = db.scalar(sql, &[])?;
+    Ok(ClockDifference::between(before, server, clock.now()))
+}
+
+fn check_clock(db: &dyn Connection) -> StoreResult<()> {
+    let difference = measure_clock(db)?;
+    if !difference.is_too_large() {
         return Ok(());
     }
     Err(StoreError::Refused(format!(
-        "it is {server} by the server's clock and {after} by this machine's: they may differ by {} s; have both set by NTP",
+        "this machine's clock is {difference} the server's: they may differ by {} s; have both set by NTP",
         CLOCKS_MAY_DIFFER.as_secs()
     )))
 }

@@ -45,7 +45,7 @@ impl Maintenance for SqlStore {
         self.upkeep.stop();
         // Whoever asks another replica for these calls finds them; what is not written in time is found by whoever works next.
         self.arrivals.opening.caught_up().await;
-        self.opener.abort();
+        self.tasks.stop();
         self.writer.close().await;
         self.readers.close().await;
     }

@@ -20,6 +20,7 @@ mod privacy;
 mod progress;
 mod readers;
 mod reconcile;
+mod replicas;
 mod row;
 mod rows;
 mod statement;

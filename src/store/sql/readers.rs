@@ -47,6 +47,7 @@ impl Watch {
 }
 
 /// The pools.
+#[derive(Clone)]
 pub(in crate::store) struct ReadPools {
     /// For the worker, readiness and mints: callers cannot make these wait.
     pub(in crate::store) work: ReadPool,

@@ -10,8 +10,8 @@ use super::accept::Arrivals;
 use super::readers::ReadPools;
 use super::trouble::Trouble;
 use super::writer::{Committer, Writer};
-use super::{StoreResult, identities, outbox};
-use crate::store::Following;
+use super::{Connection, StoreResult, identities, outbox};
+use crate::store::{ClockDifference, Following, Term};
 
 /// What an engine does beside reading and writing.
 #[async_trait]
@@ -21,6 +21,12 @@ pub(in crate::store) trait Upkeep: Send + Sync {
 
     /// How changes by other replicas are noticed.
     fn following(&self) -> Option<Following>;
+
+    /// Whether several replicas are meant to use the database.
+    fn is_shared(&self) -> bool;
+
+    /// How this machine's clock differs from that of the database's server; none where there is no server.
+    fn clock_difference(&self, db: &dyn Connection) -> StoreResult<Option<ClockDifference>>;
 
     /// Ends the engine's own tasks.
     fn stop(&self);
@@ -32,10 +38,29 @@ pub(in crate::store) struct SqlStore {
     pub(in crate::store) arrivals: Arrivals,
     pub(in crate::store) readers: ReadPools,
     pub(super) upkeep: Arc<dyn Upkeep>,
+    pub(in crate::store) tasks: Arc<Tasks>,
+    /// One erasure at a time.
+    pub(super) erasing: Arc<Mutex<()>>,
+}
+
+/// What runs as long as the store, or a part of it, is there.
+pub(in crate::store) struct Tasks {
+    upkeep: Arc<dyn Upkeep>,
     /// Gives accepted events' calls their rows.
     pub(in crate::store) opener: AbortHandle,
-    /// One erasure at a time.
-    pub(super) erasing: Mutex<()>,
+}
+
+impl Tasks {
+    pub(super) fn stop(&self) {
+        self.upkeep.stop();
+        self.opener.abort();
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }
 
 impl SqlStore {
@@ -53,20 +78,29 @@ impl SqlStore {
         let arrivals = Arrivals::default();
         let (opening, opens) = (Arc::clone(&arrivals.opening), Arc::clone(&writer));
         let opener = tokio::spawn(async move { opening.run(&opens).await }).abort_handle();
+        let tasks = Tasks {
+            upkeep: Arc::clone(&upkeep),
+            opener,
+        };
         Ok(Self {
             writer,
             arrivals,
             readers,
             upkeep,
-            opener,
-            erasing: Mutex::new(()),
+            tasks: Arc::new(tasks),
+            erasing: Arc::default(),
         })
     }
-}
 
-impl Drop for SqlStore {
-    fn drop(&mut self) {
-        self.upkeep.stop();
-        self.opener.abort();
+    /// The same store, whose writes are refused once this is not the latest term of its duty any more.
+    pub(super) fn under(&self, term: Term) -> Self {
+        Self {
+            writer: Arc::new(self.writer.under(term)),
+            arrivals: self.arrivals.clone(),
+            readers: self.readers.clone(),
+            upkeep: Arc::clone(&self.upkeep),
+            tasks: Arc::clone(&self.tasks),
+            erasing: Arc::clone(&self.erasing),
+        }
     }
 }

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::{Trouble, lock};
-use super::{Connection, StoreError, StoreResult};
+use super::{Connection, StoreError, StoreResult, replicas};
 use crate::model::{Engine, Timestamp};
-use crate::store::WRITE_DEADLINE;
+use crate::store::{Term, WRITE_DEADLINE};
 use crate::telemetry::metric;
 
 /// How many writes may wait; beyond it, whoever writes waits to queue.
@@ -105,7 +105,10 @@ trait Queued: Any + Send {
 
 struct Waiting<O: Operation> {
     operation: O,
-    output: Option<O::Output>,
+    /// What it may only be done in.
+    term: Option<Arc<Term>>,
+    /// What it came to; an error is this one's alone, and the batch goes on.
+    output: Option<StoreResult<O::Output>>,
     tried_together: bool,
     reply: oneshot::Sender<StoreResult<O::Output>>,
 }
@@ -117,19 +120,28 @@ impl<O: Operation> Queued for Waiting<O> {
     }
 
     fn apply(&mut self, others: &mut [Box<dyn Queued>], tx: &dyn Connection) -> StoreResult<()> {
+        if let Some(term) = &self.term {
+            let done = match replicas::holds(tx, term)? {
+                true => Ok(self.operation.apply(tx)?),
+                false => Err(StoreError::NotLeader),
+            };
+            self.output = Some(done);
+            return Ok(());
+        }
         if !self.tried_together && tx.engine() == Engine::Postgres {
             let others = others.iter_mut().map(|other| &mut **other as &mut dyn Any);
             let others = others.filter_map(|other| other.downcast_mut::<Self>());
+            let others = others.filter(|other| other.term.is_none());
             let mut kind: Vec<_> = once(&mut *self).chain(others).collect();
             let operations: Vec<_> = kind.iter().map(|each| &each.operation).collect();
             let outputs = O::apply_together(&operations, tx)?;
             for (each, output) in kind.iter_mut().zip(outputs) {
-                each.output = output;
+                each.output = output.map(Ok);
                 each.tried_together = true;
             }
         }
         if self.output.is_none() {
-            self.output = Some(self.operation.apply(tx)?);
+            self.output = Some(Ok(self.operation.apply(tx)?));
         }
         Ok(())
     }
@@ -157,7 +169,7 @@ impl<O: Operation> Queued for Waiting<O> {
             reply,
             ..
         } = *self;
-        let outcome = committed.and_then(|()| output.ok_or(StoreError::Closed));
+        let outcome = committed.and_then(|()| output.unwrap_or(Err(StoreError::Closed)));
         if let Ok(output) = &outcome {
             operation.committed(output);
         }
@@ -243,10 +255,17 @@ pub(in crate::store) trait Committer: Send + 'static {
 
 /// A handle on the writer's task.
 pub(in crate::store) struct Writer {
+    task: Arc<Task>,
+    shared: Arc<Shared>,
+    /// What is written through this handle is refused once this is not the latest term of its duty any more.
+    term: Option<Arc<Term>>,
+}
+
+/// The task as its handles see it; without them it ends.
+struct Task {
     /// Emptied by `close`, which ends the task once the queue is drained.
     queue: Mutex<Option<mpsc::Sender<Box<dyn Queued>>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
-    shared: Arc<Shared>,
+    running: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -286,11 +305,24 @@ impl Writer {
             ended: CancellationToken::new(),
             trouble,
         });
-        let task = tokio::spawn(run(committer, queued, after_changes, Arc::clone(&shared)));
-        Self {
+        let running = tokio::spawn(run(committer, queued, after_changes, Arc::clone(&shared)));
+        let task = Task {
             queue: Mutex::new(Some(queue)),
-            task: Mutex::new(Some(task)),
+            running: Mutex::new(Some(running)),
+        };
+        Self {
+            task: Arc::new(task),
             shared,
+            term: None,
+        }
+    }
+
+    /// Another handle on the same writer, for the writes of a leader.
+    pub(in crate::store) fn under(&self, term: Term) -> Self {
+        Self {
+            task: Arc::clone(&self.task),
+            shared: Arc::clone(&self.shared),
+            term: Some(Arc::new(term)),
         }
     }
 
@@ -301,11 +333,12 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let waiting = Box::new(Waiting {
             operation,
+            term: self.term.clone(),
             output: None,
             tried_together: false,
             reply,
         });
-        let queue = lock(&self.queue).clone().ok_or(StoreError::Closed)?;
+        let queue = lock(&self.task.queue).clone().ok_or(StoreError::Closed)?;
         let answered = timeout(WRITE_DEADLINE, async {
             queue.send(waiting).await.map_err(|_| StoreError::Closed)?;
             answer.await.map_err(|_| StoreError::Closed)?
@@ -341,8 +374,8 @@ impl Writer {
 
     /// Refuses new writes, finishes the queued ones, and closes the connection.
     pub(in crate::store) async fn close(&self) {
-        lock(&self.queue).take();
-        let task = lock(&self.task).take();
+        lock(&self.task.queue).take();
+        let task = lock(&self.task.running).take();
         if let Some(Err(error)) = match task {
             Some(task) => Some(task.await),
             None => None,

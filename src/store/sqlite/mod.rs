@@ -18,8 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::{AbortHandle, spawn_blocking};
 
-use super::sql::{Gates, ReadPools, SqlStore, Trouble, Upkeep};
-use super::{Following, StoreResult};
+use super::sql::{Connection, Gates, ReadPools, SqlStore, Trouble, Upkeep};
+use super::{ClockDifference, Following, StoreResult};
 pub(super) use backup::back_up;
 pub(super) use examine::examine;
 use open::Location;
@@ -47,6 +47,14 @@ impl Upkeep for SqliteUpkeep {
     /// Other processes on the file are not intended.
     fn following(&self) -> Option<Following> {
         None
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn clock_difference(&self, _: &dyn Connection) -> StoreResult<Option<ClockDifference>> {
+        Ok(None)
     }
 
     fn stop(&self) {

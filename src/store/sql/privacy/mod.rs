@@ -70,6 +70,10 @@ impl Privacy for SqlStore {
         self.writer.write(purge::PurgeMessages { before }).await
     }
 
+    async fn purge_replicas(&self, before: Timestamp) -> StoreResult<u64> {
+        self.writer.write(purge::PurgeReplicas { before }).await
+    }
+
     async fn truncate_wal(&self) -> StoreResult<bool> {
         self.upkeep.truncate_log().await
     }

@@ -153,3 +153,19 @@ impl Operation for PurgeMessages {
         )
     }
 }
+
+/// Removes the records of replicas that were heard of last before.
+pub(super) struct PurgeReplicas {
+    pub(super) before: Timestamp,
+}
+
+impl Operation for PurgeReplicas {
+    type Output = u64;
+
+    fn apply(&self, tx: &dyn Connection) -> StoreResult<u64> {
+        tx.execute(
+            "DELETE FROM replicas WHERE heartbeat_at < ?1",
+            values![self.before],
+        )
+    }
+}

@@ -258,7 +258,7 @@ async fn an_event_that_died_before_its_call_had_a_row_shows_its_call_after_the_n
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     // The process ends before it writes the row.
-    store.opener.abort();
+    store.tasks.opener.abort();
     let mut before = Powered {
         folder,
         store,
