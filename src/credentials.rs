@@ -115,6 +115,13 @@ impl Credentials {
         shared.chain(tokens).collect()
     }
 
+    /// A fingerprint of all of them together, by their own: processes that have the same credentials have the same.
+    pub fn fingerprint(&self) -> String {
+        let mut names = self.names();
+        names.sort();
+        athos::signature::fingerprint(&names.join("\n").into())
+    }
+
     /// Replaces secrets, keys and service tokens. Requests under way keep those they began with.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //!    keys.
 //! 3. [`store`] is the storage, as a trait; behind it, SQLite with one writer that commits in groups.
 //! 4. [`worker`] turns events into calls: [`worker::circuit_breaker`] says whether Athos may be asked, [`worker::retry`] when again.
+//!    On a database that several replicas share, [`replica`] says which of them does what only one does.
 //! 5. [`forward`] sends calls on to the company's own endpoints; it shares `queue` with the worker.
 //! 6. `mint` asks for session tokens, in whichever generation of the contract Athos speaks.
 //! 7. [`http`] is the HTTP API: routes and layers on one screen, then one file for each resource.
@@ -31,6 +32,7 @@ pub mod model;
 mod process;
 mod queue;
 mod reloadable;
+pub mod replica;
 pub mod store;
 mod telemetry;
 pub mod worker;

@@ -22,6 +22,7 @@ use crate::forward::{self, Forwarder};
 use crate::http::{self, AppState, Authenticator, CallerLimits, Deadlines, Demo, Shared};
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
+use crate::replica::Replica;
 use crate::store::{self, SharedStore};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -62,6 +63,8 @@ pub struct Service {
     pub forwarder: Arc<Forwarder>,
     /// The credentials that are shared with Athos.
     pub credentials: Arc<Credentials>,
+    /// This process among the replicas.
+    pub replica: Arc<Replica>,
     authenticator: Arc<Reloadable<Authenticator>>,
     clock: Clock,
     /// The lock on the database, held while it serves.
@@ -113,6 +116,8 @@ impl Service {
 
         let credentials = Credentials::start(config, &athos, key_usage, &store, &clock).await?;
         let credentials = Arc::new(credentials);
+        let replica = Replica::new(&store, &clock, credentials.fingerprint());
+        let replica = Arc::new(replica);
         let policy = RetentionPolicy::from_config(config);
         let concurrency = config.fetch_concurrency.get();
         let worker = Arc::new(Worker::new(&store, &athos, &clock, policy, concurrency));
@@ -140,14 +145,21 @@ impl Service {
             store: Arc::clone(&store),
             clock: clock.clone(),
         });
+        background.keep_up(&replica, Replica::run);
         background.keep_up(&housekeeping, Housekeeping::run);
         if run_worker {
             background.keep_up(&worker, Worker::run);
-            background.keep_up(&retention, Retention::run);
+            let leading = Arc::clone(&replica);
+            background.keep_up(&retention, move |it, until| {
+                it.run(Arc::clone(&leading), until)
+            });
             background.keep_up(&forwarder, Forwarder::run);
             let every = config.reconcile_every;
             for reconciler in &reconcilers {
-                background.keep_up(reconciler, move |it, until| it.run(every, until));
+                let leading = Arc::clone(&replica);
+                background.keep_up(reconciler, move |it, until| {
+                    it.run(every, Arc::clone(&leading), until)
+                });
             }
         }
         let state = AppState::new(Shared {
@@ -156,6 +168,7 @@ impl Service {
             athos,
             clock: clock.clone(),
             credentials: Arc::clone(&credentials),
+            replica: Arc::clone(&replica),
             authenticator: Arc::clone(&authenticator),
             limits,
             deadlines,
@@ -181,6 +194,7 @@ impl Service {
             retention,
             forwarder,
             credentials,
+            replica,
             authenticator,
             clock,
             _instance: instance,
@@ -223,6 +237,7 @@ impl Service {
         if let Err(error) = self.credentials.remember().await {
             tracing::warn!(%error, "failed to read credential usage");
         }
+        self.replica.reloaded(self.credentials.fingerprint());
         self.worker.circuit_breaker().try_now(self.clock.now());
         self.store.due_times().wake();
         Ok(replaced)

@@ -14,6 +14,7 @@ use crate::credentials::Credentials;
 use crate::forward::Forwarder;
 use crate::mint::Minter;
 use crate::reloadable::Reloadable;
+use crate::replica::Replica;
 use crate::store::SharedStore;
 use crate::worker::Worker;
 use crate::worker::retention::Retention;
@@ -33,6 +34,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The credentials that are shared with Athos; verifies webhooks.
     pub credentials: Arc<Credentials>,
+    /// This process among the replicas.
+    pub replica: Arc<Replica>,
     /// Authenticates callers.
     pub authenticator: Arc<Reloadable<Authenticator>>,
     /// Mints session tokens.

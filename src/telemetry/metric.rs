@@ -57,6 +57,8 @@ metrics! {
     gauge QUEUE_OLDEST_AGE_SECONDS = "athos_queue_oldest_age_seconds", Unit::Seconds, "Age of the oldest of them";
     gauge EVENTS_DEAD = "athos_events_dead", Unit::Count, "Events given up; they can be replayed";
     gauge FETCHING_PAUSED = "athos_fetching_paused", Unit::Count, "1 while a refused key or a failing Athos pauses fetching";
+    gauge LEADS = "athos_leads", Unit::Count, "1 while this replica leads a duty, by duty; only with a database on a server";
+    gauge CLOCK_DIFFERENCE_SECONDS = "athos_clock_difference_seconds", Unit::Seconds, "By how much this machine's clock is ahead of the database server's";
     counter ENROLMENTS_TOTAL = "athos_enrolments_total", Unit::Count, "Reps registered at Athos when they first asked for a token, by outcome";
     counter WEBHOOK_IDS_REUSED_TOTAL = "athos_webhook_ids_reused_total", Unit::Count, "Deliveries under a webhook id that belongs to an event with other bytes; each is kept as an event of its own";
 }

@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::circuit_breaker::CircuitBreaker;
 use crate::clock::Clock;
 use crate::model::{CallHeader, Source, Timestamp};
-use crate::store::{ListedCall, NewEvent, NewRun, RecoveredCall, RunEnd, SharedStore, StoreResult};
+use crate::replica::Replica;
+use crate::store::{
+    Duty, ListedCall, NewEvent, NewRun, RecoveredCall, RunEnd, SharedStore, StoreError, StoreResult,
+};
 use crate::telemetry::metric;
 use athos_api::{self as athos, CallListPage, ListQuery, types};
 
@@ -100,6 +103,10 @@ impl Reconciler {
     /// # Errors
     /// When the store fails.
     pub async fn run_once(&self) -> StoreResult<RunOutcome> {
+        self.run_on(&self.store).await
+    }
+
+    async fn run_on(&self, store: &SharedStore) -> StoreResult<RunOutcome> {
         let _turn = self.turn.lock().await;
         let now = self.clock.now();
         let is_under_way = |call: &CallHeader| {
@@ -109,7 +116,7 @@ impl Reconciler {
                 now.since(at) < WEBHOOK_GRACE && at.since(now) <= MAX_CLOCK_DIFFERENCE
             })
         };
-        self.run_in_turn(RunOptions::default(), is_under_way, |_| {})
+        self.run_in_turn(store, RunOptions::default(), is_under_way, |_| {})
             .await
     }
 
@@ -123,11 +130,12 @@ impl Reconciler {
         watch: impl FnMut(PageProgress<'_>) + Send,
     ) -> StoreResult<RunOutcome> {
         let _turn = self.turn.lock().await;
-        self.run_in_turn(asked, |_| false, watch).await
+        self.run_in_turn(&self.store, asked, |_| false, watch).await
     }
 
     async fn run_in_turn(
         &self,
+        store: &SharedStore,
         asked: RunOptions,
         leave_out: impl Fn(&CallHeader) -> bool + Send,
         watch: impl FnMut(PageProgress<'_>) + Send,
@@ -151,7 +159,7 @@ impl Reconciler {
                 to: window.to,
                 started_at,
             };
-            let begun = self.store.begin_run(run).await;
+            let begun = store.begin_run(run).await;
             Some(begun.inspect_err(|_| self.breaker.probe_unused())?)
         };
         let mut tally = RunStats {
@@ -162,7 +170,9 @@ impl Reconciler {
             unreadable: 0,
             until: window.from.plus(self.reading.overlap),
         };
-        let read = self.read_pages(&mut tally, asked, leave_out, watch).await?;
+        let read = self
+            .read_pages(store, &mut tally, asked, leave_out, watch)
+            .await?;
         if let Some(id) = id {
             let end = RunEnd {
                 finished_at: self.clock.now(),
@@ -172,7 +182,7 @@ impl Reconciler {
                 error: read.as_ref().err().map(|why| why.as_str().to_owned()),
                 until: (asked.window.is_none() && read.is_ok()).then_some(tally.until),
             };
-            self.store.finish_run(id, end).await?;
+            store.finish_run(id, end).await?;
         }
         let source = self.source().as_str();
         match read {
@@ -208,6 +218,7 @@ impl Reconciler {
     /// The error within is Athos's.
     async fn read_pages(
         &self,
+        store: &SharedStore,
         tally: &mut RunStats,
         asked: RunOptions,
         leave_out: impl Fn(&CallHeader) -> bool + Send,
@@ -248,7 +259,9 @@ impl Reconciler {
                 foreign_page = foreign_page.or(Some(tally.pages));
             }
             let calls = page.calls.len();
-            let repairs = self.repair(page.calls, asked.dry_run, &leave_out).await?;
+            let repairs = self
+                .repair(store, page.calls, asked.dry_run, &leave_out)
+                .await?;
             tally.repaired += u32::try_from(repairs.len()).unwrap_or(u32::MAX);
             watch(PageProgress {
                 page: tally.pages,
@@ -312,6 +325,7 @@ impl Reconciler {
 
     async fn repair(
         &self,
+        store: &SharedStore,
         calls: Vec<CallHeader>,
         dry_run: bool,
         leave_out: impl Fn(&CallHeader) -> bool,
@@ -322,12 +336,12 @@ impl Reconciler {
             .filter(|call| !leave_out(call))
             .map(|call| as_event(call, now))
             .collect();
-        let lacking = self.store.find_missing_calls(&listed).await?;
+        let lacking = store.find_missing_calls(&listed).await?;
         // Usually nothing is missing, and nothing is written.
         if dry_run || lacking.is_empty() {
             return Ok(lacking);
         }
-        let repairs = self.store.ingest_missing(listed).await?;
+        let repairs = store.ingest_missing(listed).await?;
         for repair in &repairs {
             self.count_repairs(1);
             tracing::warn!(
@@ -339,23 +353,39 @@ impl Reconciler {
         Ok(repairs)
     }
 
-    /// Runs at once and then every `every`, until `shutdown`. An interrupted run is repeated.
-    pub async fn run(self: Arc<Self>, every: Duration, shutdown: CancellationToken) {
+    /// Runs at once and then every `every`, while `replica` leads the reconciliation of the source, until `shutdown`. An
+    /// interrupted run is repeated.
+    pub async fn run(
+        self: Arc<Self>,
+        every: Duration,
+        replica: Arc<Replica>,
+        shutdown: CancellationToken,
+    ) {
+        let duty = Duty::reconcile(self.source());
         let rounds = async {
             loop {
-                let wait = match self.run_once().await {
+                let mut lead = replica.lead(duty).await;
+                let wait = match self.run_on(&lead.store).await {
                     Ok(RunOutcome::Held(until)) => {
                         let wait = until.since(self.clock.now());
                         wait.clamp(MIN_RETRY_DELAY, every.max(MIN_RETRY_DELAY))
                     }
                     Ok(_) => every,
+                    Err(StoreError::NotLeader) => {
+                        let source = self.source().as_str();
+                        tracing::info!(
+                            source,
+                            "another replica leads reconciliation now and repeats this run"
+                        );
+                        every
+                    }
                     Err(error) => {
                         self.count("failed");
                         tracing::error!(%error, "reconciliation failed to use the store; it tries again");
                         every
                     }
                 };
-                tokio::time::sleep(wait).await;
+                lead.wait(wait).await;
             }
         };
         tokio::select! {

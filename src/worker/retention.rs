@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{CallDetail, Timestamp};
-use crate::store::{SharedStore, StoreResult};
+use crate::replica::Replica;
+use crate::store::{Duty, REPLICA_FORGOTTEN_AFTER, SharedStore, StoreError, StoreResult};
 use crate::telemetry::metric;
 use athos_api::types;
 
@@ -107,23 +108,31 @@ impl Retention {
     /// # Errors
     /// When the store fails.
     pub async fn run_once(&self) -> StoreResult<Purged> {
+        self.run_on(&self.store).await
+    }
+
+    async fn run_on(&self, store: &SharedStore) -> StoreResult<Purged> {
         let mut purged = Purged {
-            erasures: self.store.resume_erasures().await?,
+            erasures: store.resume_erasures().await?,
             ..Purged::default()
         };
         let now = self.clock.now();
         if let Some(cutoff) = self.retention_policy.cutoff(now) {
-            self.purge(cutoff, now, &mut purged).await?;
+            self.purge(store, cutoff, now, &mut purged).await?;
         }
         loop {
-            let messages = self.store.purge_messages(now.minus(MESSAGE_RETENTION));
+            let messages = store.purge_messages(now.minus(MESSAGE_RETENTION));
             match messages.await? {
                 0 => break,
                 removed => purged.messages += removed,
             }
         }
         metrics::counter!(metric::PURGED_TOTAL, "what" => "messages").increment(purged.messages);
-        purged.log_emptied = self.store.truncate_wal().await?;
+        if store.is_shared() {
+            let forgotten = now.minus(REPLICA_FORGOTTEN_AFTER);
+            store.purge_replicas(forgotten).await?;
+        }
+        purged.log_emptied = store.truncate_wal().await?;
         let Purged {
             calls,
             bodies,
@@ -148,6 +157,7 @@ impl Retention {
 
     async fn purge(
         &self,
+        store: &SharedStore,
         cutoff: Timestamp,
         now: Timestamp,
         purged: &mut Purged,
@@ -157,9 +167,9 @@ impl Retention {
             removed
         };
         loop {
-            let calls = count("calls", self.redact(cutoff, now).await?);
-            let bodies = count("bodies", self.store.purge_bodies(cutoff).await?);
-            let records = count("records", self.store.purge_records(cutoff).await?);
+            let calls = count("calls", self.redact(store, cutoff, now).await?);
+            let bodies = count("bodies", store.purge_bodies(cutoff).await?);
+            let records = count("records", store.purge_records(cutoff).await?);
             if calls + bodies + records == 0 {
                 return Ok(());
             }
@@ -170,32 +180,44 @@ impl Retention {
     }
 
     /// Redacts some transcripts; how many.
-    async fn redact(&self, cutoff: Timestamp, now: Timestamp) -> StoreResult<u64> {
-        let mut found = self.store.find_transcripts(cutoff).await?;
+    async fn redact(
+        &self,
+        store: &SharedStore,
+        cutoff: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<u64> {
+        let mut found = store.find_transcripts(cutoff).await?;
         for transcript in &mut found {
             transcript.raw = transcript.raw.as_deref().map(types::redact_transcript);
         }
         let count = found.len() as u64;
         if count > 0 {
-            self.store.redact_transcripts(found, now).await?;
+            store.redact_transcripts(found, now).await?;
         }
         Ok(count)
     }
 
-    /// Runs at once and then every hour, until `shutdown`.
-    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+    /// Runs at once and then every hour, while `replica` leads retention, until `shutdown`.
+    pub async fn run(self: Arc<Self>, replica: Arc<Replica>, shutdown: CancellationToken) {
         let rounds = async {
             loop {
-                let wait = match self.run_once().await {
+                let mut lead = replica.lead(Duty::Retention).await;
+                let wait = match self.run_on(&lead.store).await {
                     Ok(purged) if purged.log_emptied => PURGE_INTERVAL,
                     Ok(_) => CATCH_UP_INTERVAL,
+                    Err(StoreError::NotLeader) => {
+                        tracing::info!("another replica leads retention now and goes on with it");
+                        CATCH_UP_INTERVAL
+                    }
                     Err(error) => {
                         tracing::error!(%error, "retention failed to use the store; it tries again");
                         CATCH_UP_INTERVAL
                     }
                 };
-                // Elapsed or woken: run.
-                let _ = tokio::time::timeout(wait, self.soon.notified()).await;
+                tokio::select! {
+                    () = lead.wait(wait) => {}
+                    () = self.soon.notified() => {}
+                }
             }
         };
         tokio::select! {

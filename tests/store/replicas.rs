@@ -3,11 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use athos_backend::clock::ManualClock;
 use athos_backend::model::{CallStatus, Scope};
-use athos_backend::store::{self, Accepted, ClaimFilter, ServerOptions, SettleResult, SharedStore};
+use athos_backend::replica::Replica;
+use athos_backend::store::{
+    self, Accepted, ClaimFilter, Duty, ServerOptions, SettleResult, SharedStore, StoreError,
+    TERM_LASTS,
+};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::{LEASE, NOW, cluster, delivery, detail, parsed};
+use super::{LEASE, NOW, after, cluster, delivery, detail, leaders, parsed};
 
 /// Has the server refuse a `rev` that is given without the lock that keeps revs in the order of commits.
 pub(crate) const ONLY_LOCKED_REVS: &str = "
@@ -248,4 +254,201 @@ async fn connections_that_the_server_ends_cost_no_write_and_one_read_each() {
         let _ = store.queue_depth().await;
         store.queue_depth().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_want_a_duty_at_once_one_gets_it() {
+    let Some((_database, stores)) = two().await else {
+        return;
+    };
+    for round in 0..5 {
+        let now = after(100 * round);
+        let taken = at_once(&stores, 20, |store, replica, number| async move {
+            let id = format!("{replica}_{number}");
+            store.take_lead(Duty::Retention, &id, now).await.unwrap()
+        })
+        .await;
+        let terms: Vec<_> = taken.into_iter().flatten().collect();
+        assert_eq!(terms.len(), 1, "{terms:?}");
+        assert_eq!(terms[0].number, 1 + i64::try_from(round).unwrap());
+    }
+}
+
+/// Everything that is committed in a term comes before all that is committed in the next one, however they are mixed.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_of_a_term_comes_after_one_of_the_next() {
+    let Some((database, [one, other])) = two().await else {
+        return;
+    };
+    database.sql(
+        "CREATE TABLE written (at BIGSERIAL, term BIGINT);
+         CREATE FUNCTION note_term() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO written (term) SELECT term FROM leaders WHERE duty = 'reconcile_roleplay'; RETURN NEW;
+         END $$;
+         CREATE TRIGGER note BEFORE INSERT ON reconcile_runs FOR EACH ROW EXECUTE FUNCTION note_term();",
+    );
+    let duty = Duty::ReconcileRoleplay;
+    for round in 0..10 {
+        let (old, new) = match round % 2 {
+            0 => (&one, &other),
+            _ => (&other, &one),
+        };
+        let (now, later) = (after(200 * round), after(200 * round + 100));
+        let term = old.take_lead(duty, "old", now).await.unwrap().unwrap();
+        let number = term.number;
+        let led = old.led_by(term);
+        let writing = tokio::spawn(async move {
+            let mut written = 0;
+            loop {
+                match led.begin_run(leaders::run(now)).await {
+                    Ok(_) => written += 1,
+                    Err(StoreError::NotLeader) => return written,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        let next = new.take_lead(duty, "new", later).await.unwrap().unwrap();
+        assert_eq!(next.number, number + 1);
+        let written: u32 = writing.await.unwrap();
+        let of_this = database.sql(&format!(
+            "SELECT count(*) FROM written WHERE term = {number}"
+        ));
+        assert_eq!(of_this, written.to_string());
+        let of_next = format!("SELECT count(*) FROM written WHERE term = {}", number + 1);
+        assert_eq!(database.sql(&of_next), "0");
+        new.resign("new", None).await.unwrap();
+    }
+}
+
+/// Two replicas that are stepped.
+fn replicas(stores: &[SharedStore; 2], clock: &ManualClock) -> [Replica; 2] {
+    stores
+        .each_ref()
+        .map(|store| Replica::new(store, &clock.clock(), "0123abcd".to_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hangs_is_replaced_and_finds_out_when_it_goes_on() {
+    let Some((_database, stores)) = two().await else {
+        return;
+    };
+    let clock = ManualClock::starting_at(NOW);
+    let [one, other] = replicas(&stores, &clock);
+    let (mut lead, next) = (
+        std::pin::pin!(one.lead(Duty::Retention)),
+        std::pin::pin!(other.lead(Duty::Retention)),
+    );
+    assert!(is_waiting(lead.as_mut()));
+    one.beat().await.unwrap();
+    let mut lead = lead.await;
+    let next = {
+        let mut next = next;
+        assert!(is_waiting(next.as_mut()));
+        other.beat().await.unwrap();
+        assert!(is_waiting(next.as_mut()), "the first leads");
+        next
+    };
+    // While the first says that it lives, the other waits.
+    clock.advance(TERM_LASTS / 2);
+    one.beat().await.unwrap();
+    clock.advance(TERM_LASTS / 2);
+    other.beat().await.unwrap();
+    // It hangs.
+    clock.advance(TERM_LASTS);
+    other.beat().await.unwrap();
+    let next = next.await;
+    next.store.purge_records(NOW).await.unwrap();
+    let late = lead.store.purge_records(NOW).await;
+    assert!(matches!(late, Err(StoreError::NotLeader)), "{late:?}");
+    let seen = other.seen().await.unwrap();
+    assert_eq!(seen.leaders[0].replica.as_deref(), Some(other.id()));
+    assert_eq!(seen.replicas.len(), 2);
+    assert_eq!(
+        seen.replicas
+            .iter()
+            .filter(|row| row.is_alive(seen.now))
+            .count(),
+        1
+    );
+    // It goes on, and is told.
+    one.beat().await.unwrap();
+    lead.wait(Duration::from_secs(3600)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stops_leaves_its_duties_to_others_at_once() {
+    let Some((_database, stores)) = two().await else {
+        return;
+    };
+    let clock = ManualClock::starting_at(NOW);
+    let [one, other] = replicas(&stores, &clock).map(std::sync::Arc::new);
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(one.clone().run(shutdown.clone()));
+    one.lead(Duty::ReconcileRealCall).await;
+    shutdown.cancel();
+    running.await.unwrap();
+    let leading = tokio::spawn(async move {
+        let lead = other.lead(Duty::ReconcileRealCall);
+        let mut lead = std::pin::pin!(lead);
+        assert!(is_waiting(lead.as_mut()));
+        other.beat().await.unwrap();
+        lead.await;
+        other.seen().await.unwrap().replicas.len()
+    });
+    assert_eq!(leading.await.unwrap(), 1, "the first is gone");
+}
+
+/// The server's clock is set: the store asks for it by a name that this database has a function of its own for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_clock_is_wrong_leads_nothing_until_it_is_right() {
+    let Some(database) = cluster::Database::new() else {
+        return;
+    };
+    let set = |seconds: i64| {
+        database.sql(&format!(
+            "CREATE OR REPLACE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS \
+             $$ SELECT pg_catalog.clock_timestamp() + interval '{seconds} s' $$"
+        ));
+    };
+    set(0);
+    database.sql("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$");
+    let store = store::open(&database.url()).await.unwrap();
+    let clock = ManualClock::starting_at(NOW);
+    let replica = Replica::new(&store, &clock.clock(), "0123abcd".to_owned());
+    let mut leading = Box::pin(replica.lead(Duty::Retention));
+    assert!(is_waiting(leading.as_mut()));
+    replica.beat().await.unwrap();
+    let lead = leading.await;
+    lead.store.purge_records(NOW).await.unwrap();
+
+    set(60);
+    replica.beat().await.unwrap();
+    let difference = replica.clock_difference().unwrap();
+    assert!(difference.is_too_large());
+    assert!(
+        (-61_000..=-59_000).contains(&difference.millis),
+        "{difference}"
+    );
+    let late = lead.store.purge_records(NOW).await;
+    assert!(matches!(late, Err(StoreError::NotLeader)), "{late:?}");
+    let seen = replica.seen().await.unwrap();
+    assert_eq!(seen.leaders[0].replica, None);
+    assert_eq!(seen.replicas[0].clock_difference, Some(difference));
+
+    set(0);
+    replica.beat().await.unwrap();
+    assert!(!replica.clock_difference().unwrap().is_too_large());
+    replica
+        .lead(Duty::Retention)
+        .await
+        .store
+        .purge_records(NOW)
+        .await
+        .unwrap();
+}
+
+/// Polls once.
+fn is_waiting<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    future.poll(&mut context).is_pending()
 }

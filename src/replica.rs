@@ -1,0 +1,368 @@
+//! This process as one of the replicas on a database: says that it lives, leads the duties that fall to it, and compares its
+//! clock with the server's. A process that is alone on its database leads everything, and writes nothing about it.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::model::Timestamp;
+use crate::store::{
+    CLOCKS_MAY_DIFFER, ClockDifference, Duty, Leader, ReplicaRow, SharedStore, StoreResult,
+    TERM_LASTS, Term,
+};
+use crate::telemetry::metric;
+
+/// How often a replica says that it lives, and looks for duties that nobody leads.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// This process among the replicas.
+pub struct Replica {
+    store: SharedStore,
+    clock: Clock,
+    id: String,
+    started_at: Timestamp,
+    settings: Mutex<Settings>,
+    clock_difference: Mutex<Option<ClockDifference>>,
+    duties: watch::Sender<Duties>,
+    soon: Notify,
+}
+
+/// The duties that this process has a task for, with the term of each that it leads.
+type Duties = BTreeMap<Duty, Option<Held>>;
+
+#[derive(Clone)]
+struct Held {
+    term: Term,
+    /// When it ends unless it is renewed; after that, another replica may have taken the duty.
+    until: Timestamp,
+}
+
+/// What it has read last.
+struct Settings {
+    read_at: Timestamp,
+    /// A fingerprint of the credentials.
+    credentials: String,
+}
+
+/// A duty that this replica leads.
+pub struct Lead {
+    /// The store to write through: it refuses what is written after another replica has taken the duty.
+    pub store: SharedStore,
+    /// None where nobody else can take it.
+    term: Option<Term>,
+    duties: watch::Receiver<Duties>,
+}
+
+/// The replicas, and who leads what.
+pub struct Seen {
+    /// By the clock of this one.
+    pub now: Timestamp,
+    /// Those that have been heard of lately.
+    pub replicas: Vec<ReplicaRow>,
+    /// The duties, each with its latest term.
+    pub leaders: Vec<Leader>,
+}
+
+impl Replica {
+    /// This process, which has just started with credentials of this fingerprint.
+    #[must_use]
+    pub fn new(store: &SharedStore, clock: &Clock, credentials: String) -> Self {
+        let now = clock.now();
+        Self {
+            store: Arc::clone(store),
+            clock: clock.clone(),
+            id: new_id(),
+            started_at: now,
+            settings: Mutex::new(Settings {
+                read_at: now,
+                credentials,
+            }),
+            clock_difference: Mutex::default(),
+            duties: watch::Sender::default(),
+            soon: Notify::new(),
+        }
+    }
+
+    /// Names this process, and no other before or after it: machine, process id, and a random part.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How the clock of this machine differs from the server's, as it was measured last; none where there is no server.
+    #[must_use]
+    pub fn clock_difference(&self) -> Option<ClockDifference> {
+        *lock(&self.clock_difference)
+    }
+
+    /// Notes that the settings were read again, and what the credentials are now.
+    pub fn reloaded(&self, credentials: String) {
+        *lock(&self.settings) = Settings {
+            read_at: self.clock.now(),
+            credentials,
+        };
+        self.soon.notify_one();
+    }
+
+    /// Returns once this replica leads `duty`. From then on it goes after the duty whenever nobody leads it.
+    pub async fn lead(&self, duty: Duty) -> Lead {
+        let is_new = |duties: &mut Duties| match duties.contains_key(&duty) {
+            true => false,
+            false => duties.insert(duty, None).is_none(),
+        };
+        let mut duties = self.duties.subscribe();
+        if self.duties.send_if_modified(is_new) {
+            self.soon.notify_one();
+        }
+        if !self.store.is_shared() {
+            return Lead {
+                store: Arc::clone(&self.store),
+                term: None,
+                duties,
+            };
+        }
+        loop {
+            let is_led = |duties: &Duties| self.term_of(duties, duty).is_some();
+            let Ok(now) = duties.wait_for(is_led).await else {
+                return pending().await;
+            };
+            let Some(term) = self.term_of(&now, duty).cloned() else {
+                continue;
+            };
+            drop(now);
+            return Lead {
+                store: self.store.led_by(term.clone()),
+                term: Some(term),
+                duties,
+            };
+        }
+    }
+
+    fn term_of<'d>(&self, duties: &'d Duties, duty: Duty) -> Option<&'d Term> {
+        let held = duties.get(&duty)?.as_ref()?;
+        (self.clock.now() < held.until).then_some(&held.term)
+    }
+
+    /// The replicas that have been heard of lately, and who leads what.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn seen(&self) -> StoreResult<Seen> {
+        let now = self.clock.now();
+        let (replicas, leaders) = match self.store.is_shared() {
+            true => (
+                self.store.list_replicas(now).await?,
+                self.store.observe().await?.leaders,
+            ),
+            false => (vec![self.row(now)], self.led_alone()),
+        };
+        Ok(Seen {
+            now,
+            replicas,
+            leaders,
+        })
+    }
+
+    /// What a process leads that is alone.
+    fn led_alone(&self) -> Vec<Leader> {
+        let led = |duty: &Duty| Leader {
+            duty: *duty,
+            term: 1,
+            replica: Some(self.id.clone()),
+            expires_at: self.clock.now().plus(TERM_LASTS),
+        };
+        self.duties.borrow().keys().map(led).collect()
+    }
+
+    fn row(&self, now: Timestamp) -> ReplicaRow {
+        let settings = lock(&self.settings);
+        ReplicaRow {
+            id: self.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            heartbeat_at: now,
+            reloaded_at: settings.read_at,
+            credentials: settings.credentials.clone(),
+            clock_difference: self.clock_difference(),
+        }
+    }
+
+    /// Says every few seconds that it lives, until `shutdown`; then gives up its duties at once, so that others need not wait
+    /// until they expire.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        if !self.store.is_shared() {
+            return;
+        }
+        tracing::info!(replica = self.id, "this process is one of the replicas");
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let beats = async {
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = self.soon.notified() => {}
+                }
+                if let Err(error) = self.beat().await {
+                    tracing::warn!(%error, "failed to record the heartbeat of this replica");
+                }
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = beats => {}
+        }
+        self.drop_terms(|_| true, "the service stops");
+        if let Err(error) = self.store.resign(&self.id, Some(self.clock.now())).await {
+            tracing::warn!(%error, "failed to give up the duties of this replica; others take them when its terms expire");
+        }
+    }
+
+    /// One heartbeat: compares the clocks, says that it lives, renews its terms, and takes the duties that nobody leads.
+    ///
+    /// # Errors
+    /// When the store fails. Terms that are not renewed expire.
+    pub async fn beat(&self) -> StoreResult<()> {
+        let observed = self.store.observe().await?;
+        let may_lead = self.note_clock(observed.clock_difference);
+        if !may_lead && self.drop_terms(|_| true, "its clock is wrong") {
+            self.store.resign(&self.id, None).await?;
+        }
+        let now = self.clock.now();
+        let terms = self.terms();
+        let renewed = self.store.heartbeat(self.row(now), terms).await?;
+        self.renew(&renewed, now);
+        if !may_lead {
+            return Ok(());
+        }
+        for duty in self.not_led() {
+            let mut leaders = observed.leaders.iter();
+            if leaders.any(|leader| leader.duty == duty && !leader.is_over(now)) {
+                continue;
+            }
+            if let Some(term) = self.store.take_lead(duty, &self.id, now).await? {
+                self.took(term, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the clock is right enough to lead: what a leader does is a matter of times. Retention by a clock that is ahead
+    /// removes too much.
+    fn note_clock(&self, difference: Option<ClockDifference>) -> bool {
+        let before = std::mem::replace(&mut *lock(&self.clock_difference), difference);
+        let Some(difference) = difference else {
+            return true;
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!(metric::CLOCK_DIFFERENCE_SECONDS).set(difference.millis as f64 / 1000.0);
+        let was_wrong = before.is_some_and(ClockDifference::is_too_large);
+        match (was_wrong, difference.is_too_large()) {
+            (false, true) => tracing::error!(
+                "this machine's clock is {difference} the database server's, and they may differ by {} s: this replica leads \
+                 nothing until it is right; have both set by NTP",
+                CLOCKS_MAY_DIFFER.as_secs()
+            ),
+            (true, false) => tracing::info!(
+                "this machine's clock agrees with the database server's again: it is {difference} it"
+            ),
+            _ => {}
+        }
+        !difference.is_too_large()
+    }
+
+    fn terms(&self) -> Vec<Term> {
+        let duties = self.duties.borrow();
+        let held = duties.values().flatten();
+        held.map(|held| held.term.clone()).collect()
+    }
+
+    fn not_led(&self) -> Vec<Duty> {
+        let duties = self.duties.borrow();
+        let missing = duties.iter().filter(|(_, held)| held.is_none());
+        missing.map(|(duty, _)| *duty).collect()
+    }
+
+    fn took(&self, term: Term, now: Timestamp) {
+        let duty = term.duty.as_str();
+        tracing::info!(duty, term = term.number, "this replica leads");
+        metrics::gauge!(metric::LEADS, "duty" => duty).set(1.0);
+        let held = Held {
+            until: now.plus(TERM_LASTS),
+            term,
+        };
+        self.duties.send_modify(|duties| {
+            duties.insert(held.term.duty, Some(held));
+        });
+    }
+
+    /// Those that were not renewed are another's now.
+    fn renew(&self, renewed: &[Term], now: Timestamp) {
+        self.drop_terms(|term| !renewed.contains(term), "another replica took it");
+        let until = now.plus(TERM_LASTS);
+        self.duties.send_modify(|duties| {
+            duties
+                .values_mut()
+                .flatten()
+                .for_each(|held| held.until = until);
+        });
+    }
+
+    /// Whether there were any such.
+    fn drop_terms(&self, is_over: impl Fn(&Term) -> bool, why: &str) -> bool {
+        self.duties.send_if_modified(|duties| {
+            let mut any = false;
+            for held in duties.values_mut() {
+                if let Some(Held { term, .. }) = held.take_if(|held| is_over(&held.term)) {
+                    let duty = term.duty.as_str();
+                    tracing::info!(
+                        duty,
+                        term = term.number,
+                        "this replica leads no more: {why}"
+                    );
+                    metrics::gauge!(metric::LEADS, "duty" => duty).set(0.0);
+                    any = true;
+                }
+            }
+            any
+        })
+    }
+}
+
+impl Lead {
+    /// Returns after this time, or as soon as the replica does not lead the duty any more.
+    pub async fn wait(&mut self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.ended()).await;
+    }
+
+    async fn ended(&mut self) {
+        let Some(term) = &self.term else {
+            return pending().await;
+        };
+        let is_over = |duties: &Duties| {
+            let held = duties.get(&term.duty).and_then(Option::as_ref);
+            held.is_none_or(|held| held.term != *term)
+        };
+        // Without the replica there is nobody to lead.
+        let _ = self.duties.wait_for(is_over).await;
+    }
+}
+
+/// The machine is named so that people find it: in a container, that is the container's name or the pod's.
+fn new_id() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || "-_.".contains(*sign);
+    let host: String = host.chars().filter(is_plain).take(63).collect();
+    let process = std::process::id();
+    format!("{host}.{process}.{:08x}", rand::random::<u32>())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
