@@ -61,6 +61,8 @@ pub struct Lead {
 
 /// The replicas, and who leads what.
 pub struct Seen {
+    /// The id of this one.
+    pub this: String,
     /// By the clock of this one.
     pub now: Timestamp,
     /// Those that have been heard of lately.
@@ -163,6 +165,7 @@ impl Replica {
             false => (vec![self.row(now)], self.led_alone()),
         };
         Ok(Seen {
+            this: self.id.clone(),
             now,
             replicas,
             leaders,
@@ -223,11 +226,15 @@ impl Replica {
         }
     }
 
-    /// One heartbeat: compares the clocks, says that it lives, renews its terms, and takes the duties that nobody leads.
+    /// One heartbeat: compares the clocks, says that it lives, renews its terms, and takes the duties that nobody leads. A
+    /// process that is alone has nobody to say it to.
     ///
     /// # Errors
     /// When the store fails. Terms that are not renewed expire.
     pub async fn beat(&self) -> StoreResult<()> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
         let observed = self.store.observe().await?;
         let may_lead = self.note_clock(observed.clock_difference);
         if !may_lead && self.drop_terms(|_| true, "its clock is wrong") {

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
-use super::wire::{Endpoint, schema, wire_enum};
+use super::wire::{Endpoint, ReplicasSeen, schema, wire_enum};
 use crate::credentials::Credentials;
 use crate::model::{
     Credential, EffectiveContract, KeyScope, KeyState, Scope, ServiceKey, Timestamp, Why,
@@ -57,6 +57,13 @@ struct Readiness {
     /// How changes by other replicas are noticed; only with a database on a server.
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas_followed: Option<ReplicasFollowed>,
+    /// Whether this machine's clock agrees with the server's, to 5 seconds; only with a database on a server. While it does not,
+    /// this replica leads nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<Check>,
+    /// Only for admins and other backends.
+    #[serde(flatten)]
+    seen: Option<ReplicasSeen>,
     /// The endpoints of `FORWARD_URLS`; one that fails makes this instance no less ready. Only for admins and other backends.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<Endpoint>>,
@@ -71,7 +78,7 @@ struct Readiness {
 enum ReadinessStatus {
     /// All is well.
     Ready,
-    /// Webhooks are received and kept, but scores cannot be fetched now.
+    /// Webhooks are received and kept, but scores cannot be fetched now, or the clock is wrong.
     Degraded,
     /// Webhooks cannot be kept, or nothing processes them.
     Unready,
@@ -289,8 +296,9 @@ async fn show_health() -> Json<Health> {
 
 /// Can the service do its work
 ///
-/// 503 when webhooks cannot be kept; 200 with `degraded` when only Athos is the trouble. Needs no credentials; with those
-/// of an admin or another backend it also tells how each secret and key fares, and why fetching is paused in words.
+/// 503 when webhooks cannot be kept; 200 with `degraded` when only Athos, or the clock, is the trouble. Needs no credentials; with
+/// those of an admin or another backend it also tells how each secret and key fares, why fetching is paused in words, and which
+/// replicas there are.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
@@ -309,24 +317,25 @@ async fn show_readiness(
     let worker_ok = state.worker.is_alive();
     let outage = state.worker.circuit_breaker().outage();
     let paused = outage.map(|outage| Hold::new(outage, is_operator));
-    let status = match (store_ok && worker_ok, &paused) {
+    let clock = state.replica.clock_difference();
+    let clock = clock.map(|difference| Check::from(!difference.is_too_large()));
+    let is_degraded = paused.is_some() || clock == Some(Check::Failing);
+    let status = match (store_ok && worker_ok, is_degraded) {
         (false, _) => ReadinessStatus::Unready,
-        (true, Some(_)) => ReadinessStatus::Degraded,
-        (true, None) => ReadinessStatus::Ready,
+        (true, true) => ReadinessStatus::Degraded,
+        (true, false) => ReadinessStatus::Ready,
     };
     let code = match status {
         ReadinessStatus::Unready => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,
     };
-    let endpoints = match is_operator && store_ok {
-        // What cannot be read is told by the store's own check.
-        true => state
-            .store
-            .endpoints()
-            .await
-            .ok()
-            .map(Endpoint::of_interest),
-        false => None,
+    // What cannot be read is told by the store's own check.
+    let (endpoints, seen) = match is_operator && store_ok {
+        true => (
+            state.store.endpoints().await.ok(),
+            state.replica.seen().await.ok(),
+        ),
+        false => (None, None),
     };
     let readiness = Readiness {
         status,
@@ -343,7 +352,9 @@ async fn show_readiness(
             Following::Notified => ReplicasFollowed::Notified,
             Following::Polling => ReplicasFollowed::Polling,
         }),
-        endpoints,
+        clock,
+        seen: seen.map(ReplicasSeen::from),
+        endpoints: endpoints.map(Endpoint::of_interest),
         credentials: is_operator.then(|| CredentialDetail::of(&state.credentials)),
     };
     (code, Json(readiness))

@@ -14,7 +14,7 @@ use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
 use super::query::{Bound, Cursor, PageLimit, Query};
 use super::state::AppState;
-use super::wire::{Endpoint, Mint, schema};
+use super::wire::{Endpoint, Mint, ReplicasSeen, schema};
 use crate::model::Timestamp;
 use crate::store::{self, MINT_MAY_TAKE, MintFilter};
 
@@ -51,6 +51,8 @@ struct Overview {
     last_runs: Vec<Run>,
     /// The endpoints of `FORWARD_URLS`, and those taken out of it that messages are left for.
     endpoints: Vec<Endpoint>,
+    #[serde(flatten)]
+    seen: ReplicasSeen,
     /// What has come in since `from`, and what became of it; only when `from` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     received: Option<Received>,
@@ -176,7 +178,7 @@ struct MintList {
 
 /// Show how the inbox does
 ///
-/// What waits, what was given up, and what was lost in the last 24 hours.
+/// What waits, what was given up, what was lost in the last 24 hours, and which replicas there are.
 #[utoipa::path(
     get, path = "/athos/overview", tag = "operations", params(OverviewQuery),
     responses(
@@ -214,6 +216,7 @@ async fn show_overview(
             .await?,
         last_runs: latest_of_each_source(runs),
         endpoints: Endpoint::of_interest(state.store.endpoints().await?),
+        seen: state.replica.seen().await?.into(),
         received,
     }))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use athos_backend::store::Duty;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,9 @@ async fn the_process_is_alive_and_ready() {
     assert_eq!(alive.header("cache-control"), "no-store");
     let mut ready = anyone(&app, "/readyz").await.expect(200).json();
     // Of a database on a server alone.
-    ready.as_object_mut().unwrap().remove("replicasFollowed");
+    for name in ["replicasFollowed", "clock"] {
+        ready.as_object_mut().unwrap().remove(name);
+    }
     let expected = json!({
         "status": "ready", "store": "ok", "worker": "ok", "workerBeat": crate::harness::START,
         "athos": { "status": "ok", "contract": { "generation": "external", "why": "default" } },
@@ -38,6 +41,62 @@ async fn a_worker_that_shows_no_life_makes_the_service_unready() {
     assert_eq!(unready["worker"], "failing");
     assert_eq!(unready["store"], "ok");
     anyone(&app, "/healthz").await.expect(200);
+}
+
+#[tokio::test]
+async fn operators_see_the_replicas_who_leads_what_and_when_each_was_reloaded() {
+    let app = TestApp::start().await;
+    let replica = &app.service().replica;
+    let look = async |path| {
+        replica.beat().await.unwrap();
+        let seen = app.get(path, &app.secrets.service).await.expect(200).json();
+        let [this] = seen["replicas"].as_array().unwrap().as_slice() else {
+            panic!("{seen}")
+        };
+        (seen["leaders"].clone(), this.clone())
+    };
+    let (leaders, this) = look("/readyz").await;
+    assert_eq!(leaders, json!([]), "no task of this one waits for a duty");
+    for time in ["since", "lastHeartbeat", "reloadedAt"] {
+        assert_eq!(this[time], crate::harness::START);
+    }
+    assert_eq!(this["id"], replica.id());
+    assert_eq!(this["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(this["alive"], true);
+
+    replica.lead(Duty::Retention).await;
+    let led = json!([{ "duty": "retention", "replica": replica.id(), "term": 1 }]);
+    for path in ["/readyz", "/athos/overview"] {
+        assert_eq!(look(path).await.0, led);
+    }
+    // Other secrets, and no change of anything else.
+    app.clock.advance(std::time::Duration::from_secs(5));
+    let reloaded = app.now();
+    let mut config = app.config.clone();
+    config.athos_whsec = vec!["whsec_of_another_day".to_owned().into()];
+    app.service().reload(&config).await.unwrap();
+    app.clock.advance(std::time::Duration::from_secs(1));
+    let (leaders, after) = look("/readyz").await;
+    assert_eq!(leaders, led);
+    assert_eq!(after["reloadedAt"], json!(reloaded));
+    assert_eq!(after["lastHeartbeat"], json!(app.now()));
+    assert_eq!(after["since"], crate::harness::START);
+    assert_ne!(after["credentials"], this["credentials"]);
+    app.service().reload(&app.config).await.unwrap();
+    let (_, back) = look("/athos/overview").await;
+    assert_eq!(back["credentials"], this["credentials"]);
+
+    // Machines and processes are nothing for others to know.
+    let rep = app.rep("rep_1", "agency_1");
+    for ready in [
+        anyone(&app, "/readyz").await,
+        app.get("/readyz", &rep).await,
+    ] {
+        let ready = ready.json();
+        for name in ["replica", "replicas", "leaders"] {
+            assert_eq!(ready.get(name), None, "{ready}");
+        }
+    }
 }
 
 /// Every `$ref` of the document.

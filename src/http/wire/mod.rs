@@ -8,6 +8,7 @@ mod event;
 mod mint;
 mod number;
 mod rep;
+mod replica;
 pub(super) mod schema;
 
 pub(crate) use audit::AuditEntry;
@@ -17,6 +18,7 @@ pub(crate) use event::{EventRow, EventState, StoredEvent};
 pub(crate) use mint::Mint;
 pub(super) use number::plain;
 pub(crate) use rep::ErasedRows;
+pub(crate) use replica::ReplicasSeen;
 
 /// An enum of the wire with the variants of one of ours.
 macro_rules! wire_enum {
