@@ -28,7 +28,7 @@ export function banners() {
   };
 }
 
-function problems({ store, worker, athos }) {
+function problems({ store, worker, clock, athos }) {
   const paused = athos?.paused;
   return [
     store === "failing" && {
@@ -38,6 +38,10 @@ function problems({ store, worker, athos }) {
     worker === "failing" && {
       title: "Nothing processes the inbox",
       text: "Webhooks are kept, but scores are not fetched. Look at the log, and restart the service: nothing is lost by it.",
+    },
+    clock === "failing" && {
+      title: "This machine's clock is wrong",
+      text: "It differs from the database server's by more than 5 seconds: this replica receives and works, but leads nothing. Have both set by NTP.",
     },
     paused && {
       ...(PAUSES[paused.cause] ?? { title: "Fetching is paused", text: "The reason is below." }),

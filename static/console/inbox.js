@@ -8,6 +8,7 @@ import { banners, glance, readiness } from "./health.js";
 import { EVENTS, filters } from "./filters.js";
 import { liveList, liveRow } from "./list.js";
 import { EVENT_REPLAY, openRange } from "./replay.js";
+import { replicas } from "./replicas.js";
 import { originTag, stateTag } from "./words.js";
 
 const COLUMNS = ["Event", "Came in", "State", "Call", "Attempts", "What happened"];
@@ -16,6 +17,7 @@ const CELLS = ["when", "state", "call", "attempts", "what"].map((name) => `event
 export function inboxView({ api, say, fail }, search) {
   const figures = glance();
   const health = banners();
+  const others = replicas();
   const list = liveList({
     say,
     fail,
@@ -33,6 +35,7 @@ export function inboxView({ api, say, fail }, search) {
     const [overview, ready] = await Promise.all([api.overview({ signal }), readiness(api, signal)]);
     health.show(ready);
     figures.show(overview);
+    others.show(overview);
     return overview.now;
   }
 
@@ -55,6 +58,7 @@ export function inboxView({ api, say, fail }, search) {
       h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Inbox"), h("p", { class: "lead" }, "Everything Athos has sent, newest first, and what became of it.")),
       health.element,
       figures.element,
+      others.element,
       saved,
       list.card(h("button", { type: "button", class: "button small", onclick: openReplay }, "Replay many…"), download),
     ),

@@ -21,6 +21,9 @@ const STATES = {
   disabled: ["Disabled", "weak"],
   unused: ["Not used yet", "fair"],
   removed: ["Not configured any more", "fair"],
+  // Of replicas.
+  alive: ["Alive", "strong"],
+  silent: ["Silent", "weak"],
 };
 
 export function stateTag(state) {

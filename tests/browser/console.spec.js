@@ -528,6 +528,29 @@ const ENDPOINTS = [
   { id: 3, host: "old.example.com", state: "disabled", healthySince: null, failingSince: "2026-05-30T11:02:00.000Z", disabledAt: "2026-06-04T11:02:00.000Z", disabledReason: "it has failed for five days", lastAttemptAt: "2026-06-04T11:02:00.000Z", lastStatus: null, lastError: "no whole answer within 15 s", waiting: 900, failed: 0 },
 ];
 
+/** An overview in which nothing happens. */
+const QUIET = { now: "2026-06-05T15:42:00.000Z", waiting: 0, oldestReceivedAt: null, dead: 0, repaired: 0, mintsWithoutCall: 0, lastRuns: [], endpoints: [] };
+
+function replica(id, more) {
+  return {
+    id, version: "1.4.0", since: "2026-06-05T08:00:00.000Z", lastHeartbeat: "2026-06-05T15:41:58.000Z", alive: true,
+    reloadedAt: "2026-06-05T15:00:00.000Z", credentials: "ab12cd34", clockDifferenceMs: 3, ...more,
+  };
+}
+
+const REPLICAS = {
+  replica: "athos-1.1.5c1e09ab",
+  replicas: [
+    replica("athos-1.1.5c1e09ab", {}),
+    replica("athos-2.1.77aa0c12", { alive: false, lastHeartbeat: "2026-06-05T15:31:00.000Z" }),
+    replica("athos-3.1.01f0e2d3", { reloadedAt: "2026-06-05T08:00:00.000Z", credentials: "99887766" }),
+  ],
+  leaders: [
+    { duty: "reconcile_roleplay", replica: "athos-1.1.5c1e09ab", term: 4 },
+    { duty: "retention", replica: "athos-1.1.5c1e09ab", term: 4 },
+  ],
+};
+
 /** A message on its way. */
 function message(id, more) {
   return {
@@ -566,8 +589,16 @@ const STATES = {
     await button(page, "Count them").click();
     await expect(page.getByText(/would be replayed/)).toBeVisible();
   },
+  "console-replicas": async ({ page, console }) => {
+    await page.route("**/athos/overview", (route) => route.fulfill({ json: { ...QUIET, ...REPLICAS } }));
+    await console();
+    await page.getByText("3 replicas, 2 to look at").click();
+    await expect(page.locator(".fold .endpoint")).toHaveCount(3);
+    await expect(page.locator(".fold")).toContainText("reconciliation of role-plays, retention");
+    await expect(page.locator(".fold .stale")).toHaveText([/^Not heard of for/, /^Other secrets or keys/]);
+  },
   "console-forwarding": async ({ page, console }) => {
-    const overview = { now: "2026-06-05T15:42:00.000Z", waiting: 0, oldestReceivedAt: null, dead: 0, repaired: 0, mintsWithoutCall: 0, lastRuns: [], endpoints: ENDPOINTS };
+    const overview = { ...QUIET, endpoints: ENDPOINTS };
     const failed = { endpoint: 2, state: "waiting", attempts: 4, lastStatus: 503, lastError: "it answered 503 Service Unavailable: maintenance", settledAt: null, dueAt: "2026-06-05T17:41:00.000Z" };
     const data = [message(4412, {}), message(4411, failed), message(4410, { ...failed, state: "failed", attempts: 10 }), message(4409, { type: "event.dead", callId: null, eventId: 12 })];
     await page.route("**/athos/overview", (route) => route.fulfill({ json: overview }));
