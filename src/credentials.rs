@@ -117,9 +117,12 @@ impl Credentials {
 
     /// A fingerprint of all of them together, by their own: processes that have the same credentials have the same.
     pub fn fingerprint(&self) -> String {
-        let mut names = self.names();
-        names.sort();
-        athos::signature::fingerprint(&names.join("\n").into())
+        // Names, for a token may have other scopes; and a token may be another under the same name.
+        let tokens = self.service_tokens.list().into_iter();
+        let mut all: Vec<_> = tokens.map(|(key, _)| key.fingerprint).collect();
+        all.extend(self.names());
+        all.sort();
+        athos::signature::fingerprint(&all.join("\n").into())
     }
 
     /// Replaces secrets, keys and service tokens. Requests under way keep those they began with.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Event, Hook, Setup, TestApp};
+use crate::harness::{Event, Hook, Setup, TestApp, unique};
 
 async fn anyone(app: &TestApp, path: &str) -> crate::harness::Answer {
     app.send(app.request(Method::GET, path)).await
@@ -82,6 +82,17 @@ async fn operators_see_the_replicas_who_leads_what_and_when_each_was_reloaded() 
     assert_eq!(after["lastHeartbeat"], json!(app.now()));
     assert_eq!(after["since"], crate::harness::START);
     assert_ne!(after["credentials"], this["credentials"]);
+    // A token that has changed under its name.
+    let mut seen = vec![this["credentials"].clone(), after["credentials"].clone()];
+    for _ in 0..2 {
+        let mut config = app.config.clone();
+        let token = format!("crm:read:{}", unique("svc"));
+        config.service_tokens.push(token.into());
+        app.service().reload(&config).await.unwrap();
+        let credentials = look("/readyz").await.1["credentials"].take();
+        assert!(!seen.contains(&credentials), "{credentials}");
+        seen.push(credentials);
+    }
     app.service().reload(&app.config).await.unwrap();
     let (_, back) = look("/athos/overview").await;
     assert_eq!(back["credentials"], this["credentials"]);
