@@ -22,6 +22,7 @@ async fn a_webhook_that_comes_to_all_replicas_at_once_is_accepted_by_one_and_its
     else {
         return;
     };
+    fleet.shared.reconciled().await;
     vendor.faults(json!({ "never-send": {} })).await;
     vendor.burst(CALLS).await;
     vendor.settled().await;

@@ -68,6 +68,19 @@ impl Shared {
         }
     }
 
+    /// Waits until the leader has made its first reconciliation, which it begins moments after the start.
+    pub(crate) async fn reconciled(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let runs = "SELECT count(*) FROM reconcile_runs WHERE finished_at IS NOT NULL";
+        let wait = async {
+            while self.number(runs) == 0 {
+                ticks.tick().await;
+            }
+        };
+        let done = tokio::time::timeout(DRAINED_WITHIN, wait).await;
+        done.expect("nobody reconciles");
+    }
+
     /// Waits until nothing waits, and every call that ended at the vendor is here as it is there, once.
     pub(crate) async fn drained(&self, vendor: &Vendor) {
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
