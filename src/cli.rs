@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod copy;
 mod deliveries;
 mod doctor;
 mod events;
@@ -86,6 +87,8 @@ enum Command {
     Reconcile(Box<reconcile::Args>),
     /// Copy the database to a file, while the service runs or not
     Backup(backup::Args),
+    /// Copy the whole store into another, empty database: from SQLite to PostgreSQL, or back
+    Copy(copy::Args),
     /// Check a deployment: settings, database, Athos, keys, clock, public URL; says what to do
     Doctor(Box<doctor::Args>),
     /// Remove every trace of a rep
@@ -295,6 +298,10 @@ pub fn run(cli: Cli, env_file: EnvFile) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => {
             telemetry::start_logging(LogFormat::Pretty)?;
             runtime.block_on(backup::run(&args, &mut out))?;
+        }
+        Command::Copy(args) => {
+            telemetry::start_logging(LogFormat::Pretty)?;
+            runtime.block_on(copy::run(&args, &mut out))?;
         }
         Command::Doctor(args) => {
             return runtime.block_on(doctor::run(

@@ -29,7 +29,7 @@ use crate::worker::Worker;
 use crate::worker::reconcile::{Reconciler, SourceConfig};
 use crate::worker::retention::{Retention, RetentionPolicy};
 use housekeeping::Housekeeping;
-use instance::Instance;
+pub(crate) use instance::Instance;
 use servers::Servers;
 use supervisor::Supervisor;
 

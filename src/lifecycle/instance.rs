@@ -15,14 +15,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// This process as a user of the database.
 #[derive(Debug)]
-pub(super) struct Instance {
+pub(crate) struct Instance {
     /// None when the file cannot be created; the service starts all the same.
     lock: Option<File>,
     database: PathBuf,
 }
 
 impl Instance {
-    pub(super) fn of(database: &Path) -> Self {
+    pub(crate) fn of(database: &Path) -> Self {
         let mut beside = database.as_os_str().to_owned();
         beside.push("-serving");
         let lock = OpenOptions::new()
@@ -38,7 +38,7 @@ impl Instance {
     }
 
     /// Whether no other process uses the database. Once true, this process holds the lock.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         let tried = self.lock.as_ref().map(File::try_lock);
         !matches!(tried, Some(Err(TryLockError::WouldBlock)))
     }

@@ -4,6 +4,7 @@
 mod audit;
 mod calls;
 mod changes;
+mod copy;
 mod deliveries;
 mod due_times;
 mod error;
@@ -32,6 +33,7 @@ pub use calls::{
     StoredCall,
 };
 pub use changes::{ChangeFeed, FeedChange, FeedPage};
+pub use copy::{CopiedTable, CopyStep};
 pub use deliveries::{
     Act, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow, DeliveryState,
     ReplayedDeliveries, StoredDelivery, UntoldCalls,
@@ -46,8 +48,8 @@ pub use inbox::{
 pub use maintenance::{Following, Maintenance};
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, Mints, NewMint};
 pub use open::{
-    Backup, Contents, Examined, Integrity, InvalidUrl, Schema, Step, back_up, database_file,
-    examine, open, open_existing, open_with,
+    Backup, Contents, Examined, Integrity, InvalidUrl, PartialCopy, Schema, Step, back_up, copy,
+    database_file, examine, open, open_existing, open_with,
 };
 pub use operators::{
     Attempt, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin, Received, Replay,

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::postgres::{self, ServerOptions};
+use super::sql;
 use super::sqlite;
-use super::{QueueDepth, Run, SharedStore};
+use super::{CopiedTable, CopyStep, QueueDepth, Run, SharedStore};
 use crate::model::{Credential, Engine, LearnedContract, SeenDrift, Timestamp};
 
 /// Why a URL cannot be used, and what to write instead.
@@ -94,6 +97,46 @@ pub async fn back_up(
     }
 }
 
+/// A database into which a copy has begun and not ended.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the database {0} has only a part of another as yet: run the `copy` that began it again, which goes on where it stopped, or \
+     use another database"
+)]
+pub struct PartialCopy(pub(super) String);
+
+/// Copies the store at `from` into the empty database at `to`, which may be of another engine. Nobody can write to `from`
+/// meanwhile. `watch` is told often. After `stop`, and after a crash, the same again goes on where it stopped.
+///
+/// # Errors
+/// With advice: a target that is not empty, a database in use on a server, tables that are not equal at the end.
+pub async fn copy(
+    from: &str,
+    to: &str,
+    mut watch: impl FnMut(CopyStep<'_>) + Send + 'static,
+    stop: CancellationToken,
+) -> anyhow::Result<Vec<CopiedTable>> {
+    let of = |flag: &'static str, url: &str| {
+        let named = move |error: InvalidUrl| InvalidUrl(error.0.replace("DATABASE_URL", flag));
+        engine_of(url).map_err(named)
+    };
+    let engines = (of("--from", from)?, of("--to", to)?);
+    let (from, to) = (from.to_owned(), to.to_owned());
+    let copying = move || {
+        let source = match engines.0 {
+            Engine::Sqlite => sqlite::copy_source(&from)?,
+            Engine::Postgres => postgres::copy_source(&from)?,
+        };
+        let target = match engines.1 {
+            Engine::Sqlite => sqlite::copy_target(&to)?,
+            Engine::Postgres => postgres::copy_target(&to)?,
+        };
+        sql::copy(&source, &target, &mut watch, &stop)
+    };
+    // It only waits, for databases: on a thread that may.
+    tokio::task::spawn_blocking(copying).await?
+}
+
 /// What a database looks like from outside.
 #[derive(Clone, Debug)]
 pub struct Examined {
@@ -129,6 +172,36 @@ pub enum Schema {
     Older,
     /// A later version wrote it; this one refuses to start.
     Newer,
+    /// A copy into it has begun and not ended; nothing else uses it before.
+    Copying,
+}
+
+impl Schema {
+    /// By the steps that were taken, and those that this version knows.
+    pub(super) fn of(applied: Vec<i64>, known: Vec<i64>) -> Self {
+        if applied.iter().any(|version| !known.contains(version)) {
+            Self::Newer
+        } else if known.iter().any(|version| !applied.contains(version)) {
+            Self::Older
+        } else {
+            Self::Current
+        }
+    }
+
+    /// Refuses to copy from a database that this version does not know as it is.
+    pub(super) fn check_copyable(self, name: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Current => Ok(()),
+            Self::Older => anyhow::bail!(
+                "the database {name} is of an earlier version of athos-backend, or of none: start this version on it once, which \
+                 brings it up to date, and stop it"
+            ),
+            Self::Newer => anyhow::bail!(
+                "the database {name} is of a newer version of athos-backend: copy it with that version"
+            ),
+            Self::Copying => Err(PartialCopy(name.to_owned()).into()),
+        }
+    }
 }
 
 /// What a database holds, in numbers.

@@ -147,6 +147,10 @@ fn tell(
             Finding::fail(CHECK, "a later version wrote it; this one will not start with it")
                 .fix("run that version or a later one, or restore a backup from before"),
         ),
+        Schema::Copying => findings.push(
+            Finding::fail(CHECK, "a copy into it has begun and not ended; the service will not start with it")
+                .fix("run the same `copy` again: it goes on where it stopped"),
+        ),
     }
     if let Some(contents) = &examined.contents {
         findings.push(events(contents, now));

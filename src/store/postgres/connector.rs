@@ -34,6 +34,13 @@ impl Connector {
         })
     }
 
+    /// The same for a program with a name of its own among the connections of the server.
+    pub(super) fn named(variable: &str, url: &str, name: &str) -> anyhow::Result<Self> {
+        let mut connector = Self::new(variable, url)?;
+        connector.address.config.application_name(name);
+        Ok(connector)
+    }
+
     /// The database, without what may be secret.
     pub(super) fn name(&self) -> String {
         self.address.name()

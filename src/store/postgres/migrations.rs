@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::store::migrations::migrations;
 use crate::store::sql::{Connection, values};
-use crate::store::{StoreError, StoreResult};
+use crate::store::{Schema, StoreError, StoreResult};
 
 pub(super) const FILES: &[(&str, &str)] = migrations!("postgres");
 
@@ -109,6 +109,23 @@ fn applied(db: &dyn Connection) -> StoreResult<Vec<(i64, Vec<u8>)>> {
         &[],
         read,
     )
+}
+
+/// Whether a copy into the database has begun and not ended.
+pub(super) fn is_being_copied_into(db: &dyn Connection) -> StoreResult<bool> {
+    db.scalar("SELECT to_regclass('copying') IS NOT NULL", &[])
+}
+
+/// How the schema compares with this version's.
+pub(super) fn schema(db: &dyn Connection) -> StoreResult<Schema> {
+    if is_being_copied_into(db)? {
+        return Ok(Schema::Copying);
+    }
+    let applied = applied(db)?.into_iter().map(|(version, _)| version);
+    let known = FILES
+        .iter()
+        .filter_map(|(file, _)| file.split_once('_')?.0.parse().ok());
+    Ok(Schema::of(applied.collect(), known.collect()))
 }
 
 fn hash_of(sql: &str) -> [u8; 32] {

@@ -1,6 +1,7 @@
 //! The store on PostgreSQL, for several replicas on one database.
 
 mod connector;
+mod copy;
 mod error;
 mod listener;
 mod migrations;
@@ -12,9 +13,10 @@ mod writer;
 
 #[cfg(test)]
 #[path = "../../../tests/cluster/mod.rs"]
-mod cluster;
+pub(in crate::store) mod cluster;
 #[cfg(test)]
 mod tests;
 
+pub(super) use copy::{source as copy_source, target as copy_target};
 pub use open::ServerOptions;
 pub(super) use open::open;

@@ -13,7 +13,9 @@ use super::migrations;
 use super::writer::{self, BatchCommitter};
 use crate::clock::Clock;
 use crate::store::sql::{Connection, Gates, ReadPools, SqlStore, Trouble, Upkeep};
-use crate::store::{CLOCKS_MAY_DIFFER, ClockDifference, Following, StoreError, StoreResult};
+use crate::store::{
+    CLOCKS_MAY_DIFFER, ClockDifference, Following, PartialCopy, StoreError, StoreResult,
+};
 
 /// Longest that a step of the schema may take, and the wait for another process that takes it.
 const MIGRATING_MAY_TAKE: Duration = Duration::from_secs(15 * 60);
@@ -99,6 +101,7 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
             .map_err(explain)?;
         check_clock(&session).map_err(explain)?;
         migrations::run(&session, &name)?;
+        check_whole(&session, &name)?;
         writer::prepare(&mut session).map_err(explain)?;
         Ok::<_, anyhow::Error>(session)
     });
@@ -144,11 +147,20 @@ fn check_clock(db: &dyn Connection) -> StoreResult<()> {
     )))
 }
 
+/// Refuses a database that is only a part of another as yet.
+pub(super) fn check_whole(db: &dyn Connection, name: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !migrations::is_being_copied_into(db).map_err(|error| explain(error, name))?,
+        PartialCopy(name.to_owned())
+    );
+    Ok(())
+}
+
 /// An error of opening, with what to do.
-fn explain(error: StoreError, name: &str) -> anyhow::Error {
+pub(super) fn explain(error: StoreError, name: &str) -> anyhow::Error {
     let told = match &error {
         StoreError::Io(_) => format!(
-            "the database {name} cannot be reached: check DATABASE_URL (host, port, user, password, sslmode), and that the \
+            "the database {name} cannot be reached: check its URL (host, port, user, password, sslmode), and that the \
              server is running and has connections left"
         ),
         StoreError::ReadOnly(_) => format!("the database {name} cannot be served from"),

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(7);
 /// visible after a higher one: a reader who has seen all up to n finds all that is new above n. The lock ends with its
 /// transaction, so that no pooler and no crash can strand it. It costs one message for a batch of hundreds of operations; its
 /// limit is that what changes calls is written by one replica at a time.
-const LOCK_OF_WRITES: i64 = 0x6174_686f_7302;
+pub(super) const LOCK_OF_WRITES: i64 = 0x6174_686f_7302;
 /// The channel on which replicas hear that calls have changed.
 pub(super) const CHANNEL: &str = "athos_backend_calls";
 

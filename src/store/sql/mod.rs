@@ -6,6 +6,7 @@ mod audit;
 mod calls;
 mod changes;
 mod contract;
+mod copy;
 mod credentials;
 mod deliveries;
 mod drift;
@@ -32,6 +33,7 @@ mod writer;
 
 use std::ops::ControlFlow;
 
+pub(in crate::store) use copy::{Catalog, End, copy};
 pub(in crate::store) use maintenance::contents;
 pub(in crate::store) use readers::{Gates, ReadPools, Reader, Source, Watch};
 pub(in crate::store) use row::{Cell, FromCell, Row};

@@ -1,6 +1,6 @@
 //! A statement that is put together from parts.
 
-use super::{Connection, Row, Value};
+use super::{Connection, EachRow, Row, Value};
 use crate::store::StoreResult;
 
 /// The text of a statement so far, and the values of its parameters.
@@ -50,6 +50,15 @@ impl<'a> Statement<'a> {
     /// Runs it; how many rows it changed.
     pub(in crate::store) fn execute(&self, db: &dyn Connection) -> StoreResult<u64> {
         db.execute(&self.text, &self.values)
+    }
+
+    /// Runs it, and hands over its rows one by one.
+    pub(in crate::store) fn query(
+        &self,
+        db: &dyn Connection,
+        each: &mut EachRow<'_>,
+    ) -> StoreResult<()> {
+        db.query(&self.text, &self.values, each)
     }
 
     /// All rows, each as `read` reads it.

@@ -25,29 +25,16 @@ fn examine_now(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let log_bytes = std::fs::metadata(&log).map_or(0, |log| log.len());
     // Without a log no process has it open, and reading it creates no file beside it.
     let connection = open::open_to_read(file, !log.exists())?;
-    let schema = schema(&connection)?;
+    let schema = migrations::schema(&connection)?;
     Ok(Examined {
         size_bytes,
         log_bytes,
         integrity: integrity(&connection, limit)?,
         contents: match schema {
             Schema::Current => Some(within(&connection, limit, contents)?),
-            Schema::Older | Schema::Newer => None,
+            Schema::Older | Schema::Newer | Schema::Copying => None,
         },
         schema,
-    })
-}
-
-fn schema(db: &dyn sql::Connection) -> StoreResult<Schema> {
-    let applied = migrations::applied(db)?;
-    let applied: Vec<_> = applied.iter().map(|(version, _)| *version).collect();
-    let known: Vec<_> = migrations::steps().map(|step| step.version).collect();
-    Ok(if applied.iter().any(|version| !known.contains(version)) {
-        Schema::Newer
-    } else if known.iter().any(|version| !applied.contains(version)) {
-        Schema::Older
-    } else {
-        Schema::Current
     })
 }
 

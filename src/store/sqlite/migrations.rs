@@ -8,7 +8,7 @@ use sha2::{Digest, Sha384};
 
 use crate::store::migrations::migrations;
 use crate::store::sql::{self, values};
-use crate::store::{StoreError, StoreResult};
+use crate::store::{Schema, StoreError, StoreResult};
 
 const FILES: &[(&str, &str)] = migrations!("sqlite");
 
@@ -83,6 +83,29 @@ pub(super) fn run_to(connection: &Connection, last: i64) -> Result<(), MigrateEr
         ended?;
     }
     Ok(())
+}
+
+/// Whether a copy into the database has begun and not ended.
+pub(super) fn is_being_copied_into(db: &dyn sql::Connection) -> StoreResult<bool> {
+    db.exists("SELECT 1 FROM sqlite_schema WHERE name = 'copying'", &[])
+}
+
+/// How the schema of a database compares with this version's.
+pub(super) fn schema(db: &dyn sql::Connection) -> StoreResult<Schema> {
+    if is_being_copied_into(db)? {
+        return Ok(Schema::Copying);
+    }
+    if !db.exists(
+        "SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'",
+        &[],
+    )? {
+        return Ok(Schema::Older);
+    }
+    let applied = applied(db)?.into_iter().map(|(version, _)| version);
+    Ok(Schema::of(
+        applied.collect(),
+        steps().map(|step| step.version).collect(),
+    ))
 }
 
 /// Takes a step, unless another process just did.

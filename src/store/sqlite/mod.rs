@@ -2,6 +2,7 @@
 
 mod backup;
 mod connection;
+mod copy;
 mod error;
 mod examine;
 mod migrations;
@@ -21,6 +22,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use super::sql::{Connection, Gates, ReadPools, SqlStore, Trouble, Upkeep};
 use super::{ClockDifference, Following, StoreResult};
 pub(super) use backup::back_up;
+pub(super) use copy::{source as copy_source, target as copy_target};
 pub(super) use examine::examine;
 use open::Location;
 pub(super) use open::database_file;

@@ -11,7 +11,7 @@ use super::BUSY_TIMEOUT;
 use super::migrations::{self, MigrateError};
 use super::wal::LOG_AT_REST_BYTES;
 use crate::store::sql::{self, UNSYNCED_REVS_MAX, values};
-use crate::store::{InvalidUrl, StoreError, StoreResult};
+use crate::store::{InvalidUrl, PartialCopy, StoreError, StoreResult};
 
 /// A database up to this size is looked through whole at the start, which takes a fraction of a second; of a larger one
 /// the schema and both ends of every table.
@@ -120,13 +120,21 @@ impl Location {
 pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<Connection> {
     let file = &location.file;
     let explain = |error: StoreError| explain(error, file);
+    let connection = open_current(location, url)?;
+    check_whole(&connection, file)?;
+    skip_undone_revs(&connection).map_err(explain)?;
+    make_writer(&connection).map_err(explain)?;
+    Ok(connection)
+}
+
+/// Opens the database that a URL names, creating file and folders, and brings its schema up to date; the rows stay as they are.
+pub(super) fn open_current(location: &Location, url: &str) -> anyhow::Result<Connection> {
+    let file = &location.file;
     create_folder(file)?;
-    let connection = location.connect().map_err(explain)?;
+    let connection = location.connect().map_err(|error| explain(error, file))?;
     check_durable(&connection, url)?;
     check_sound(&connection, file)?;
     migrate(&connection, file)?;
-    skip_undone_revs(&connection).map_err(explain)?;
-    make_writer(&connection).map_err(explain)?;
     Ok(connection)
 }
 
@@ -223,6 +231,15 @@ fn migrate(connection: &Connection, file: &Path) -> anyhow::Result<()> {
             Err(error).with_context(|| format!("cannot bring the schema of {name} up to date"))
         }
     }
+}
+
+/// Refuses a database that is only a part of another as yet.
+fn check_whole(db: &dyn sql::Connection, file: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !migrations::is_being_copied_into(db).map_err(|error| explain(error, file))?,
+        PartialCopy(file.display().to_string())
+    );
+    Ok(())
 }
 
 /// Opens a database that is there, to copy it.
