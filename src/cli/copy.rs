@@ -12,26 +12,24 @@ use crate::model::counted;
 use crate::store::{self, CopyStep};
 
 /// How often progress is reported.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Flags of `copy`.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = "\
-Stop the service first. The source is only read, and nobody can write to it meanwhile. The target must be empty: for SQLite a
-file that is not there yet, for PostgreSQL a new database of the role in the URL. Ids, revs and cursors go on where they were.
+Stop the service first. The source is only read, and nobody can write to it meanwhile. The target must be empty: for SQLite a \
+file that is not there yet, for PostgreSQL a new database that the role of the URL owns. Ids and cursors go on where they were.
 
-Interrupted, by Ctrl-C or a crash, the same command goes on where it stopped; until it has ended, no service starts on the
-target. In the end both databases are read whole, and each table must have the same rows: their number and hash are printed.
+Interrupted, by Ctrl-C or a crash, the same command goes on where it stopped; until it has ended, no service starts on the \
+target. In the end both databases are read whole and compared, and the number of rows and a hash of each table are printed.
 
 Examples:
   Move to PostgreSQL:
     createdb --owner=athos athos
     athos-backend copy --from sqlite://data/athos.db --to postgres://athos:password@db/athos
-    DATABASE_URL=postgres://athos:password@db/athos athos-backend serve
 
   And back:
-    athos-backend copy --from postgres://athos:password@db/athos --to sqlite://data/athos-again.db
-")]
+    athos-backend copy --from postgres://athos:password@db/athos --to sqlite://data/athos-again.db")]
 pub(super) struct Args {
     /// The database to copy: sqlite://file or postgres://user:password@host/database
     #[arg(long, value_name = "URL", value_parser = database_url)]
@@ -66,8 +64,16 @@ pub(super) async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()>
                 CopyStep::Copying { table, rows, of } => {
                     writeln!(io::stderr(), "{table}: {rows} of {of} rows copied")
                 }
-                CopyStep::Verifying { table, rows } => {
-                    writeln!(io::stderr(), "{table}: {rows} rows verified")
+                CopyStep::Verifying {
+                    table,
+                    database,
+                    rows,
+                    of,
+                } => {
+                    writeln!(
+                        io::stderr(),
+                        "{table}: {rows} of {of} rows read in {database}, to verify"
+                    )
                 }
             };
         }

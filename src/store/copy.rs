@@ -16,8 +16,12 @@ pub enum CopyStep<'a> {
     Verifying {
         /// The table.
         table: &'a str,
-        /// So far, in the one that is read.
+        /// Which database, without what may be secret.
+        database: &'a str,
+        /// So far.
         rows: u64,
+        /// Of those that were copied.
+        of: u64,
     },
 }
 

@@ -75,6 +75,11 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Whether it has ended, by itself or by a signal.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     /// SIGTERM, as a container's runtime sends it; what was logged.
     pub(crate) fn terminate(self) -> (i32, String) {
         self.signal("TERM");

@@ -16,6 +16,7 @@ mod changes;
 mod cluster;
 mod commands;
 mod console;
+mod copying;
 mod deliveries;
 mod demo;
 mod doctor;

@@ -1,8 +1,8 @@
 //! A database on a server as an end of a copy.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::ensure;
 
 use super::connector::Connector;
 use super::open::explain;
@@ -15,6 +15,10 @@ use crate::store::{StoreError, StoreResult};
 const NAME: &str = "athos-backend copy";
 /// Longest that counting a table may take, or analyzing all.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// Longest until the server knows that a process has ended.
+const ENDED_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT t.relname::text, c.attname::text, \
@@ -40,7 +44,7 @@ const CATALOG: Catalog = Catalog {
     begin: "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off",
     begin_last: "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = on",
     // The planner of a table that was filled at once takes it for empty until then.
-    finish: "ANALYZE",
+    finish: |db, tables| db.batch(&format!("ANALYZE {tables}")),
 };
 
 fn set_number(db: &dyn Connection, table: &str, last: i64) -> StoreResult<()> {
@@ -94,12 +98,18 @@ pub(in crate::store) fn target(url: &str) -> anyhow::Result<End> {
 fn refuse_served(db: &dyn Connection, name: &str) -> anyhow::Result<()> {
     let others = "SELECT count(*) FROM pg_stat_activity \
                   WHERE datname = current_database() AND application_name = ?1 AND pid <> pg_backend_pid()";
-    let others: i64 = db.scalar(others, values![url::NAME])?;
-    if others > 0 {
-        bail!(
+    let started = Instant::now();
+    loop {
+        let others: i64 = db.scalar(others, values![url::NAME])?;
+        if others == 0 {
+            return Ok(());
+        }
+        // Of a process that has just ended, the server may not know yet.
+        ensure!(
+            started.elapsed() < ENDED_WITHIN,
             "the database {name} is in use: a service or a command has {others} connections to it; stop every replica first \
              (behind a pooler, its connections may stay for minutes: have it reconnect)"
         );
+        std::thread::sleep(LOOK_AGAIN);
     }
-    Ok(())
 }

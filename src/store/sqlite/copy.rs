@@ -24,7 +24,7 @@ const CATALOG: Catalog = Catalog {
     set_number,
     begin: "BEGIN IMMEDIATE",
     begin_last: "BEGIN IMMEDIATE",
-    finish: "PRAGMA wal_checkpoint(TRUNCATE)",
+    finish: |db, _| db.batch("PRAGMA wal_checkpoint(TRUNCATE)"),
 };
 
 fn set_number(db: &dyn sql::Connection, table: &str, last: i64) -> StoreResult<()> {

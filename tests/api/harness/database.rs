@@ -10,6 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{Left, TestApp};
+use athos_backend::config::Config;
+
 use crate::cluster;
 
 /// Rows of one statement.
@@ -60,6 +62,13 @@ impl WriteLock {
     }
 }
 
+/// A change of the database.
+pub(crate) struct Move {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    _left: Option<cluster::Database>,
+}
+
 /// The server's database of a test, when the stories are told on one.
 pub(super) fn on_server() -> Option<cluster::Database> {
     match std::env::var("STORY_STORE").as_deref() {
@@ -103,6 +112,35 @@ impl TestApp {
             Some(server) => server.url(),
             None => url(&self.database()),
         }
+    }
+
+    /// Has the service use a database of the other engine from its next start on, an empty one; nothing when there is no server.
+    pub(crate) fn change_engine(&mut self) -> Option<Move> {
+        let from = self.database_url();
+        let file = self.database();
+        let mut left = None;
+        if let Some(server) = self.server.take() {
+            if file.exists() {
+                std::fs::rename(&file, file.with_extension("before")).unwrap();
+            }
+            left = Some(server);
+        } else {
+            self.server = Some(cluster::Database::new()?);
+        }
+        let to = self.database_url();
+        let flag = format!("--database-url={to}");
+        self.config.database_url = Config::from_flags([flag]).unwrap().database_url;
+        Some(Move {
+            from,
+            to,
+            _left: left,
+        })
+    }
+
+    /// How many events are committed, whoever is at it.
+    pub(crate) async fn committed_events(&self) -> i64 {
+        let rows = self.rows(&["count(*)"], "events").await;
+        rows[0]["count(*)"].as_i64().unwrap()
     }
 
     /// Whether these bytes are anywhere in the database's files; on a server, in any row.

@@ -68,7 +68,8 @@ pub(in crate::store) fn copy(
     }
     set_numbers(from, to)?;
     in_transaction(to, to.catalog.begin_last, |db| Ok(progress::end(db)?))?;
-    to.db.batch(to.catalog.finish)?;
+    let names: Vec<_> = tables.iter().map(|table| &*table.name).collect();
+    (to.catalog.finish)(&*to.db, &names.join(", "))?;
     Ok(copied)
 }
 
@@ -176,8 +177,9 @@ impl Run<'_> {
     /// Compares a table in both databases.
     fn verify(&mut self, table: &Table) -> anyhow::Result<CopiedTable> {
         let (from, to) = (self.from, self.to);
-        let ours = self.content(from, table)?;
-        let theirs = self.content(to, table)?;
+        let of = progress::read(&*to.db, table)?.copied;
+        let ours = self.content(from, table, of)?;
+        let theirs = self.content(to, table, of)?;
         ensure!(
             ours == theirs,
             "the table {} is not the same in both databases ({} rows in {}, {} in {}): one of them has changed since the copy \
@@ -196,7 +198,7 @@ impl Run<'_> {
     }
 
     /// Reads a table from end to end.
-    fn content(&mut self, end: &End, table: &Table) -> anyhow::Result<Content> {
+    fn content(&mut self, end: &End, table: &Table, of: u64) -> anyhow::Result<Content> {
         let mut content = Content::default();
         let (mut pace, mut after) = (Pace::new(), None);
         loop {
@@ -208,7 +210,9 @@ impl Run<'_> {
             rows.iter().for_each(|row| content.add(row));
             (self.watch)(CopyStep::Verifying {
                 table: &table.name,
+                database: &end.name,
                 rows: content.rows,
+                of,
             });
             match rows.last() {
                 Some(last) if !table.key.is_empty() => after = Some(key_of(table, last)),

@@ -26,8 +26,8 @@ pub(in crate::store) struct Catalog {
     pub(in crate::store) begin: &'static str,
     /// The same, whose commit is on disk when it returns, with all before it.
     pub(in crate::store) begin_last: &'static str,
-    /// Done at the end, outside of a transaction.
-    pub(in crate::store) finish: &'static str,
+    /// Done at the end, outside of a transaction; of the tables it has the names, with commas between them.
+    pub(in crate::store) finish: fn(&dyn Connection, &str) -> StoreResult<()>,
 }
 
 /// What a column holds.
