@@ -89,11 +89,14 @@ async fn a_store_that_moves_to_the_other_engine_and_back_reads_the_same_and_goes
     let rev = app.latest_rev().await;
     let before = everything(&app).await;
 
-    let nowhere = url(&app.database().with_file_name("no.db"));
-    let refused = copy(&app.database_url(), &nowhere);
-    assert_eq!(refused.status.code(), Some(1));
-    let said = paragraph(&refused);
-    assert!(said.contains("stop"), "{said}");
+    // Of replicas on a server, only those are known that beat by its clock, and not by that of tests.
+    if app.database().exists() {
+        let nowhere = url(&app.database().with_file_name("no.db"));
+        let refused = copy(&app.database_url(), &nowhere);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = paragraph(&refused);
+        assert!(said.contains("a service runs on the database"), "{said}");
+    }
 
     app.stop().await;
     let Some(there) = app.change_engine() else {

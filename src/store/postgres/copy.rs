@@ -1,24 +1,20 @@
 //! A database on a server as an end of a copy.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::bail;
 
 use super::connector::Connector;
-use super::open::explain;
+use super::migrations;
+use super::open::{explain, server_time};
 use super::writer::LOCK_OF_WRITES;
-use super::{migrations, url};
-use crate::store::sql::{Catalog, Connection, End, values};
-use crate::store::{StoreError, StoreResult};
+use crate::store::sql::{Catalog, Connection, End, Row, values};
+use crate::store::{StoreError, StoreResult, TERM_LASTS};
 
 /// How a copy is called among the connections of the server.
 const NAME: &str = "athos-backend copy";
 /// Longest that counting a table may take, or analyzing all.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
-
-/// Longest until the server knows that a process has ended.
-const ENDED_WITHIN: Duration = Duration::from_secs(3);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 const CATALOG: Catalog = Catalog {
     columns: "SELECT t.relname::text, c.attname::text, \
@@ -83,8 +79,8 @@ pub(in crate::store) fn target(url: &str) -> anyhow::Result<End> {
     let name = connector.name();
     let told = |error: StoreError| explain(error, &name);
     let session = connector.connect_writer(PATIENCE).map_err(told)?;
-    refuse_served(&session, &name)?;
     migrations::run(&session, &name)?;
+    refuse_served(&session, &name)?;
     let is_begun = migrations::is_being_copied_into(&session).map_err(told)?;
     Ok(End {
         db: Box::new(session),
@@ -94,22 +90,17 @@ pub(in crate::store) fn target(url: &str) -> anyhow::Result<End> {
     })
 }
 
-/// Refuses a database on which a service or a command is at work.
+/// Refuses a database on which a replica serves, by what it says itself: connections say nothing behind a pooler.
 fn refuse_served(db: &dyn Connection, name: &str) -> anyhow::Result<()> {
-    let others = "SELECT count(*) FROM pg_stat_activity \
-                  WHERE datname = current_database() AND application_name = ?1 AND pid <> pg_backend_pid()";
-    let started = Instant::now();
-    loop {
-        let others: i64 = db.scalar(others, values![url::NAME])?;
-        if others == 0 {
-            return Ok(());
-        }
-        // Of a process that has just ended, the server may not know yet.
-        ensure!(
-            started.elapsed() < ENDED_WITHIN,
-            "the database {name} is in use: a service or a command has {others} connections to it; stop every replica first \
-             (behind a pooler, its connections may stay for minutes: have it reconnect)"
+    let since = server_time(db)?.minus(TERM_LASTS);
+    let alive = "SELECT id, version FROM replicas WHERE ended_at IS NULL AND heartbeat_at >= ?1";
+    let read = |row: &dyn Row| Ok((row.get::<String>(0)?, row.get::<String>(1)?));
+    if let Some((id, version)) = db.first(alive, values![since], read)? {
+        bail!(
+            "a service runs on the database {name} (replica {id}, version {version}): stop every replica first, so that nothing \
+             comes in that is not copied; one that was killed counts for {} s",
+            TERM_LASTS.as_secs()
         );
-        std::thread::sleep(LOOK_AGAIN);
     }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use super::listener::Listener;
 use super::migrations;
 use super::writer::{self, BatchCommitter};
 use crate::clock::Clock;
+use crate::model::Timestamp;
 use crate::store::sql::{Connection, Gates, ReadPools, SqlStore, Trouble, Upkeep};
 use crate::store::{
     CLOCKS_MAY_DIFFER, ClockDifference, Following, PartialCopy, StoreError, StoreResult,
@@ -131,9 +132,16 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
 fn measure_clock(db: &dyn Connection) -> StoreResult<ClockDifference> {
     let clock = Clock::system();
     let before = clock.now();
-    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-    let server = db.scalar(sql, &[])?;
+    let server = server_time(db)?;
     Ok(ClockDifference::between(before, server, clock.now()))
+}
+
+/// The time by the server's clock.
+pub(super) fn server_time(db: &dyn Connection) -> StoreResult<Timestamp> {
+    db.scalar(
+        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+        &[],
+    )
 }
 
 fn check_clock(db: &dyn Connection) -> StoreResult<()> {

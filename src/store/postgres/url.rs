@@ -18,9 +18,6 @@ const KEEPALIVE_PROBES: u32 = 2;
 /// Longest that what was sent may wait for the other side's acknowledgement.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How the service is called among the connections of the server, unless the URL says otherwise.
-pub(super) const NAME: &str = "athos-backend";
-
 /// Where a database is, and how it is spoken to.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
@@ -99,7 +96,7 @@ impl Address {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         if config.get_application_name().is_none() {
-            config.application_name(NAME);
+            config.application_name("athos-backend");
         }
         // Of several hosts, the one that takes writes, also after a failover.
         if config.get_hosts().len() > 1 {

@@ -9,7 +9,7 @@ use crate::store::StoreResult;
 use crate::store::sql::Connection;
 
 /// Tables about the processes that run on a database: those on the copy are others.
-pub(super) const NOT_COPIED: &[&str] = &[];
+pub(super) const NOT_COPIED: &[&str] = &["leaders", "replicas"];
 
 /// What is an engine's own: how it is asked about its schema, and about the numbers that it gives to new rows.
 pub(in crate::store) struct Catalog {
