@@ -6,6 +6,7 @@
 )]
 
 mod audit;
+mod claims;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod erasure;

@@ -34,20 +34,22 @@ pub(super) const CHANNEL: &str = "athos_backend_calls";
 /// How a transaction begins. Whatever the server's settings are, its commit waits for the disk, and for the standby where the
 /// server waits for one; and the server ends what takes too long, also when this process hangs in the middle of it. What may be
 /// lost is what is done again (`Durability::Committed`), unless it changes calls: readers have seen their revs.
-fn begin(durability: Durability, changes_calls: bool) -> &'static str {
-    match (durability, changes_calls) {
-        (Durability::Committed, false) => {
-            "BEGIN; SELECT set_config('statement_timeout', '6s', true), set_config('lock_timeout', '3s', true), \
-               set_config('idle_in_transaction_session_timeout', '3s', true), \
-               set_config('synchronous_commit', 'off', true)"
-        }
+///
+/// Statements of batches find few rows of tables that may be large, by an index and in its order. The server is told so: what it
+/// plans while it does not know yet how large a table is, or for a table that was empty, would read or sort all of it.
+fn begin(durability: Durability, changes_calls: bool) -> String {
+    let synchronous_commit = match (durability, changes_calls) {
+        (Durability::Committed, false) => "'off'",
         _ => {
-            "BEGIN; SELECT set_config('statement_timeout', '6s', true), set_config('lock_timeout', '3s', true), \
-               set_config('idle_in_transaction_session_timeout', '3s', true), \
-               set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
-                                                  WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+            "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
         }
-    }
+    };
+    format!(
+        "BEGIN; SELECT set_config('statement_timeout', '6s', true), set_config('lock_timeout', '3s', true), \
+           set_config('idle_in_transaction_session_timeout', '3s', true), \
+           set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), \
+           set_config('jit', 'off', true), set_config('synchronous_commit', {synchronous_commit}, true)"
+    )
 }
 
 /// The connection that writes; made when it is needed.
@@ -187,7 +189,7 @@ fn try_once(
 
 fn write(db: &dyn Connection, batch: &mut Batch, notify_and_commit: &str) -> Result<(), Failed> {
     let changes_calls = batch.changes_calls();
-    db.batch(begin(batch.durability(), changes_calls))?;
+    db.batch(&begin(batch.durability(), changes_calls))?;
     let lock = match batch.is_beside_others() {
         true => "SELECT pg_advisory_xact_lock_shared(?1)",
         false => "SELECT pg_advisory_xact_lock(?1)",

@@ -240,15 +240,17 @@ impl Operation for ClaimMessages {
     const DURABILITY: Durability = Durability::Committed;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<Vec<Claimed>> {
+        // In the order of an index, and with the older ones of each call looked up by its index: PostgreSQL would compare all
+        // that wait with each other, as long as it does not know how many there are.
         let sql = "UPDATE messages SET state = 'sending', lease = lease + 1, due_at = ?1 WHERE seq IN (\
                SELECT seq FROM messages AS due \
                WHERE endpoint_id = ?2 AND (due_at <= ?3 OR due_at > ?5) \
                  AND EXISTS (SELECT 1 FROM endpoints \
                              WHERE id = ?2 AND is_active = 1 AND disabled_at IS NULL) \
-                 AND NOT EXISTS (SELECT 1 FROM messages AS older \
-                                 WHERE older.call_seq = due.call_seq AND older.endpoint_id = ?2 \
-                                   AND older.seq < due.seq AND older.due_at IS NOT NULL) \
-               ORDER BY due_at, seq LIMIT ?4) \
+                 AND (SELECT older.seq FROM messages AS older \
+                      WHERE older.call_seq = due.call_seq AND older.endpoint_id + 0 = ?2 \
+                        AND older.seq < due.seq AND older.due_at IS NOT NULL LIMIT 1) IS NULL \
+               ORDER BY due_at LIMIT ?4) \
              RETURNING seq, message_id, lease, kind, at, attempts";
         let latest = self.now.plus(MAX_WAIT);
         let values = values![self.until, self.endpoint, self.now, self.limit, latest];
@@ -432,7 +434,9 @@ impl Operation for Disable {
 }
 
 fn is_any_due(db: &dyn Connection, endpoint: i64, now: Timestamp) -> StoreResult<bool> {
-    let sql = "SELECT 1 FROM messages WHERE endpoint_id = ?1 AND (due_at <= ?2 OR due_at > ?3)";
+    // Each is looked up at one end of an index: many may wait.
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND due_at <= ?2) \
+                           OR EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND due_at > ?3)";
     db.exists(sql, values![endpoint, now, now.plus(MAX_WAIT)])
 }
 
