@@ -21,6 +21,7 @@ mod postgres;
 mod privacy;
 mod reconcile;
 mod replicas;
+mod server;
 mod sql;
 mod sqlite;
 
@@ -48,8 +49,8 @@ pub use inbox::{
 pub use maintenance::{Following, Maintenance};
 pub use mints::{MINT_MAY_TAKE, Mint, MintFilter, MintOutcome, Mints, NewMint};
 pub use open::{
-    Backup, Contents, Examined, Integrity, InvalidUrl, PartialCopy, Schema, Step, back_up, copy,
-    database_file, examine, open, open_existing, open_with,
+    Backup, Contents, Examined, Integrity, InvalidUrl, PartialCopy, Place, Schema, Step, back_up,
+    copy, database_file, examine, open, open_existing, open_with,
 };
 pub use operators::{
     Attempt, EventCall, EventFilter, EventRow, EventVerdict, Operators, Origin, Received, Replay,
@@ -69,6 +70,7 @@ pub use replicas::{
     CLOCKS_MAY_DIFFER, ClockDifference, Duty, Leader, Observed, REPLICA_FORGOTTEN_AFTER,
     ReplicaRow, Replicas, TERM_LASTS, Term,
 };
+pub use server::{Connections, ServerState};
 
 /// Longest anyone waits for a write. Athos gives a delivery up after 10 s (docs/athos-contract.md, "Webhooks"): a
 /// refusal before that makes it come again.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::postgres::{self, ServerOptions};
 use super::sql;
 use super::sqlite;
-use super::{CopiedTable, CopyStep, QueueDepth, Run, SharedStore};
+use super::{CopiedTable, CopyStep, QueueDepth, Run, ServerState, SharedStore};
 use crate::model::{Credential, Engine, LearnedContract, SeenDrift, Timestamp};
 
 /// Why a URL cannot be used, and what to write instead.
@@ -67,13 +67,14 @@ pub fn database_file(url: &str) -> Result<Option<PathBuf>, InvalidUrl> {
 ///
 /// # Errors
 /// When it cannot be read, or is no database.
-pub async fn examine(url: &str, limit: Duration) -> anyhow::Result<Examined> {
+pub async fn examine(
+    url: &str,
+    options: &ServerOptions,
+    limit: Duration,
+) -> anyhow::Result<Examined> {
     match engine_of(url)? {
         Engine::Sqlite => sqlite::examine(&sqlite::database_file(url)?, limit).await,
-        Engine::Postgres => {
-            let told = "a database on a server is not looked at from outside yet";
-            Err(InvalidUrl(told.to_owned()).into())
-        }
+        Engine::Postgres => postgres::examine(url, options, limit).await,
     }
 }
 
@@ -140,16 +141,28 @@ pub async fn copy(
 /// What a database looks like from outside.
 #[derive(Clone, Debug)]
 pub struct Examined {
-    /// Size of the file, in bytes.
-    pub size_bytes: u64,
-    /// Size of its write-ahead log, in bytes.
-    pub log_bytes: u64,
-    /// Whether its pages hold together.
-    pub integrity: Integrity,
+    /// What is seen of where it is.
+    pub place: Place,
     /// Whether this version can use it.
     pub schema: Schema,
     /// What it holds; only when the schema is this version's.
     pub contents: Option<Contents>,
+}
+
+/// Where a database is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In a file.
+    File {
+        /// Its size, in bytes.
+        size_bytes: u64,
+        /// Size of its write-ahead log, in bytes.
+        log_bytes: u64,
+        /// Whether its pages hold together.
+        integrity: Integrity,
+    },
+    /// On a server.
+    Server(Box<ServerState>),
 }
 
 /// Whether the pages hold together.

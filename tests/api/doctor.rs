@@ -8,7 +8,7 @@ use std::time::Duration;
 use athos_api::signature::{SIGNATURE_HEADER, WEBHOOK_ID_HEADER, fingerprint};
 use athos_backend::clock::Clock;
 use athos_backend::model::{EventState, Source, Timestamp};
-use athos_backend::store::{NewRun, RunEnd};
+use athos_backend::store::{self, NewRun, RunEnd};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use crate::cluster::Database;
 use crate::commands::command;
 use crate::forwarding;
 use crate::harness::{Setup, TestApp, date_ahead, http_client, unique, url};
@@ -707,4 +708,43 @@ async fn what_stands_where_the_webhook_should_be_is_named() {
     let url = "http://127.0.0.1:1/athos/webhook";
     let examined = deployment.examine(&["--webhook", "--url", url]).await;
     examined.expect("webhook", "fail", "cannot be reached");
+}
+
+#[tokio::test]
+async fn a_server_is_looked_at_before_the_first_start_and_as_a_poor_role() {
+    let Some(server) = Database::new() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let look =
+        async |url: &str| doctor(folder.path(), &[("DATABASE_URL", url)], &["--offline"]).await;
+    let bare = look(&server.url()).await;
+    bare.expect("database", "ok", "PostgreSQL");
+    bare.expect("database", "ok", "`serve` brings it up to date");
+    bare.expect("rights", "ok", "the role postgres");
+    bare.expect("notifications", "ok", "heard of at once");
+    bare.expect("server's clock", "ok", "");
+    assert_eq!(
+        server.sql("SELECT to_regclass('events') IS NULL"),
+        "t",
+        "it has changed something"
+    );
+
+    store::open(&server.url()).await.unwrap().close().await;
+    look(&server.url())
+        .await
+        .expect("events", "ok", "0 waiting");
+    let role = format!("poor_doctor_{}", std::process::id());
+    server.sql(&format!(
+        "CREATE ROLE {role} LOGIN CONNECTION LIMIT 4; GRANT SELECT ON migrations TO {role}"
+    ));
+    let poor = look(&server.url().replace("postgres@", &format!("{role}@"))).await;
+    poor.expect("rights", "fail", "may not read and write");
+    poor.expect("connections", "warn", "a replica has up to 10");
+    assert_eq!(poor.code, 1);
+    server.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+
+    let away = look("postgres://me:hunter2@127.0.0.1:1/athos").await;
+    away.expect("database", "fail", "cannot be reached");
+    assert!(!away.said.contains("hunter2"), "{}", away.said);
 }

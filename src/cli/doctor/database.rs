@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::DEADLINE;
 use super::credentials;
 use super::finding::{Bytes, Finding, Span};
+use super::server;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{EffectiveContract, SeenDrift, Source, Timestamp, counted};
-use crate::store::{Contents, Examined, Integrity, Schema, database_file, examine};
+use crate::store::{Contents, Examined, Integrity, Place, Schema, database_file, examine};
 
-const CHECK: &str = "database";
+pub(super) const CHECK: &str = "database";
 /// A write-ahead log of this size, in bytes, is not being checkpointed: a reader stays open, or the disk is too slow.
 const LONG_LOG_BYTES: u64 = 256 * 1024 * 1024;
 const LITTLE_SPACE_BYTES: u64 = 1024 * 1024 * 1024;
@@ -25,12 +26,7 @@ const LATE_ROUNDS: u32 = 3;
 pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
     let file = match database_file(&config.database_url) {
         Ok(Some(file)) => file,
-        Ok(None) => {
-            return vec![Finding::skipped(
-                CHECK,
-                "of a server, `serve` checks it at its start",
-            )];
-        }
+        Ok(None) => return on_server(config, clock).await,
         Err(_) => return vec![Finding::skipped(CHECK, "DATABASE_URL names none")],
     };
     if !file.exists() {
@@ -38,9 +34,10 @@ pub(super) async fn check_all(config: &Config, clock: &Clock) -> Vec<Finding> {
         return vec![not_there_yet(&file, folder), space(folder)];
     }
     let mut findings = vec![writable(&file), space(nearest_folder(&file))];
-    let examined = examine(&config.database_url, DEADLINE);
+    let options = config.server_options();
+    let examined = examine(&config.database_url, &options, DEADLINE);
     match tokio::time::timeout(DEADLINE * 2, examined).await {
-        Ok(Ok(examined)) => tell(config, clock.now(), &file, &examined, &mut findings),
+        Ok(Ok(examined)) => tell(config, clock.now(), &examined, &mut findings),
         Ok(Err(error)) => findings.push(
             Finding::fail(CHECK, format!("{} cannot be read: {error:#}", file.display())).fix(
                 "if DATABASE_URL names the right file, restore it from a backup; the service will not start with it",
@@ -114,29 +111,30 @@ fn space(folder: &Path) -> Finding {
     }
 }
 
-fn tell(
-    config: &Config,
-    now: Timestamp,
-    file: &Path,
-    examined: &Examined,
-    findings: &mut Vec<Finding>,
-) {
-    let sizes = format!(
-        "{}, log {}",
-        Bytes(examined.size_bytes),
-        Bytes(examined.log_bytes)
-    );
-    findings.push(match &examined.integrity {
-        Integrity::Broken(why) => Finding::fail(CHECK, format!("{} is damaged: {why}", file.display()))
-            .fix("stop the service, keep a copy of the file, and restore a backup"),
-        Integrity::Unfinished => Finding::skipped(
-            CHECK,
-            format!("{sizes}; too large to look at all of it now (sqlite3 FILE 'PRAGMA integrity_check' does)"),
+async fn on_server(config: &Config, clock: &Clock) -> Vec<Finding> {
+    let options = config.server_options();
+    let examined = examine(&config.database_url, &options, DEADLINE);
+    let mut findings = Vec::new();
+    match tokio::time::timeout(DEADLINE * 3, examined).await {
+        Ok(Ok(examined)) => tell(config, clock.now(), &examined, &mut findings),
+        Ok(Err(error)) => findings.push(
+            Finding::fail(CHECK, format!("{error:#}"))
+                .fix("the service does not start, and answers webhooks 503, until it can be used"),
         ),
-        Integrity::Sound if examined.log_bytes > LONG_LOG_BYTES => Finding::warn(CHECK, format!("sound; {sizes}"))
-            .fix("the log is long: look for a program that keeps the database open for reading"),
-        Integrity::Sound => Finding::ok(CHECK, format!("sound; {sizes}")),
-    });
+        Err(_) => findings.push(Finding::fail(CHECK, "the server did not answer in time")),
+    }
+    findings
+}
+
+fn tell(config: &Config, now: Timestamp, examined: &Examined, findings: &mut Vec<Finding>) {
+    match &examined.place {
+        Place::File {
+            size_bytes,
+            log_bytes,
+            integrity,
+        } => findings.push(file(*size_bytes, *log_bytes, integrity)),
+        Place::Server(state) => findings.extend(server::findings(config, state, examined.schema)),
+    }
     match examined.schema {
         Schema::Current => {}
         Schema::Older => findings.push(Finding::ok(
@@ -160,6 +158,25 @@ fn tell(
         findings.extend(credentials::service_tokens(config, contents, now));
         findings.push(contract(config, contents));
         findings.extend(drift(contents, now));
+    }
+}
+
+fn file(size_bytes: u64, log_bytes: u64, integrity: &Integrity) -> Finding {
+    let sizes = format!("{}, log {}", Bytes(size_bytes), Bytes(log_bytes));
+    match integrity {
+        Integrity::Broken(why) => Finding::fail(CHECK, format!("it is damaged: {why}"))
+            .fix("stop the service, keep a copy of the file, and restore a backup"),
+        Integrity::Unfinished => Finding::skipped(
+            CHECK,
+            format!(
+                "{sizes}; too large to look at all of it now (sqlite3 FILE 'PRAGMA integrity_check' does)"
+            ),
+        ),
+        Integrity::Sound if log_bytes > LONG_LOG_BYTES => {
+            Finding::warn(CHECK, format!("sound; {sizes}"))
+                .fix("the log is long: look for a program that keeps the database open for reading")
+        }
+        Integrity::Sound => Finding::ok(CHECK, format!("sound; {sizes}")),
     }
 }
 

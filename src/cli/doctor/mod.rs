@@ -6,6 +6,7 @@ mod database;
 mod finding;
 mod forwarding;
 mod network;
+mod server;
 mod settings;
 mod webhook;
 

@@ -1,7 +1,7 @@
 //! Makes connections, and checks that what they lead to keeps what is written.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::session::Session;
@@ -11,7 +11,7 @@ use crate::store::sql::{Connection, Reader, Source};
 use crate::store::{StoreError, StoreResult};
 
 /// The oldest server that is supported: 15.0.
-const OLDEST: i64 = 150_000;
+pub(super) const OLDEST: i64 = 150_000;
 
 /// How to connect to the database; shared by all connections.
 #[derive(Clone)]
@@ -34,11 +34,18 @@ impl Connector {
         })
     }
 
-    /// The same for a program with a name of its own among the connections of the server.
+    /// The same for a program with a name of its own among the connections of the server. Its statements have none: it would not
+    /// try one again where a pooler has those of others.
     pub(super) fn named(variable: &str, url: &str, name: &str) -> anyhow::Result<Self> {
         let mut connector = Self::new(variable, url)?;
         connector.address.config.application_name(name);
+        connector.names.store(false, Ordering::Relaxed);
         Ok(connector)
+    }
+
+    /// Whether statements still have names on the server.
+    pub(super) fn has_names(&self) -> bool {
+        self.names.load(Ordering::Relaxed)
     }
 
     /// The database, without what may be secret.

@@ -19,6 +19,9 @@ use super::writer::CHANNEL;
 /// Longest wait for an answer of the server.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
+/// Longest that a notification may take.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+
 /// The task that listens; it ends with its owner.
 pub(super) struct Listener {
     task: AbortHandle,
@@ -106,6 +109,24 @@ async fn listen(
         }
         anyhow::ensure!(!driver.is_finished(), "the connection was lost");
     }
+}
+
+/// Whether who listens at the one end hears what is said at the other.
+pub(super) async fn is_heard(listening: &Connector, telling: &Connector) -> anyhow::Result<bool> {
+    let told = Arc::new(Notify::new());
+    let ear = Ear {
+        told: Arc::clone(&told),
+        // Of nobody, so that replicas look once more, and find nothing.
+        replica: String::new(),
+        hears: Arc::default(),
+    };
+    let (client, _) = connect(listening, Some(ear)).await?;
+    answered(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
+    let (other, _) = connect(telling, None).await?;
+    answered(other.batch_execute(&format!("NOTIFY {CHANNEL}, 'doctor'"))).await?;
+    let heard = timeout(HEARD_WITHIN, told.notified()).await.is_ok();
+    answered(client.batch_execute(&format!("UNLISTEN {CHANNEL}"))).await?;
+    Ok(heard)
 }
 
 /// Who hears the notifications of a connection.

@@ -3,6 +3,7 @@
 mod connector;
 mod copy;
 mod error;
+mod examine;
 mod listener;
 mod migrations;
 mod open;
@@ -18,5 +19,6 @@ pub(in crate::store) mod cluster;
 mod tests;
 
 pub(super) use copy::{source as copy_source, target as copy_target};
+pub(super) use examine::examine;
 pub use open::ServerOptions;
 pub(super) use open::open;

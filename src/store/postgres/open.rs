@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use super::connector::Connector;
 use super::listener::Listener;
 use super::migrations;
+use super::session::Session;
 use super::writer::{self, BatchCommitter};
 use crate::clock::Clock;
 use crate::model::Timestamp;
@@ -95,16 +96,11 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
     };
     let connecting = connector.clone();
     let session = spawn_blocking(move || {
-        let name = connecting.name();
-        let explain = |error| explain(error, &name);
-        let mut session = connecting
-            .connect_writer(MIGRATING_MAY_TAKE)
-            .map_err(explain)?;
-        check_clock(&session).map_err(explain)?;
-        migrations::run(&session, &name)?;
-        check_whole(&session, &name)?;
-        writer::prepare(&mut session).map_err(explain)?;
-        Ok::<_, anyhow::Error>(session)
+        connect_first(&connecting).or_else(|error| match connecting.has_names() {
+            true => Err(error),
+            // A pooler has statements of an earlier process under the names of ours: now they go without.
+            false => connect_first(&connecting),
+        })
     });
     let session = session.await??;
     let trouble = Arc::<Trouble>::default();
@@ -128,8 +124,22 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
     Ok(store)
 }
 
+/// Makes the connection that writes, when the database is one that can be served from, with this version's schema.
+fn connect_first(connector: &Connector) -> anyhow::Result<Session> {
+    let name = connector.name();
+    let explain = |error| explain(error, &name);
+    let mut session = connector
+        .connect_writer(MIGRATING_MAY_TAKE)
+        .map_err(explain)?;
+    check_clock(&session).map_err(explain)?;
+    migrations::run(&session, &name)?;
+    check_whole(&session, &name)?;
+    writer::prepare(&mut session).map_err(explain)?;
+    Ok(session)
+}
+
 /// How this machine's clock differs from the server's. The machine's: a clock of tests has nothing to do with it.
-fn measure_clock(db: &dyn Connection) -> StoreResult<ClockDifference> {
+pub(super) fn measure_clock(db: &dyn Connection) -> StoreResult<ClockDifference> {
     let clock = Clock::system();
     let before = clock.now();
     let server = server_time(db)?;

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::{migrations, open};
 use crate::store::sql::{self, contents};
-use crate::store::{Examined, Integrity, Schema, StoreError, StoreResult};
+use crate::store::{Examined, Integrity, Place, Schema, StoreError, StoreResult};
 
 /// Instructions of SQLite between two checks of the deadline.
 const CHECK_EVERY_INSTRUCTIONS: i32 = 10_000;
@@ -27,9 +27,11 @@ fn examine_now(file: &Path, limit: Duration) -> anyhow::Result<Examined> {
     let connection = open::open_to_read(file, !log.exists())?;
     let schema = migrations::schema(&connection)?;
     Ok(Examined {
-        size_bytes,
-        log_bytes,
-        integrity: integrity(&connection, limit)?,
+        place: Place::File {
+            size_bytes,
+            log_bytes,
+            integrity: integrity(&connection, limit)?,
+        },
         contents: match schema {
             Schema::Current => Some(within(&connection, limit, contents)?),
             Schema::Older | Schema::Newer | Schema::Copying => None,
