@@ -1,12 +1,12 @@
 //! This process as one of the replicas on a database: says that it lives, leads the duties that fall to it, and compares its
 //! clock with the server's. A process that is alone on its database leads everything, and writes nothing about it.
 
-use std::collections::BTreeMap;
-use std::future::pending;
+mod duties;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +14,11 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{
     CLOCKS_MAY_DIFFER, ClockDifference, Duty, Leader, ReplicaRow, SharedStore, StoreResult,
-    TERM_LASTS, Term,
+    TERM_LASTS,
 };
 use crate::telemetry::metric;
+use duties::Duties;
+pub use duties::Lead;
 
 /// How often a replica says that it lives, and looks for duties that nobody leads.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -29,18 +31,8 @@ pub struct Replica {
     started_at: Timestamp,
     settings: Mutex<Settings>,
     clock_difference: Mutex<Option<ClockDifference>>,
-    duties: watch::Sender<Duties>,
+    duties: Duties,
     soon: Notify,
-}
-
-/// The duties that this process has a task for, with the term of each that it leads.
-type Duties = BTreeMap<Duty, Option<Held>>;
-
-#[derive(Clone)]
-struct Held {
-    term: Term,
-    /// When it ends unless it is renewed; after that, another replica may have taken the duty.
-    until: Timestamp,
 }
 
 /// What it has read last.
@@ -50,20 +42,11 @@ struct Settings {
     credentials: String,
 }
 
-/// A duty that this replica leads.
-pub struct Lead {
-    /// The store to write through: it refuses what is written after another replica has taken the duty.
-    pub store: SharedStore,
-    /// None where nobody else can take it.
-    term: Option<Term>,
-    duties: watch::Receiver<Duties>,
-}
-
 /// The replicas, and who leads what.
 pub struct Seen {
     /// The id of this one.
     pub this: String,
-    /// By the clock of this one.
+    /// By the server's clock, where there is one.
     pub now: Timestamp,
     /// Those that have been heard of lately.
     pub replicas: Vec<ReplicaRow>,
@@ -86,7 +69,7 @@ impl Replica {
                 credentials,
             }),
             clock_difference: Mutex::default(),
-            duties: watch::Sender::default(),
+            duties: Duties::new(clock),
             soon: Notify::new(),
         }
     }
@@ -103,6 +86,13 @@ impl Replica {
         *lock(&self.clock_difference)
     }
 
+    /// The time by which terms and heartbeats are told: the server's, which all replicas share, as it was measured last.
+    fn shared_time(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.clock_difference()
+            .map_or(now, |difference| difference.server_time(now))
+    }
+
     /// Notes that the settings were read again, and what the credentials are now.
     pub fn reloaded(&self, credentials: String) {
         *lock(&self.settings) = Settings {
@@ -114,41 +104,13 @@ impl Replica {
 
     /// Returns once this replica leads `duty`. From then on it goes after the duty whenever nobody leads it.
     pub async fn lead(&self, duty: Duty) -> Lead {
-        let is_new = |duties: &mut Duties| match duties.contains_key(&duty) {
-            true => false,
-            false => duties.insert(duty, None).is_none(),
-        };
-        let mut duties = self.duties.subscribe();
-        if self.duties.send_if_modified(is_new) {
+        if self.duties.add(duty) {
             self.soon.notify_one();
         }
-        if !self.store.is_shared() {
-            return Lead {
-                store: Arc::clone(&self.store),
-                term: None,
-                duties,
-            };
+        match self.store.is_shared() {
+            true => self.duties.lead(duty, &self.store).await,
+            false => self.duties.lead_alone(&self.store),
         }
-        loop {
-            let is_led = |duties: &Duties| self.term_of(duties, duty).is_some();
-            let Ok(now) = duties.wait_for(is_led).await else {
-                return pending().await;
-            };
-            let Some(term) = self.term_of(&now, duty).cloned() else {
-                continue;
-            };
-            drop(now);
-            return Lead {
-                store: self.store.led_by(term.clone()),
-                term: Some(term),
-                duties,
-            };
-        }
-    }
-
-    fn term_of<'d>(&self, duties: &'d Duties, duty: Duty) -> Option<&'d Term> {
-        let held = duties.get(&duty)?.as_ref()?;
-        (self.clock.now() < held.until).then_some(&held.term)
     }
 
     /// The replicas that have been heard of lately, and who leads what.
@@ -156,7 +118,7 @@ impl Replica {
     /// # Errors
     /// When the store fails.
     pub async fn seen(&self) -> StoreResult<Seen> {
-        let now = self.clock.now();
+        let now = self.shared_time();
         let (replicas, leaders) = match self.store.is_shared() {
             true => (
                 self.store.list_replicas(now).await?,
@@ -174,13 +136,13 @@ impl Replica {
 
     /// What a process leads that is alone.
     fn led_alone(&self) -> Vec<Leader> {
-        let led = |duty: &Duty| Leader {
-            duty: *duty,
+        let led = |duty| Leader {
+            duty,
             term: 1,
             replica: Some(self.id.clone()),
-            expires_at: self.clock.now().plus(TERM_LASTS),
+            expires_at: self.shared_time().plus(TERM_LASTS),
         };
-        self.duties.borrow().keys().map(led).collect()
+        self.duties.all().into_iter().map(led).collect()
     }
 
     fn row(&self, now: Timestamp) -> ReplicaRow {
@@ -220,7 +182,7 @@ impl Replica {
             () = shutdown.cancelled() => {}
             () = beats => {}
         }
-        self.drop_terms(|_| true, "the service stops");
+        self.duties.end_all("the service stops");
         if let Err(error) = self.store.resign(&self.id, Some(self.clock.now())).await {
             tracing::warn!(%error, "failed to give up the duties of this replica; others take them when its terms expire");
         }
@@ -237,23 +199,23 @@ impl Replica {
         }
         let observed = self.store.observe().await?;
         let may_lead = self.note_clock(observed.clock_difference);
-        if !may_lead && self.drop_terms(|_| true, "its clock is wrong") {
+        if !may_lead && self.duties.end_all("its clock is wrong") {
             self.store.resign(&self.id, None).await?;
         }
-        let now = self.clock.now();
-        let terms = self.terms();
+        let (began, now) = (self.clock.now(), self.shared_time());
+        let terms = self.duties.terms();
         let renewed = self.store.heartbeat(self.row(now), terms).await?;
-        self.renew(&renewed, now);
+        self.duties.renewed(&renewed, began);
         if !may_lead {
             return Ok(());
         }
-        for duty in self.not_led() {
+        for duty in self.duties.not_led() {
             let mut leaders = observed.leaders.iter();
             if leaders.any(|leader| leader.duty == duty && !leader.is_over(now)) {
                 continue;
             }
             if let Some(term) = self.store.take_lead(duty, &self.id, now).await? {
-                self.took(term, now);
+                self.duties.took(term, began);
             }
         }
         Ok(())
@@ -281,82 +243,6 @@ impl Replica {
             _ => {}
         }
         !difference.is_too_large()
-    }
-
-    fn terms(&self) -> Vec<Term> {
-        let duties = self.duties.borrow();
-        let held = duties.values().flatten();
-        held.map(|held| held.term.clone()).collect()
-    }
-
-    fn not_led(&self) -> Vec<Duty> {
-        let duties = self.duties.borrow();
-        let missing = duties.iter().filter(|(_, held)| held.is_none());
-        missing.map(|(duty, _)| *duty).collect()
-    }
-
-    fn took(&self, term: Term, now: Timestamp) {
-        let duty = term.duty.as_str();
-        tracing::info!(duty, term = term.number, "this replica leads");
-        metrics::gauge!(metric::LEADS, "duty" => duty).set(1.0);
-        let held = Held {
-            until: now.plus(TERM_LASTS),
-            term,
-        };
-        self.duties.send_modify(|duties| {
-            duties.insert(held.term.duty, Some(held));
-        });
-    }
-
-    /// Those that were not renewed are another's now.
-    fn renew(&self, renewed: &[Term], now: Timestamp) {
-        self.drop_terms(|term| !renewed.contains(term), "another replica took it");
-        let until = now.plus(TERM_LASTS);
-        self.duties.send_modify(|duties| {
-            duties
-                .values_mut()
-                .flatten()
-                .for_each(|held| held.until = until);
-        });
-    }
-
-    /// Whether there were any such.
-    fn drop_terms(&self, is_over: impl Fn(&Term) -> bool, why: &str) -> bool {
-        self.duties.send_if_modified(|duties| {
-            let mut any = false;
-            for held in duties.values_mut() {
-                if let Some(Held { term, .. }) = held.take_if(|held| is_over(&held.term)) {
-                    let duty = term.duty.as_str();
-                    tracing::info!(
-                        duty,
-                        term = term.number,
-                        "this replica leads no more: {why}"
-                    );
-                    metrics::gauge!(metric::LEADS, "duty" => duty).set(0.0);
-                    any = true;
-                }
-            }
-            any
-        })
-    }
-}
-
-impl Lead {
-    /// Returns after this time, or as soon as the replica does not lead the duty any more.
-    pub async fn wait(&mut self, time: Duration) {
-        let _ = tokio::time::timeout(time, self.ended()).await;
-    }
-
-    async fn ended(&mut self) {
-        let Some(term) = &self.term else {
-            return pending().await;
-        };
-        let is_over = |duties: &Duties| {
-            let held = duties.get(&term.duty).and_then(Option::as_ref);
-            held.is_none_or(|held| held.term != *term)
-        };
-        // Without the replica there is nobody to lead.
-        let _ = self.duties.wait_for(is_over).await;
     }
 }
 

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use super::{SharedStore, StoreResult};
 use crate::model::{Source, Timestamp, string_enum};
 
-/// How long a term lasts, unless it is renewed. With the most that clocks may differ, and the time to a replica's next
-/// heartbeat, a leader that hangs is replaced within 30 s; and one heartbeat, or two, may fail.
+/// How long a term lasts, unless it is renewed, by the server's clock. With the time to a replica's next heartbeat, and were clocks
+/// to differ by all that they may, a leader that hangs is replaced within 30 s; and a few heartbeats may fail.
 pub const TERM_LASTS: Duration = Duration::from_secs(15);
 
-/// Most that a machine's clock may differ from the server's. Leases, terms and due times are in the rows, by the clock of the
-/// replica that writes them, and are read by the clocks of others: the server's is the one that all of them share, and by which
-/// all are measured. A lease is many times longer.
+/// Most that a machine's clock may differ from the server's. Leases and due times are in the rows, by the clock of the replica
+/// that writes them, and are read by the clocks of others: the server's is the one that all of them share, and by which all are
+/// measured. A lease is many times longer.
 pub const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(5);
 
 /// A replica that has not been heard of for so long is not listed any more, and its row may go.
@@ -67,9 +67,9 @@ pub struct ReplicaRow {
     pub id: String,
     /// Its version of this program.
     pub version: String,
-    /// Since when it runs.
+    /// Since when it runs, by its own clock.
     pub started_at: Timestamp,
-    /// When it last said that it lives.
+    /// When it last said that it lives, by the server's clock.
     pub heartbeat_at: Timestamp,
     /// When it last read its settings: at its start, or on a reload.
     pub reloaded_at: Timestamp,
@@ -132,6 +132,12 @@ impl ClockDifference {
             (after - server).min(0)
         };
         Self { millis }
+    }
+
+    /// The server's time, when it is `now` by the machine's clock.
+    #[must_use]
+    pub fn server_time(self, now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_sub(self.millis))
     }
 
     /// Whether it is more than it may be.
@@ -218,12 +224,13 @@ mod tests {
         for ((before, server, after), millis) in cases {
             let difference = ClockDifference::between(at(before), at(server), at(after));
             assert_eq!(difference.millis, millis);
+            assert_eq!(difference.server_time(at(10_000)), at(10_000 - millis));
             assert_eq!(difference.is_too_large(), millis == -6100);
         }
     }
 
     #[test]
-    fn a_term_is_over_when_it_expires_and_when_no_honest_clock_can_have_written_it() {
+    fn a_term_is_over_when_it_expires_and_when_no_right_clock_can_have_written_it() {
         let leader = |expires_at| Leader {
             duty: Duty::Retention,
             term: 1,

@@ -149,7 +149,7 @@ pub(super) fn measure_clock(db: &dyn Connection) -> StoreResult<ClockDifference>
 /// The time by the server's clock.
 pub(super) fn server_time(db: &dyn Connection) -> StoreResult<Timestamp> {
     db.scalar(
-        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+        "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         &[],
     )
 }
