@@ -16,7 +16,7 @@ use crate::model::{CallEvent, Engine, Timestamp};
 use crate::store::{StoreError, StoreResult, UnopenedEvent};
 
 /// How long a call waits for others.
-const LINGER: Duration = Duration::from_millis(25);
+const LINGER: Duration = Duration::from_millis(200);
 /// Most calls of one transaction: no webhook waits long for it.
 const MAX_CALLS: usize = 128;
 /// How soon to try again when nothing can be written.
@@ -95,7 +95,11 @@ impl Opening {
                 () = sleep(LINGER) => {}
                 () = self.hurry.notified() => {}
             }
-            while let Some(calls) = self.next() {
+            // Those that come meanwhile wait for others in their turn.
+            let until = self.accepted.load(Ordering::Acquire);
+            while *self.opened.borrow() < until
+                && let Some(calls) = self.next()
+            {
                 let count = calls.0.len();
                 match write(writer, calls).await {
                     Ok(()) => {}
@@ -105,6 +109,9 @@ impl Opening {
                 }
                 lock(&self.waiting).drain(..count);
                 self.opened.send_modify(|opened| *opened += count as u64);
+            }
+            if self.is_any_waiting() {
+                self.arrivals.notify_one();
             }
         }
     }
