@@ -21,6 +21,7 @@ use crate::queue::LEASE;
 use crate::queue::breaker::{Breaker, Holds, Permit};
 use crate::queue::run::{self, Attempts, POLL, Queue};
 use crate::queue::schedule::Schedule;
+use crate::queue::slots::Slots;
 use crate::reloadable::Reloadable;
 use crate::store::{
     ClaimedMessage, MessageLease, MessageSettled, NewEndpoint, SendOutcome, SharedStore,
@@ -57,6 +58,9 @@ const TRIP_AFTER: usize = 5;
 const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 /// Messages under way to one endpoint at a time.
 const CONCURRENCY: usize = 32;
+/// A message after a while without any is sent at once; those that come within this time of a claim share the next one, with
+/// what it and their settlements cost the writer.
+const GATHER: Duration = Duration::from_millis(20);
 /// The status of an endpoint that is gone for good.
 const GONE: u16 = 410;
 
@@ -75,12 +79,27 @@ struct Active {
     endpoints: Vec<(i64, Endpoint)>,
 }
 
-#[derive(Debug, Default)]
 struct EndpointState {
     breaker: Breaker,
     /// Messages that failed since the last success; at most [`TRIP_AFTER`] are told apart.
     failing: Vec<i64>,
-    under_way: usize,
+    slots: Arc<Slots>,
+    /// Claimed, and not settled yet.
+    unsettled: usize,
+    /// When all that was due was claimed.
+    caught_up_at: Option<Instant>,
+}
+
+impl Default for EndpointState {
+    fn default() -> Self {
+        Self {
+            breaker: Breaker::default(),
+            failing: Vec::new(),
+            slots: Arc::new(Slots::new(CONCURRENCY)),
+            unsettled: 0,
+            caught_up_at: None,
+        }
+    }
 }
 
 /// What one step of the forwarder did.
@@ -176,7 +195,11 @@ impl Forwarder {
     /// When the store fails; what was claimed is due again when its lease ends.
     pub async fn run_once(self: &Arc<Self>) -> StoreResult<SendSummary> {
         let mut attempts = Attempts::new();
-        self.start_due(&mut attempts).await?;
+        let active = self.active.get();
+        for (number, endpoint) in &active.endpoints {
+            self.start_for(&active, *number, endpoint, &mut attempts)
+                .await?;
+        }
         let mut summary = SendSummary::default();
         for ending in run::finish::<Self>(attempts).await? {
             summary.count(ending);
@@ -189,6 +212,13 @@ impl Forwarder {
         run::run(self, shutdown).await;
     }
 
+    /// How long the messages of an endpoint wait for others.
+    fn gathers_for(&self, number: i64) -> Duration {
+        let breakers = self.breakers();
+        let caught_up_at = breakers.get(&number).and_then(|state| state.caught_up_at);
+        caught_up_at.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()))
+    }
+
     async fn start_for(
         self: &Arc<Self>,
         active: &Arc<Active>,
@@ -197,62 +227,77 @@ impl Forwarder {
         attempts: &mut Attempts<Ending>,
     ) -> StoreResult<Duration> {
         let now = self.clock.now();
-        let limit = {
+        let (slots, limit) = {
             let mut breakers = self.breakers();
             let state = breakers.entry(number).or_default();
-            match state.breaker.permit(now, ANSWER_DEADLINE) {
-                Permit::All => CONCURRENCY.saturating_sub(state.under_way),
+            let limit = match state.breaker.permit(now, ANSWER_DEADLINE) {
+                Permit::All => state.slots.room(state.unsettled),
                 Permit::Probe => 1,
                 Permit::Wait(until) => return Ok(until.since(now).min(POLL)),
-            }
+            };
+            (Arc::clone(&state.slots), limit)
         };
         if limit == 0 {
             // The next attempt that ends makes room, and wakes us.
             return Ok(POLL);
         }
+        let due = self.store.messages_due(number, now).await;
         let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
-        let claimed = self
-            .store
-            .claim_messages(number, now, wanted, now.plus(LEASE))
-            .await;
+        let claimed = match &due {
+            Ok(due) if due.any => {
+                self.store
+                    .claim_messages(number, now, wanted, now.plus(LEASE))
+                    .await
+            }
+            _ => Ok(Vec::new()),
+        };
         let started = claimed.as_ref().map_or(0, Vec::len);
         {
             let mut breakers = self.breakers();
             let state = breakers.entry(number).or_default();
-            state.under_way += started;
+            state.unsettled += started;
             if started == 0 {
                 state.breaker.probe_unused();
             }
+            state.caught_up_at = (0 < started && started < limit).then(Instant::now);
         }
         for message in claimed? {
             let (active, endpoint) = (Arc::clone(active), endpoint.clone());
-            let slot = Slot {
+            let slots = Arc::clone(&slots);
+            let unsettled = Unsettled {
                 forwarder: Arc::clone(self),
                 number,
             };
             attempts.spawn(async move {
-                let forwarder = &slot.forwarder;
+                let forwarder = &unsettled.forwarder;
                 forwarder
-                    .attempt(&active, (number, &endpoint), message)
+                    .attempt(&active, (number, &endpoint), &slots, message)
                     .await
             });
         }
         if started == limit {
             return Ok(Duration::ZERO);
         }
-        let due = self.store.next_message_due(number, now).await?;
-        Ok(due.map_or(POLL, |due| due.since(now).min(POLL)))
+        Ok(due?.next.map_or(POLL, |due| due.since(now).min(POLL)))
     }
 
     async fn attempt(
         &self,
         active: &Active,
         endpoint: (i64, &Endpoint),
+        slots: &Slots,
         claimed: ClaimedMessage,
     ) -> StoreResult<Ending> {
         let (number, endpoint) = endpoint;
         let settings = &active.settings;
-        let (lease, attempt) = (claimed.lease.clone(), claimed.attempts + 1);
+        let (lease, attempt) = (claimed.lease, claimed.attempts + 1);
+        let Some(slot) = slots.take().await else {
+            let now = self.clock.now();
+            self.store
+                .settle_message(lease, SendOutcome::NotTried, now)
+                .await?;
+            return Ok(Ending::Released);
+        };
         let rendered = message::render(claimed.kind, claimed.at, claimed.subject, settings.link());
         let started = Instant::now();
         let sent = match rendered {
@@ -268,6 +313,7 @@ impl Forwarder {
                 retry_after: None,
             }),
         };
+        slot.answered(sent.is_ok());
         let took = started.elapsed();
         let now = self.clock.now();
         let (outcome, ending) = match sent {
@@ -406,7 +452,11 @@ impl Queue for Forwarder {
         let active = self.active.get();
         let mut wait = POLL;
         for (number, endpoint) in &active.endpoints {
-            wait = wait.min(self.start_for(&active, *number, endpoint, attempts).await?);
+            let next = match self.gathers_for(*number) {
+                Duration::ZERO => self.start_for(&active, *number, endpoint, attempts).await?,
+                left => left,
+            };
+            wait = wait.min(next);
         }
         Ok(wait)
     }
@@ -437,16 +487,16 @@ pub fn body_of(delivery: &StoredDelivery, public_url: Option<&Url>) -> Option<Ve
     message::render(row.kind, row.at, subject, public_url).ok()
 }
 
-/// A place among the messages under way to an endpoint.
-struct Slot {
+/// Counts a message among those that are claimed and not settled.
+struct Unsettled {
     forwarder: Arc<Forwarder>,
     number: i64,
 }
 
-impl Drop for Slot {
+impl Drop for Unsettled {
     fn drop(&mut self) {
         if let Some(state) = self.forwarder.breakers().get_mut(&self.number) {
-            state.under_way = state.under_way.saturating_sub(1);
+            state.unsettled = state.unsettled.saturating_sub(1);
         }
     }
 }
@@ -458,6 +508,8 @@ pub(crate) enum Ending {
     Retried,
     Failed,
     LeaseLost,
+    /// It waited too long for others, and was not sent.
+    Released,
 }
 
 impl Ending {
@@ -468,6 +520,7 @@ impl Ending {
             Self::Retried => "retried",
             Self::Failed => "failed",
             Self::LeaseLost => "lease_lost",
+            Self::Released => "released",
         }
     }
 }
@@ -479,6 +532,7 @@ impl SendSummary {
             Ending::Retried => self.retried += 1,
             Ending::Failed => self.failed += 1,
             Ending::LeaseLost => self.lease_lost += 1,
+            Ending::Released => {}
         }
     }
 }

@@ -41,7 +41,12 @@ impl Slots {
             .saturating_mul(usize::try_from(answers).unwrap_or(usize::MAX))
             .min(MAX_AHEAD);
         let bound = self.count + MAX_AHEAD;
-        (self.free.available_permits() + ahead).min(bound.saturating_sub(unsettled))
+        let room = (self.free.available_permits() + ahead).min(bound.saturating_sub(unsettled));
+        // While others wait for the slots, a few more are not worth a claim.
+        if unsettled > self.count && room < self.count {
+            return 0;
+        }
+        room
     }
 
     /// Waits for a slot; `None` when the claim is to be given up.
@@ -113,6 +118,8 @@ mod tests {
     fn settlements_that_wait_leave_no_room() {
         let slots = after_an_answer_of(1);
         assert_eq!(slots.room(100), 36);
+        assert_eq!(slots.room(128), 8);
+        assert_eq!(slots.room(129), 0);
         assert_eq!(slots.room(1000), 0);
     }
 

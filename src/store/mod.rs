@@ -57,8 +57,8 @@ pub use operators::{
     Replayable, ReplayableEvent, StoredEvent, WouldReplay,
 };
 pub use outbox::{
-    ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
-    SendOutcome,
+    ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, MessagesDue,
+    NewEndpoint, Outbox, SendOutcome,
 };
 pub use page::Page;
 pub use postgres::ServerOptions;

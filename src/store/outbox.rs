@@ -88,6 +88,15 @@ pub enum MessageSubject {
     Audit(AuditEntry),
 }
 
+/// When messages for an endpoint are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessagesDue {
+    /// Some are due now.
+    pub any: bool,
+    /// When the next become due after now.
+    pub next: Option<Timestamp>,
+}
+
 /// How an attempt at a message ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
@@ -107,6 +116,8 @@ pub enum SendOutcome {
         /// Why, in words.
         reason: String,
     },
+    /// It was not asked: the claim is given up, and the message is due as before.
+    NotTried,
 }
 
 /// Whether the settlement of a message took effect.
@@ -152,12 +163,9 @@ pub trait Outbox {
         now: Timestamp,
     ) -> StoreResult<MessageSettled>;
 
-    /// When the next message for an endpoint becomes due after `now`.
-    async fn next_message_due(
-        &self,
-        endpoint: i64,
-        now: Timestamp,
-    ) -> StoreResult<Option<Timestamp>>;
+    /// Whether messages for an endpoint are due, and when the next will be: a claim is a write, and looking first keeps an
+    /// endpoint for which nothing waits from costing any.
+    async fn messages_due(&self, endpoint: i64, now: Timestamp) -> StoreResult<MessagesDue>;
 
     /// Sends nothing more to an endpoint until it is registered again; its messages wait.
     async fn disable_endpoint(

@@ -222,22 +222,31 @@ pub(super) fn find(
     id: &str,
 ) -> StoreResult<Option<StoredCall>> {
     let mut sql = Statement::new(ROW);
-    sql.push(
-        ", reason, reason_message, coalesce(has_recording, 0), purged_at, raw \
-         FROM calls LEFT JOIN call_details ON call_seq = seq WHERE id = ",
-    )
-    .push_bind(id);
+    sql.push(STORED).push(" WHERE id = ").push_bind(id);
     push_scope(&mut sql, scope);
-    sql.first(db, |row| {
-        let mut columns = row.from(ROW_COLUMNS);
-        Ok(StoredCall {
-            row: call_row(row)?,
-            reason: columns.next()?,
-            reason_message: columns.next()?,
-            has_recording: columns.next()?,
-            purged_at: columns.next()?,
-            raw: columns.next()?,
-        })
+    sql.first(db, stored_call)
+}
+
+/// The same, whosever it is, by the number of its row.
+pub(super) fn find_by_seq(db: &dyn Connection, seq: i64) -> StoreResult<Option<StoredCall>> {
+    let mut sql = Statement::new(ROW);
+    sql.push(STORED).push(" WHERE seq = ").push_bind(seq);
+    sql.first(db, stored_call)
+}
+
+/// What a `StoredCall` has beyond its row.
+const STORED: &str = ", reason, reason_message, coalesce(has_recording, 0), purged_at, raw \
+                      FROM calls LEFT JOIN call_details ON call_seq = seq";
+
+fn stored_call(row: &dyn Row) -> StoreResult<StoredCall> {
+    let mut columns = row.from(ROW_COLUMNS);
+    Ok(StoredCall {
+        row: call_row(row)?,
+        reason: columns.next()?,
+        reason_message: columns.next()?,
+        has_recording: columns.next()?,
+        purged_at: columns.next()?,
+        raw: columns.next()?,
     })
 }
 

@@ -78,11 +78,11 @@ const PROBE_CANDIDATES: u32 = 64;
 
 /// Leases due events.
 pub(in crate::store) struct Claim {
-    pub(super) due: Arc<DueTimes>,
-    pub(super) which: ClaimFilter,
-    pub(super) now: Timestamp,
-    pub(super) limit: u32,
-    pub(super) until: Timestamp,
+    pub(in crate::store) due: Arc<DueTimes>,
+    pub(in crate::store) which: ClaimFilter,
+    pub(in crate::store) now: Timestamp,
+    pub(in crate::store) limit: u32,
+    pub(in crate::store) until: Timestamp,
 }
 
 impl Operation for Claim {

@@ -47,6 +47,7 @@ pub(in crate::store) use {
     accept::Accept,
     inbox::{Claim, Settle},
     mints::Finish as FinishMint,
+    outbox::ClaimMessages,
     readers::ReadPool,
 };
 

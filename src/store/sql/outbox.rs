@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Connection, Durability, Operation, SqlStore, audit, calls, values};
-use crate::model::{MessageKind, Scope, Timestamp};
+use super::{Connection, Durability, Operation, Row, SqlStore, audit, calls, values};
+use crate::model::{MessageKind, Timestamp};
 use crate::store::{
-    ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, NewEndpoint, Outbox,
-    SendOutcome, StoreResult,
+    ClaimedMessage, EndpointRow, MessageLease, MessageSettled, MessageSubject, MessagesDue,
+    NewEndpoint, Outbox, SendOutcome, StoreResult,
 };
 
 #[async_trait]
@@ -39,11 +39,6 @@ impl Outbox for SqlStore {
         limit: u32,
         until: Timestamp,
     ) -> StoreResult<Vec<ClaimedMessage>> {
-        // A claim is a write; looking first keeps an endpoint for which nothing waits from costing any.
-        let is_any_due = move |db: &dyn Connection| is_any_due(db, endpoint, now);
-        if !self.readers.work.read(is_any_due).await? {
-            return Ok(Vec::new());
-        }
         let claim = ClaimMessages {
             endpoint,
             now,
@@ -69,13 +64,9 @@ impl Outbox for SqlStore {
         self.writer.write(settle).await
     }
 
-    async fn next_message_due(
-        &self,
-        endpoint: i64,
-        now: Timestamp,
-    ) -> StoreResult<Option<Timestamp>> {
-        let next = move |db: &dyn Connection| next_due(db, endpoint, now);
-        self.readers.work.read(next).await
+    async fn messages_due(&self, endpoint: i64, now: Timestamp) -> StoreResult<MessagesDue> {
+        let due = move |db: &dyn Connection| messages_due(db, endpoint, now);
+        self.readers.work.read(due).await
     }
 
     async fn disable_endpoint(
@@ -219,19 +210,27 @@ fn find_registered(db: &dyn Connection, wanted: &[NewEndpoint]) -> StoreResult<O
 }
 
 /// Leases messages that are due.
-pub(super) struct ClaimMessages {
-    pub(super) endpoint: i64,
-    pub(super) now: Timestamp,
-    pub(super) limit: u32,
-    pub(super) until: Timestamp,
+pub(in crate::store) struct ClaimMessages {
+    pub(in crate::store) endpoint: i64,
+    pub(in crate::store) now: Timestamp,
+    pub(in crate::store) limit: u32,
+    pub(in crate::store) until: Timestamp,
 }
 
 /// What a claim knows of a message; what it tells of is read afterwards.
-pub(super) struct Claimed {
+pub(in crate::store) struct Claimed {
     lease: MessageLease,
     kind: MessageKind,
     at: Timestamp,
     attempts: u32,
+    about: About,
+}
+
+/// The row that a message tells of: a call, an event or an entry of the audit log.
+struct About {
+    call: Option<i64>,
+    event: Option<i64>,
+    entry: Option<i64>,
 }
 
 impl Operation for ClaimMessages {
@@ -240,21 +239,30 @@ impl Operation for ClaimMessages {
     const DURABILITY: Durability = Durability::Committed;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<Vec<Claimed>> {
-        // In the order of an index, and with the older ones of each call looked up by its index: PostgreSQL would compare all
-        // that wait with each other, as long as it does not know how many there are.
-        let sql = "UPDATE messages SET state = 'sending', lease = lease + 1, due_at = ?1 WHERE seq IN (\
-               SELECT seq FROM messages AS due \
-               WHERE endpoint_id = ?2 AND (due_at <= ?3 OR due_at > ?5) \
-                 AND EXISTS (SELECT 1 FROM endpoints \
-                             WHERE id = ?2 AND is_active = 1 AND disabled_at IS NULL) \
-                 AND (SELECT older.seq FROM messages AS older \
-                      WHERE older.call_seq = due.call_seq AND older.endpoint_id + 0 = ?2 \
-                        AND older.seq < due.seq AND older.due_at IS NOT NULL LIMIT 1) IS NULL \
-               ORDER BY due_at LIMIT ?4) \
-             RETURNING seq, message_id, lease, kind, at, attempts";
+        // Each half is in the order of its index, so that a claim costs the same however many wait; and the older ones of each
+        // call are looked up by their index: PostgreSQL would compare all that wait with each other, as long as it does not
+        // know how many there are.
+        let due = |when, order| {
+            format!(
+                "SELECT * FROM (SELECT seq FROM messages AS due WHERE endpoint_id = ?2 AND {when} \
+                   AND EXISTS (SELECT 1 FROM endpoints \
+                               WHERE id = ?2 AND is_active = 1 AND disabled_at IS NULL) \
+                   AND (SELECT older.seq FROM messages AS older \
+                        WHERE older.call_seq = due.call_seq AND older.endpoint_id + 0 = ?2 \
+                          AND older.seq < due.seq AND older.due_at IS NOT NULL LIMIT 1) IS NULL \
+                 ORDER BY due_at {order} LIMIT ?4) AS found"
+            )
+        };
+        let sql = format!(
+            "UPDATE messages SET state = 'sending', lease = lease + 1, due_at = ?1 \
+             WHERE seq IN (SELECT * FROM ({} UNION ALL {}) AS found LIMIT ?4) \
+             RETURNING seq, message_id, lease, kind, at, attempts, call_seq, event_id, act_id",
+            due("due_at <= ?3", "ASC"),
+            due("due_at > ?5", "DESC"),
+        );
         let latest = self.now.plus(MAX_WAIT);
         let values = values![self.until, self.endpoint, self.now, self.limit, latest];
-        tx.rows(sql, values, |row| {
+        tx.rows(&sql, values, |row| {
             Ok(Claimed {
                 lease: MessageLease {
                     seq: row.get(0)?,
@@ -264,19 +272,26 @@ impl Operation for ClaimMessages {
                 kind: row.word(3)?,
                 at: row.get(4)?,
                 attempts: row.get(5)?,
+                about: about(row, 6)?,
             })
         })
     }
 }
 
+fn about(row: &dyn Row, first_column: usize) -> StoreResult<About> {
+    let mut columns = row.from(first_column);
+    Ok(About {
+        call: columns.next()?,
+        event: columns.next()?,
+        entry: columns.next()?,
+    })
+}
+
 /// Adds what the claimed messages tell of, as it is now. One whose call was erased meanwhile is left out: it is gone.
-pub(super) fn with_subjects(
-    db: &dyn Connection,
-    claimed: Vec<Claimed>,
-) -> StoreResult<Vec<ClaimedMessage>> {
+fn with_subjects(db: &dyn Connection, claimed: Vec<Claimed>) -> StoreResult<Vec<ClaimedMessage>> {
     let mut messages = Vec::with_capacity(claimed.len());
     for claimed in claimed {
-        let Some(subject) = subject(db, claimed.lease.seq)? else {
+        let Some(subject) = subject_of(db, &claimed.about)? else {
             continue;
         };
         messages.push(ClaimedMessage {
@@ -290,33 +305,33 @@ pub(super) fn with_subjects(
     Ok(messages)
 }
 
+/// What a message tells of, as it is now.
 pub(super) fn subject(db: &dyn Connection, seq: i64) -> StoreResult<Option<MessageSubject>> {
-    let sql = "SELECT event_id, events.webhook_id, events.call_id, events.reason, act_id, \
-                 (SELECT calls.id FROM calls WHERE calls.seq = call_seq) \
-               FROM messages LEFT JOIN events ON events.id = event_id WHERE seq = ?1";
-    let found = db.first(sql, values![seq], |row| {
-        let mut columns = row.from(1);
-        let event = match row.get(0)? {
-            Some(id) => Some(MessageSubject::Event {
-                id,
-                webhook_id: columns.next()?,
-                call_id: columns.next()?,
-                reason: columns.next()?,
-            }),
-            None => None,
-        };
-        Ok((event, row.get(4)?, row.get(5)?))
-    })?;
-    let (event, entry, call): (_, Option<i64>, Option<String>) = found.unwrap_or_default();
-    if event.is_some() {
-        return Ok(event);
+    let sql = "SELECT call_seq, event_id, act_id FROM messages WHERE seq = ?1";
+    match db.first(sql, values![seq], |row| about(row, 0))? {
+        Some(about) => subject_of(db, &about),
+        None => Ok(None),
     }
-    if let Some(entry) = entry {
+}
+
+fn subject_of(db: &dyn Connection, about: &About) -> StoreResult<Option<MessageSubject>> {
+    if let Some(call) = about.call {
+        let call = calls::find_by_seq(db, call)?;
+        return Ok(call.map(|call| MessageSubject::Call(Box::new(call))));
+    }
+    if let Some(entry) = about.entry {
         return Ok(audit::find(db, entry)?.map(MessageSubject::Audit));
     }
-    let Some(call) = call else { return Ok(None) };
-    let call = calls::find(db, &Scope::All, &call)?;
-    Ok(call.map(|call| MessageSubject::Call(Box::new(call))))
+    let sql = "SELECT id, webhook_id, call_id, reason FROM events WHERE id = ?1";
+    db.first(sql, values![about.event], |row| {
+        let mut columns = row.from(0);
+        Ok(MessageSubject::Event {
+            id: columns.next()?,
+            webhook_id: columns.next()?,
+            call_id: columns.next()?,
+            reason: columns.next()?,
+        })
+    })
 }
 
 /// Ends an attempt at a message.
@@ -326,6 +341,10 @@ pub(super) struct SettleMessage {
     pub(super) now: Timestamp,
 }
 
+/// Where the call has changed meanwhile, another message waits that tells of it as it is now.
+const NEWER: &str = "EXISTS (SELECT 1 FROM messages AS newer WHERE newer.call_seq = messages.call_seq \
+                     AND newer.endpoint_id = messages.endpoint_id AND newer.state = 'waiting')";
+
 impl Operation for SettleMessage {
     type Output = MessageSettled;
     /// Without it the message is sent again, under the same id.
@@ -333,7 +352,9 @@ impl Operation for SettleMessage {
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<MessageSettled> {
         let now = self.now;
+        let was_tried = self.outcome != SendOutcome::NotTried;
         let (state, due, status, error) = match &self.outcome {
+            SendOutcome::NotTried => ("waiting", Some(&now), None, None),
             SendOutcome::Delivered { status, .. } => ("delivered", None, Some(*status), None),
             SendOutcome::NotDelivered {
                 retry_at,
@@ -345,12 +366,11 @@ impl Operation for SettleMessage {
                 None => ("failed", None, *status, Some(&**reason)),
             },
         };
-        // Where the call has changed meanwhile, another message waits that tells of it as it is now.
-        const NEWER: &str = "EXISTS (SELECT 1 FROM messages AS newer WHERE newer.call_seq = messages.call_seq \
-                             AND newer.endpoint_id = messages.endpoint_id AND newer.state = 'waiting')";
         let settled = tx.first(
             &format!(
-                "UPDATE messages SET attempts = attempts + 1, status = ?4, error = ?5, \
+                "UPDATE messages SET attempts = attempts + ?9, \
+                   status = CASE WHEN ?9 = 1 THEN ?4 ELSE status END, \
+                   error = CASE WHEN ?9 = 1 THEN ?5 ELSE error END, \
                    state = CASE WHEN ?6 = 'waiting' AND {NEWER} THEN 'superseded' ELSE ?6 END, \
                    due_at = CASE WHEN {NEWER} THEN NULL ELSE ?7 END, \
                    settled_at = CASE WHEN ?7 IS NULL OR {NEWER} THEN ?8 END \
@@ -365,7 +385,8 @@ impl Operation for SettleMessage {
                 error,
                 state,
                 due,
-                now
+                now,
+                i64::from(was_tried),
             ],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
@@ -381,6 +402,11 @@ impl Operation for SettleMessage {
                  AND call_seq = ?2 AND endpoint_id = ?3",
                 values![kind, call, endpoint],
             )?;
+        }
+        if !was_tried {
+            return Ok(MessageSettled::Yes {
+                failing_since: None,
+            });
         }
         if matches!(self.outcome, SendOutcome::Delivered { resumes: true, .. }) {
             resume(tx, endpoint, now)?;
@@ -433,23 +459,24 @@ impl Operation for Disable {
     }
 }
 
-fn is_any_due(db: &dyn Connection, endpoint: i64, now: Timestamp) -> StoreResult<bool> {
-    // Each is looked up at one end of an index: many may wait.
-    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND due_at <= ?2) \
-                           OR EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND due_at > ?3)";
-    db.exists(sql, values![endpoint, now, now.plus(MAX_WAIT)])
-}
-
-/// When the next message becomes due after `now`. One that is due and was not claimed waits for an older one about its call.
-pub(super) fn next_due(
+/// One that is due and cannot be claimed waits for an older one about its call.
+pub(super) fn messages_due(
     db: &dyn Connection,
     endpoint: i64,
     now: Timestamp,
-) -> StoreResult<Option<Timestamp>> {
-    db.scalar(
-        "SELECT min(due_at) FROM messages WHERE endpoint_id = ?1 AND due_at > ?2 \
-         AND EXISTS (SELECT 1 FROM endpoints WHERE id = ?1 AND disabled_at IS NULL)",
-        values![endpoint, now],
+) -> StoreResult<MessagesDue> {
+    db.one(
+        "SELECT EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND due_at <= ?2) \
+             OR EXISTS (SELECT 1 FROM messages WHERE endpoint_id = ?1 AND due_at > ?3), \
+           (SELECT min(due_at) FROM messages WHERE endpoint_id = ?1 AND due_at > ?2 \
+            AND EXISTS (SELECT 1 FROM endpoints WHERE id = ?1 AND disabled_at IS NULL))",
+        values![endpoint, now, now.plus(MAX_WAIT)],
+        |row| {
+            Ok(MessagesDue {
+                any: row.get(0)?,
+                next: row.get(1)?,
+            })
+        },
     )
 }
 

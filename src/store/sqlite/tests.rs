@@ -1,5 +1,6 @@
 //! What only this store can promise: states that the schema enforces, the sync, a full disk, batches of old and new.
 
+mod claims;
 mod identities;
 mod once;
 mod power_cut;
