@@ -3,13 +3,13 @@
 
 pub mod address;
 pub mod endpoint;
+mod endpoints;
 mod message;
 mod ping;
 mod settings;
 pub mod signature;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,6 @@ use url::Url;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::queue::LEASE;
-use crate::queue::breaker::{Breaker, Holds, Permit};
 use crate::queue::run::{self, Attempts, POLL, Queue};
 use crate::queue::schedule::Schedule;
 use crate::queue::slots::Slots;
@@ -29,6 +28,7 @@ use crate::store::{
 };
 use crate::telemetry::metric;
 use endpoint::{ANSWER_DEADLINE, Endpoint, Failure, Message};
+use endpoints::{Endpoints, Room};
 pub use ping::Pinged;
 pub use settings::Settings;
 
@@ -47,20 +47,8 @@ pub const SCHEDULE: Schedule = Schedule {
     then: Duration::from_secs(24 * 60 * 60),
     max_attempts: 10,
 };
-/// How long an endpoint's breaker stays open.
-const HOLDS: Holds = Holds {
-    first: Duration::from_secs(5),
-    longest: Duration::from_secs(5 * 60),
-};
-/// Distinct messages that must fail, with no success in between, before an endpoint counts as down.
-const TRIP_AFTER: usize = 5;
 /// An endpoint that has failed for so long, without a success, is disabled.
 const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
-/// Messages under way to one endpoint at a time.
-const CONCURRENCY: usize = 32;
-/// A message after a while without any is sent at once; those that come within this time of a claim share the next one, with
-/// what it and their settlements cost the writer.
-const GATHER: Duration = Duration::from_millis(20);
 /// The status of an endpoint that is gone for good.
 const GONE: u16 = 410;
 
@@ -69,7 +57,7 @@ pub struct Forwarder {
     store: SharedStore,
     clock: Clock,
     active: Reloadable<Active>,
-    breakers: Mutex<HashMap<i64, EndpointState>>,
+    endpoints: Endpoints,
 }
 
 /// The settings in force, with the store's number of each endpoint.
@@ -77,29 +65,6 @@ pub struct Forwarder {
 struct Active {
     settings: Settings,
     endpoints: Vec<(i64, Endpoint)>,
-}
-
-struct EndpointState {
-    breaker: Breaker,
-    /// Messages that failed since the last success; at most [`TRIP_AFTER`] are told apart.
-    failing: Vec<i64>,
-    slots: Arc<Slots>,
-    /// Claimed, and not settled yet.
-    unsettled: usize,
-    /// When all that was due was claimed.
-    caught_up_at: Option<Instant>,
-}
-
-impl Default for EndpointState {
-    fn default() -> Self {
-        Self {
-            breaker: Breaker::default(),
-            failing: Vec::new(),
-            slots: Arc::new(Slots::new(CONCURRENCY)),
-            unsettled: 0,
-            caught_up_at: None,
-        }
-    }
 }
 
 /// What one step of the forwarder did.
@@ -129,7 +94,7 @@ impl Forwarder {
             store: Arc::clone(store),
             clock: clock.clone(),
             active: Reloadable::new(Active::default()),
-            breakers: Mutex::default(),
+            endpoints: Endpoints::default(),
         };
         forwarder.replace(settings).await?;
         Ok(forwarder)
@@ -152,7 +117,7 @@ impl Forwarder {
             .into_iter()
             .zip(settings.endpoints.iter().cloned())
             .collect();
-        self.breakers().clear();
+        self.endpoints.clear();
         self.active.replace(Active {
             settings,
             endpoints,
@@ -185,10 +150,6 @@ impl Forwarder {
         body_of(delivery, self.active.get().settings.link())
     }
 
-    fn breakers(&self) -> MutexGuard<'_, HashMap<i64, EndpointState>> {
-        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// One step: sends what is due, and settles it.
     ///
     /// # Errors
@@ -212,13 +173,6 @@ impl Forwarder {
         run::run(self, shutdown).await;
     }
 
-    /// How long the messages of an endpoint wait for others.
-    fn gathers_for(&self, number: i64) -> Duration {
-        let breakers = self.breakers();
-        let caught_up_at = breakers.get(&number).and_then(|state| state.caught_up_at);
-        caught_up_at.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()))
-    }
-
     async fn start_for(
         self: &Arc<Self>,
         active: &Arc<Active>,
@@ -227,55 +181,38 @@ impl Forwarder {
         attempts: &mut Attempts<Ending>,
     ) -> StoreResult<Duration> {
         let now = self.clock.now();
-        let (slots, limit) = {
-            let mut breakers = self.breakers();
-            let state = breakers.entry(number).or_default();
-            let limit = match state.breaker.permit(now, ANSWER_DEADLINE) {
-                Permit::All => state.slots.room(state.unsettled),
-                Permit::Probe => 1,
-                Permit::Wait(until) => return Ok(until.since(now).min(POLL)),
-            };
-            (Arc::clone(&state.slots), limit)
+        let room = match self.endpoints.room(number, now) {
+            Room::For(room) => room,
+            // That attempt wakes the forwarder.
+            Room::None => return Ok(POLL),
+            Room::Later(at) => return Ok(at.since(now).min(POLL)),
         };
-        if limit == 0 {
-            // The next attempt that ends makes room, and wakes us.
-            return Ok(POLL);
-        }
         let due = self.store.messages_due(number, now).await;
-        let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(room).unwrap_or(u32::MAX);
         let claimed = match &due {
             Ok(due) if due.any => {
-                self.store
-                    .claim_messages(number, now, wanted, now.plus(LEASE))
-                    .await
+                let until = now.plus(LEASE);
+                self.store.claim_messages(number, now, wanted, until).await
             }
             _ => Ok(Vec::new()),
         };
         let started = claimed.as_ref().map_or(0, Vec::len);
-        {
-            let mut breakers = self.breakers();
-            let state = breakers.entry(number).or_default();
-            state.unsettled += started;
-            if started == 0 {
-                state.breaker.probe_unused();
-            }
-            state.caught_up_at = (0 < started && started < limit).then(Instant::now);
-        }
+        let slots = self.endpoints.claimed(number, started, room);
         for message in claimed? {
             let (active, endpoint) = (Arc::clone(active), endpoint.clone());
             let slots = Arc::clone(&slots);
-            let unsettled = Unsettled {
+            let claim = Claim {
                 forwarder: Arc::clone(self),
                 number,
             };
             attempts.spawn(async move {
-                let forwarder = &unsettled.forwarder;
+                let forwarder = &claim.forwarder;
                 forwarder
                     .attempt(&active, (number, &endpoint), &slots, message)
                     .await
             });
         }
-        if started == limit {
+        if started == room {
             return Ok(Duration::ZERO);
         }
         Ok(due?.next.map_or(POLL, |due| due.since(now).min(POLL)))
@@ -320,7 +257,7 @@ impl Forwarder {
             Ok(status) => {
                 let outcome = SendOutcome::Delivered {
                     status: status.as_u16(),
-                    resumes: self.succeeded(number),
+                    resumes: self.endpoints.succeeded(number),
                 };
                 (outcome, Ending::Delivered)
             }
@@ -371,7 +308,7 @@ impl Forwarder {
     ) -> (SendOutcome, Ending) {
         let asked = failure.retry_after;
         let retry_at = SCHEDULE.next(attempt, now, rand::random(), asked);
-        self.failed(number, lease.seq, asked, now);
+        self.endpoints.failed(number, lease.seq, asked, now);
         tracing::warn!(
             endpoint = number,
             message_id = lease.message_id,
@@ -391,40 +328,6 @@ impl Forwarder {
             reason: failure.reason,
         };
         (outcome, ending)
-    }
-
-    /// Closes the breaker; whether it was open, so that what failed meanwhile is to be sent again.
-    fn succeeded(&self, number: i64) -> bool {
-        let mut breakers = self.breakers();
-        let state = breakers.entry(number).or_default();
-        let resumes = !state.breaker.is_closed();
-        state.breaker = Breaker::Closed;
-        state.failing.clear();
-        if resumes {
-            tracing::info!(
-                endpoint = number,
-                "circuit breaker closed: sending to the endpoint resumes"
-            );
-        }
-        resumes
-    }
-
-    fn failed(&self, number: i64, seq: i64, asked: Option<Duration>, now: Timestamp) {
-        let mut breakers = self.breakers();
-        let state = breakers.entry(number).or_default();
-        if state.failing.len() < TRIP_AFTER && !state.failing.contains(&seq) {
-            state.failing.push(seq);
-        }
-        let was_closed = state.breaker.is_closed();
-        if !was_closed || asked.is_some() || state.failing.len() == TRIP_AFTER {
-            state.breaker.open(now, HOLDS, asked);
-        }
-        if was_closed && !state.breaker.is_closed() {
-            tracing::error!(
-                endpoint = number,
-                "circuit breaker opened: sending to the endpoint is paused; messages wait"
-            );
-        }
     }
 
     async fn disable(&self, number: i64, is_gone: bool, now: Timestamp) -> StoreResult<()> {
@@ -452,7 +355,7 @@ impl Queue for Forwarder {
         let active = self.active.get();
         let mut wait = POLL;
         for (number, endpoint) in &active.endpoints {
-            let next = match self.gathers_for(*number) {
+            let next = match self.endpoints.gathers_for(*number) {
                 Duration::ZERO => self.start_for(&active, *number, endpoint, attempts).await?,
                 left => left,
             };
@@ -487,17 +390,15 @@ pub fn body_of(delivery: &StoredDelivery, public_url: Option<&Url>) -> Option<Ve
     message::render(row.kind, row.at, subject, public_url).ok()
 }
 
-/// Counts a message among those that are claimed and not settled.
-struct Unsettled {
+/// A message that was claimed, until its attempt has ended.
+struct Claim {
     forwarder: Arc<Forwarder>,
     number: i64,
 }
 
-impl Drop for Unsettled {
+impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(state) = self.forwarder.breakers().get_mut(&self.number) {
-            state.unsettled = state.unsettled.saturating_sub(1);
-        }
+        self.forwarder.endpoints.ended(self.number);
     }
 }
 
