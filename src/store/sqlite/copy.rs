@@ -28,12 +28,12 @@ const CATALOG: Catalog = Catalog {
 };
 
 fn set_number(db: &dyn sql::Connection, table: &str, last: i64) -> StoreResult<()> {
-    db.execute(
-        "DELETE FROM sqlite_sequence WHERE name = ?1",
-        values![table],
-    )?;
-    let insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)";
-    db.execute(insert, values![table, last]).map(drop)
+    let update = "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1";
+    if db.execute(update, values![table, last])? == 0 {
+        let insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)";
+        db.execute(insert, values![table, last])?;
+    }
+    Ok(())
 }
 
 /// Opens a database to copy from, which nobody can write to until it is closed.

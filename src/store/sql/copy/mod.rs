@@ -10,7 +10,7 @@ mod tests;
 use anyhow::{Context, bail, ensure};
 use tokio_util::sync::CancellationToken;
 
-use self::rows::{Content, Pace, insert, key_of, read_page};
+use self::rows::{Content, Pace, insert, key_of, read_page, replace};
 pub(in crate::store) use self::schema::Catalog;
 use self::schema::{Table, tables};
 use super::{Connection, Row};
@@ -157,10 +157,8 @@ impl Run<'_> {
                     "another process copies to {} at the same time: let it finish, and see what it says",
                     self.to.name
                 );
-                if !has_key {
-                    db.execute(&format!("DELETE FROM {}", table.name), &[])?;
-                }
-                Ok(insert(db, table, &rows)?)
+                let write = if has_key { insert } else { replace };
+                Ok(write(db, table, &rows)?)
             })?;
             progress.copied += more;
             progress.after = after;

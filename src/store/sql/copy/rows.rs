@@ -142,6 +142,21 @@ pub(super) fn insert(db: &dyn Connection, table: &Table, rows: &[HeldRow]) -> St
     Ok(())
 }
 
+/// Gives a table of one row, which the migrations have made, what it is to have.
+pub(super) fn replace(db: &dyn Connection, table: &Table, rows: &[HeldRow]) -> StoreResult<()> {
+    for row in rows {
+        let mut sql = Statement::new(format!("UPDATE {}", table.name));
+        let mut separator = " SET ";
+        for (column, held) in table.columns.iter().zip(row) {
+            sql.push(&format!("{separator}\"{}\" = ", column.name));
+            sql.push_bind(held.value(column.kind));
+            separator = ", ";
+        }
+        sql.execute(db)?;
+    }
+    Ok(())
+}
+
 /// How many rows a table has, and what they hold: the SHA-256 of each row, all combined by XOR, so that their order means nothing.
 /// No two rows of a table are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,9 +15,8 @@ use crate::store::{self, CopiedTable, CopyStep, PartialCopy};
 const ROWS: &str = "
     INSERT INTO events (id, webhook_id, state, received_at, signed_at, secret, body, next_attempt_at, content_key)
         VALUES (1, 'wh_1', 'pending', 9223372036854775807, -9223372036854775808, '', x'', 0, x'00ff'),
-               (7, 'wh_ü\u{1F600}', 'pending', 0, 0, 's', x'00ff0a5c78', 1, NULL),
-               (90, 'gone', 'pending', 0, 0, 's', x'00', 1, NULL);
-    DELETE FROM events WHERE id = 90;
+               (7, 'wh_ü\u{1F600}', 'pending', 0, 0, 's', x'00ff0a5c78', 1, NULL);
+    UPDATE sqlite_sequence SET seq = 90 WHERE name = 'events';
     INSERT INTO calls (seq, id, status, source, overall_score, compliance_percent, reason, sort_at, rev)
         VALUES (3, 'c1', 'scored', 'roleplay', 0.1, 1.7976931348623157e308, '', 1, 41),
                (4, 'c2', 'scored', 'roleplay', 5e-324, -0.0, NULL, 2, 42),
