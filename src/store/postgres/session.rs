@@ -50,6 +50,8 @@ pub(super) struct Session {
     /// When the read that goes on must end.
     watch: Option<Watch>,
     is_broken: Flag<bool>,
+    /// Whether the last statement failed for its name.
+    has_lost_name: Flag<bool>,
 }
 
 impl Session {
@@ -88,6 +90,7 @@ impl Session {
             patience,
             watch: None,
             is_broken: Flag::new(false),
+            has_lost_name: Flag::new(false),
         })
     }
 
@@ -135,6 +138,7 @@ impl Session {
             if is_about_name(&error) {
                 // Nothing is known of the names any more, and those of others are as wrong.
                 self.names.store(false, Ordering::Relaxed);
+                self.has_lost_name.set(true);
             }
             error_of(&error)
         })
@@ -182,9 +186,28 @@ impl Session {
     }
 
     fn rows(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Vec<PgRow>> {
-        match self.named(sql, values)? {
-            Some(statement) => self.wait(self.client.query(&statement, &parameters(values))),
-            None => self.wait(self.client.query_typed(&dollars(sql), &typed(values))),
+        let named = self.named(sql, values).and_then(|statement| {
+            let asked = statement
+                .map(|statement| self.wait(self.client.query(&statement, &parameters(values))));
+            asked.transpose()
+        });
+        self.or_by_text(named, || {
+            self.wait(self.client.query_typed(&dollars(sql), &typed(values)))
+        })
+    }
+
+    /// The answer to a statement that has a name; by its text where it has none, or where that was lost. Outside of a transaction
+    /// nobody notices. Within one, that has failed, and the caller begins it again.
+    fn or_by_text<T>(
+        &self,
+        named: StoreResult<Option<T>>,
+        by_text: impl Fn() -> StoreResult<T>,
+    ) -> StoreResult<T> {
+        match named {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => by_text(),
+            Err(error) if self.has_lost_name.take() => by_text().map_err(|_| error),
+            Err(error) => Err(error),
         }
     }
 }
@@ -204,10 +227,14 @@ impl Connection for Session {
     }
 
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<u64> {
-        match self.named(sql, values)? {
-            Some(statement) => self.wait(self.client.execute(&statement, &parameters(values))),
-            None => self.wait(self.client.execute_typed(&dollars(sql), &typed(values))),
-        }
+        let named = self.named(sql, values).and_then(|statement| {
+            let done = statement
+                .map(|statement| self.wait(self.client.execute(&statement, &parameters(values))));
+            done.transpose()
+        });
+        self.or_by_text(named, || {
+            self.wait(self.client.execute_typed(&dollars(sql), &typed(values)))
+        })
     }
 
     fn query(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> StoreResult<()> {
