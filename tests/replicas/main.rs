@@ -11,6 +11,7 @@
 mod cluster;
 mod deliveries;
 mod fleet;
+mod leader;
 mod live;
 mod proxy;
 mod restarts;
@@ -18,7 +19,6 @@ mod restarts;
 #[path = "../crash/service.rs"]
 mod service;
 mod shared;
-#[expect(dead_code, reason = "some of it is for the stories of `crash` only")]
 #[path = "../crash/vendor.rs"]
 mod vendor;
 mod webhook;
