@@ -1,6 +1,8 @@
 //! What several replicas do to one database on a server at the same time, each with a store of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use athos_backend::clock::ManualClock;
@@ -334,29 +336,24 @@ async fn a_leader_that_hangs_is_replaced_and_finds_out_when_it_goes_on() {
     };
     let clock = ManualClock::starting_at(NOW);
     let [one, other] = replicas(&stores, &clock);
-    let (mut lead, next) = (
-        std::pin::pin!(one.lead(Duty::Retention)),
-        std::pin::pin!(other.lead(Duty::Retention)),
-    );
-    assert!(is_waiting(lead.as_mut()));
+    let mut lead = pin!(one.lead(Duty::Retention));
+    let mut next = pin!(other.lead(Duty::Retention));
+    assert!(poll_once(lead.as_mut()).is_none());
+    assert!(poll_once(next.as_mut()).is_none());
     one.beat().await.unwrap();
-    let mut lead = lead.await;
-    let next = {
-        let mut next = next;
-        assert!(is_waiting(next.as_mut()));
-        other.beat().await.unwrap();
-        assert!(is_waiting(next.as_mut()), "the first leads");
-        next
-    };
+    let mut lead = poll_once(lead).expect("nobody else leads");
+    other.beat().await.unwrap();
+    assert!(poll_once(next.as_mut()).is_none(), "the first leads");
     // While the first says that it lives, the other waits.
     clock.advance(TERM_LASTS / 2);
     one.beat().await.unwrap();
     clock.advance(TERM_LASTS / 2);
     other.beat().await.unwrap();
+    assert!(poll_once(next.as_mut()).is_none(), "the term was renewed");
     // It hangs.
     clock.advance(TERM_LASTS);
     other.beat().await.unwrap();
-    let next = next.await;
+    let next = poll_once(next).expect("the term has expired");
     next.store.purge_records(NOW).await.unwrap();
     let late = lead.store.purge_records(NOW).await;
     assert!(matches!(late, Err(StoreError::NotLeader)), "{late:?}");
@@ -372,7 +369,7 @@ async fn a_leader_that_hangs_is_replaced_and_finds_out_when_it_goes_on() {
     );
     // It goes on, and is told.
     one.beat().await.unwrap();
-    lead.wait(Duration::from_secs(3600)).await;
+    poll_once(pin!(lead.wait(Duration::from_secs(3600)))).expect("it leads no more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,11 +385,10 @@ async fn a_replica_that_stops_leaves_its_duties_to_others_at_once() {
     shutdown.cancel();
     running.await.unwrap();
     let leading = tokio::spawn(async move {
-        let lead = other.lead(Duty::ReconcileRealCall);
-        let mut lead = std::pin::pin!(lead);
-        assert!(is_waiting(lead.as_mut()));
+        let mut lead = pin!(other.lead(Duty::ReconcileRealCall));
+        assert!(poll_once(lead.as_mut()).is_none());
         other.beat().await.unwrap();
-        lead.await;
+        poll_once(lead).expect("the duty was given up");
         other.seen().await.unwrap().replicas.len()
     });
     assert_eq!(leading.await.unwrap(), 1, "the first is gone");
@@ -416,9 +412,9 @@ async fn a_replica_whose_clock_is_wrong_leads_nothing_until_it_is_right() {
     let clock = ManualClock::starting_at(NOW);
     let replica = Replica::new(&store, &clock.clock(), "0123abcd".to_owned());
     let mut leading = Box::pin(replica.lead(Duty::Retention));
-    assert!(is_waiting(leading.as_mut()));
+    assert!(poll_once(leading.as_mut()).is_none());
     replica.beat().await.unwrap();
-    let lead = leading.await;
+    let lead = poll_once(leading.as_mut()).expect("nobody else leads");
     lead.store.purge_records(NOW).await.unwrap();
 
     set(60);
@@ -447,8 +443,11 @@ async fn a_replica_whose_clock_is_wrong_leads_nothing_until_it_is_right() {
         .unwrap();
 }
 
-/// Polls once.
-fn is_waiting<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    future.poll(&mut context).is_pending()
+/// What the future has come to, if it waits for nothing any more.
+fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut context = Context::from_waker(Waker::noop());
+    match future.poll(&mut context) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }
