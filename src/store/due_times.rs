@@ -1,6 +1,6 @@
 //! When events are due, as far as this process knows: whoever works on them need not ask the database at each arrival.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -24,6 +24,20 @@ pub struct DueTimes {
     without_fetch: AtomicI64,
     last_arrival: AtomicI64,
     arrivals: Notify,
+    /// A [`Listening`].
+    listening: AtomicU8,
+}
+
+/// Which events wake whoever works on events. Waking a thread for one that must wait anyway costs the webhook that brought it.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub enum Listening {
+    /// All.
+    All,
+    /// Those that need nothing from Athos.
+    WithoutFetch,
+    /// None.
+    No,
 }
 
 impl Default for DueTimes {
@@ -34,19 +48,33 @@ impl Default for DueTimes {
             without_fetch: AtomicI64::new(i64::MIN),
             last_arrival: AtomicI64::new(i64::MIN),
             arrivals: Notify::new(),
+            listening: AtomicU8::new(Listening::All as u8),
         }
     }
 }
 
 impl DueTimes {
+    /// Says which events wake from now on. To be called before looking what is due: what comes afterwards wakes, or is found
+    /// by the next look, which must not be for an event to bring about.
+    pub fn listen(&self, listening: Listening) {
+        self.listening.store(listening as u8, Ordering::SeqCst);
+    }
+
     /// An event waits. Wakes whoever works on events, also when something was due before: it notices what time it is.
     pub(super) fn note(&self, due: Timestamp, needs_fetch: bool) {
-        self.any.fetch_min(due.as_millis(), Ordering::AcqRel);
+        self.any.fetch_min(due.as_millis(), Ordering::SeqCst);
         if !needs_fetch {
             self.without_fetch
-                .fetch_min(due.as_millis(), Ordering::AcqRel);
+                .fetch_min(due.as_millis(), Ordering::SeqCst);
         }
-        self.wake();
+        let listening = self.listening.load(Ordering::SeqCst);
+        let hears = match needs_fetch {
+            true => Listening::All,
+            false => Listening::WithoutFetch,
+        };
+        if listening <= hears as u8 {
+            self.wake();
+        }
     }
 
     /// An event has come in, and is due at once.
@@ -91,7 +119,7 @@ impl DueTimes {
             ClaimFilter::WithoutFetch => &self.without_fetch,
             ClaimFilter::All | ClaimFilter::Probe | ClaimFilter::UntriedProbe => &self.any,
         };
-        let due = bound.load(Ordering::Acquire);
+        let due = bound.load(Ordering::SeqCst);
         (due != i64::MAX).then_some(Timestamp::from_millis(due))
     }
 
@@ -103,5 +131,38 @@ impl DueTimes {
     /// Has whoever waits look again.
     pub fn wake(&self) {
         self.arrivals.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Whether an event that comes in wakes who listens so.
+    fn is_woken(listening: Listening, needs_fetch: bool) -> bool {
+        let due = DueTimes::default();
+        due.found(NextDue {
+            any: None,
+            without_fetch: None,
+        });
+        due.listen(listening);
+        due.note_arrival(Timestamp::from_millis(7), needs_fetch);
+        let earliest = due.earliest(ClaimFilter::All);
+        assert_eq!(earliest, Some(Timestamp::from_millis(7)), "{listening:?}");
+        due.arrival().now_or_never().is_some()
+    }
+
+    #[test]
+    fn only_what_is_listened_for_wakes_and_all_of_it_is_known_to_be_due() {
+        for (listening, by_fetch, by_others) in [
+            (Listening::All, true, true),
+            (Listening::WithoutFetch, false, true),
+            (Listening::No, false, false),
+        ] {
+            assert_eq!(is_woken(listening, true), by_fetch, "{listening:?}");
+            assert_eq!(is_woken(listening, false), by_others, "{listening:?}");
+        }
     }
 }

@@ -39,7 +39,7 @@ pub use deliveries::{
     Act, CallsToForward, Deliveries, DeliveryFilter, DeliveryReplay, DeliveryRow, DeliveryState,
     ReplayedDeliveries, StoredDelivery, UntoldCalls,
 };
-pub use due_times::{DueTimes, NextDue};
+pub use due_times::{DueTimes, Listening, NextDue};
 pub use error::StoreError;
 pub use identities::{Identities, IdentityKind, LinkedIds};
 pub use inbox::{

@@ -21,7 +21,9 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::queue::run::{self, Attempts, POLL, Queue};
 use crate::queue::slots::Slots;
-use crate::store::{ClaimFilter, ClaimedEvent, SettleResult, Settlement, SharedStore, StoreResult};
+use crate::store::{
+    ClaimFilter, ClaimedEvent, Listening, SettleResult, Settlement, SharedStore, StoreResult,
+};
 use crate::telemetry::metric;
 use athos_api as athos;
 use circuit_breaker::{Candidates, CircuitBreaker, Permit};
@@ -198,11 +200,17 @@ impl Worker {
         let arrived = self.store.due_times().take_last_arrival();
         let now = self.clock.now();
         self.detect_clock_rollback(arrived, now).await?;
+        let due_times = self.store.due_times();
         let room = self.slots.room(attempts.len());
         if room == 0 {
+            due_times.listen(Listening::No);
             return Ok(ClaimResult::Some);
         }
         let permit = self.breaker.permit(now);
+        due_times.listen(match permit {
+            Permit::Wait(_) => Listening::WithoutFetch,
+            Permit::All | Permit::Probe(_) => Listening::All,
+        });
         let which = match permit {
             Permit::All => ClaimFilter::All,
             Permit::Probe(_) | Permit::Wait(_) => ClaimFilter::WithoutFetch,
@@ -349,13 +357,11 @@ impl Queue for Worker {
         if started == ClaimResult::All {
             return Ok(Duration::ZERO);
         }
-        let Some(due) = self.store.due_times().earliest(ClaimFilter::All) else {
-            return Ok(POLL);
-        };
+        let due = self.store.due_times().earliest(ClaimFilter::All);
         let now = self.clock.now();
-        let permitted = self.breaker.next_permit(now);
-        let next = permitted.map_or(due, |permitted| permitted.max(due));
-        Ok(next.since(now).min(POLL))
+        // Until Athos may be asked again, events that come in do not wake the worker.
+        let next = due.max(self.breaker.next_permit(now));
+        Ok(next.map_or(POLL, |next| next.since(now).min(POLL)))
     }
 
     fn woken(&self) -> impl Future<Output = ()> + Send {
