@@ -182,6 +182,79 @@ mod tests {
         assert_eq!(steps, FILES.len().to_string());
     }
 
+    /// What a column takes: its type, and whether an insertion must name it.
+    type Columns = BTreeMap<(String, String), (String, bool)>;
+
+    fn read_columns(db: &dyn Connection) -> Columns {
+        let sql = "SELECT table_name::text, column_name::text, data_type::text, \
+                     is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO' \
+                   FROM information_schema.columns WHERE table_schema = 'public'";
+        let columns = db.rows(sql, &[], |row| {
+            let mut column = row.from(0);
+            let name = (column.next()?, column.next()?);
+            Ok((name, (column.next()?, column.next()?)))
+        });
+        columns.unwrap().into_iter().collect()
+    }
+
+    /// What statements of the version before would fail for.
+    fn breaks(before: &Columns, after: &Columns) -> Vec<String> {
+        let tables: Vec<_> = before.keys().map(|(table, _)| table).collect();
+        let lost = before.iter().filter_map(|(name, (kind, must))| {
+            let what = match after.get(name) {
+                None => "is gone",
+                Some((now, _)) if now != kind => "has another type",
+                Some((_, now)) if now > must => "must be named",
+                Some(_) => return None,
+            };
+            Some((name, what))
+        });
+        let new = after
+            .iter()
+            .filter(|(name, (_, must))| {
+                *must && !before.contains_key(name) && tables.contains(&&name.0)
+            })
+            .map(|(name, _)| (name, "is new and must be named"));
+        lost.chain(new)
+            .map(|((table, column), what)| format!("{table}.{column} {what}"))
+            .collect()
+    }
+
+    /// In a rolling deployment replicas of the version before go on for a while with the schema of the next. What has to go is
+    /// first left unused by one minor version.
+    #[test]
+    fn no_step_breaks_the_statements_of_the_version_before() {
+        let Some(database) = Database::new() else {
+            return;
+        };
+        let db = connect(&database.url());
+        let step = |files: &[(&str, &str)]| {
+            run_steps(&db, "it", files).unwrap();
+            read_columns(&db)
+        };
+        let mut before = step(&FILES[..1]);
+        assert!(before.len() > 20);
+        for count in 2..=FILES.len() {
+            let after = step(&FILES[..count]);
+            let broken = breaks(&before, &after);
+            assert!(broken.is_empty(), "{}: {broken:?}", FILES[count - 1].0);
+            before = after;
+        }
+        let bad = "ALTER TABLE calls RENAME COLUMN told TO said; ALTER TABLE calls ADD COLUMN more BIGINT NOT NULL; \
+                   ALTER TABLE mints ALTER COLUMN agency SET NOT NULL; ALTER TABLE events ALTER COLUMN lease TYPE INTEGER";
+        let mut files = FILES.to_vec();
+        files.push(("9999_bad", bad));
+        assert_eq!(
+            breaks(&before, &step(&files)),
+            [
+                "calls.told is gone",
+                "events.lease has another type",
+                "mints.agency must be named",
+                "calls.more is new and must be named",
+            ]
+        );
+    }
+
     #[test]
     fn a_step_that_fails_leaves_nothing_behind_and_the_next_start_goes_on() {
         let Some(database) = Database::new() else {
