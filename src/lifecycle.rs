@@ -121,6 +121,7 @@ impl Service {
         let policy = RetentionPolicy::from_config(config);
         let concurrency = config.fetch_concurrency.get();
         let worker = Arc::new(Worker::new(&store, &athos, &clock, policy, concurrency));
+        worker.open_left_behind().await;
         let retention = Arc::new(Retention::new(&store, &clock, policy));
         let breaker = worker.circuit_breaker();
         let reconciler = |source: &_| {

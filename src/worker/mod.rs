@@ -191,6 +191,14 @@ impl Worker {
         run::run(self, shutdown).await;
     }
 
+    /// Has the store write the rows of calls that a process which ended has left without one. To be called before the first
+    /// reader: whose webhook was acknowledged has a call.
+    pub async fn open_left_behind(&self) {
+        if let Err(error) = opening::resume(&*self.store).await {
+            tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
+        }
+    }
+
     /// Claims as many events as there is room for. Events that need nothing from Athos pass an open breaker.
     async fn start_attempts(
         self: &Arc<Self>,
@@ -375,12 +383,10 @@ impl Queue for Worker {
     }
 
     async fn poll(&self) {
-        // At the start, and whenever another replica may have ended.
-        let polls = self.polls.fetch_add(1, Ordering::Relaxed);
-        if polls.is_multiple_of(POLLS_TO_LEFT_BEHIND)
-            && let Err(error) = opening::resume(&*self.store).await
-        {
-            tracing::error!(%error, "failed to read which calls have no row yet; their attempts write them");
+        // Another replica may have ended.
+        let polls = self.polls.fetch_add(1, Ordering::Relaxed) + 1;
+        if polls.is_multiple_of(POLLS_TO_LEFT_BEHIND) {
+            self.open_left_behind().await;
         }
         if let Err(error) = self.store.next_due().await {
             tracing::error!(%error, "failed to read when events are due; the worker reads it again soon");
