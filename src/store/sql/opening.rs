@@ -15,8 +15,10 @@ use super::{Connection, Durability, Operation, calls, lock, values};
 use crate::model::{CallEvent, Engine, Timestamp};
 use crate::store::{StoreError, StoreResult, UnopenedEvent};
 
-/// How long a call waits for others.
+/// How long a call waits for others. Whoever reads calls here hurries it.
 const LINGER: Duration = Duration::from_millis(200);
+/// The same where other replicas read, too, which cannot hurry it.
+const LINGER_WHEN_SHARED: Duration = Duration::from_millis(25);
 /// Most calls of one transaction: no webhook waits long for it.
 const MAX_CALLS: usize = 128;
 /// How soon to try again when nothing can be written.
@@ -88,11 +90,15 @@ impl Opening {
     }
 
     /// Opens calls until the writer is closed.
-    pub(super) async fn run(&self, writer: &Writer) {
+    pub(super) async fn run(&self, writer: &Writer, is_shared: bool) {
+        let linger = match is_shared {
+            true => LINGER_WHEN_SHARED,
+            false => LINGER,
+        };
         loop {
             self.arrivals.notified().await;
             tokio::select! {
-                () = sleep(LINGER) => {}
+                () = sleep(linger) => {}
                 () = self.hurry.notified() => {}
             }
             // Those that come meanwhile wait for others in their turn.

@@ -77,10 +77,11 @@ impl SqlStore {
         }
         let arrivals = Arrivals::default();
         let (opening, opens) = (Arc::clone(&arrivals.opening), Arc::clone(&writer));
-        let opener = tokio::spawn(async move { opening.run(&opens).await }).abort_handle();
+        let is_shared = upkeep.is_shared();
+        let opener = tokio::spawn(async move { opening.run(&opens, is_shared).await });
         let tasks = Tasks {
             upkeep: Arc::clone(&upkeep),
-            opener,
+            opener: opener.abort_handle(),
         };
         Ok(Self {
             writer,
