@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 
+use crate::half_settled::HALF_SETTLED;
 use crate::vendor::Vendor;
 
 /// How long a restarted service may take until nothing waits any more.
@@ -71,17 +72,10 @@ pub(crate) async fn is_sound(db: &mut SqliteConnection) {
              AND (next_attempt_at IS NULL OR events.id <= (SELECT up_to FROM opened_events))",
             "an event has no call, and the start does not give it one",
         ),
-        (
-            "SELECT count(*) FROM events JOIN calls ON calls.id = call_id \
-             WHERE state = 'done' AND status = 'processing'",
-            "an event is done and its call is not: they are settled together",
-        ),
-        (
-            "SELECT count(*) FROM calls WHERE (status = 'scored') \
-             != EXISTS (SELECT 1 FROM call_details WHERE call_seq = seq)",
-            "a score without its detail, or a detail without its score",
-        ),
-    ] {
+    ]
+    .into_iter()
+    .chain(HALF_SETTLED)
+    {
         assert_eq!(number(db, none).await, 0, "{what}");
     }
 }

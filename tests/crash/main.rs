@@ -14,6 +14,7 @@ mod backup;
 mod disk;
 mod environment;
 mod forwarding;
+mod half_settled;
 mod migration;
 mod running;
 mod service;

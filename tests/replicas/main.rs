@@ -11,6 +11,8 @@
 mod cluster;
 mod deliveries;
 mod fleet;
+#[path = "../crash/half_settled.rs"]
+mod half_settled;
 mod leader;
 mod live;
 mod proxy;
