@@ -105,7 +105,11 @@ impl Duties {
     /// This process has become the leader, at `now`.
     pub(super) fn took(&self, term: Term, now: Timestamp) {
         let duty = term.duty.as_str();
-        tracing::info!(duty, term = term.number, "this replica leads");
+        tracing::info!(
+            duty,
+            term = term.number,
+            "this replica became the leader of a duty"
+        );
         metrics::gauge!(metric::LEADS, "duty" => duty).set(1.0);
         let until = now.plus(TERM_LASTS);
         self.terms.send_modify(|terms| {
@@ -137,7 +141,7 @@ impl Duties {
                     tracing::info!(
                         duty,
                         term = term.number,
-                        "this replica leads no more: {why}"
+                        "this replica is no longer the leader of a duty: {why}"
                     );
                     metrics::gauge!(metric::LEADS, "duty" => duty).set(0.0);
                     any = true;

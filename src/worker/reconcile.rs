@@ -381,7 +381,7 @@ impl Reconciler {
                     }
                     Err(error) => {
                         self.count("failed");
-                        tracing::error!(%error, "reconciliation failed to use the store; it tries again");
+                        tracing::error!(%error, "reconciliation failed to read or write the store; it tries again");
                         every
                     }
                 };

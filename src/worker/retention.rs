@@ -210,7 +210,7 @@ impl Retention {
                         CATCH_UP_INTERVAL
                     }
                     Err(error) => {
-                        tracing::error!(%error, "retention failed to use the store; it tries again");
+                        tracing::error!(%error, "retention failed to read or write the store; it tries again");
                         CATCH_UP_INTERVAL
                     }
                 };
