@@ -132,7 +132,7 @@ impl Cluster {
 }
 
 /// The folder of the newest server's programs.
-fn find_programs() -> Option<PathBuf> {
+pub(crate) fn find_programs() -> Option<PathBuf> {
     let packaged = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -151,7 +151,7 @@ fn find_programs() -> Option<PathBuf> {
 
 /// The major version of the server in this folder, when all that is needed is beside it.
 fn version(folder: &Path) -> Option<u32> {
-    let needed = ["initdb", "pg_ctl", "pg_isready", "psql"];
+    let needed = ["initdb", "pg_basebackup", "pg_ctl", "pg_isready", "psql"];
     if !needed.iter().all(|program| folder.join(program).exists()) {
         return None;
     }
@@ -190,29 +190,8 @@ fn start(programs: &Path, folder: &Path, data: &Path) -> u16 {
         chown(data, Some(*user), Some(*group)).unwrap();
     }
     let run = |program: &str, arguments: &[&str]| {
-        let program = programs.join(program);
-        let mut command = match &owner {
-            // The server does not run as root.
-            Some((name, _, _)) => {
-                let mut command = Command::new("runuser");
-                command.args(["-u", name, "--"]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        let log = File::create(folder.join("setup.log")).unwrap();
-        let status = command
-            .args(arguments)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().unwrap())
-            .stdout(log)
-            .status();
-        assert!(
-            status.unwrap().success(),
-            "{arguments:?}: {}",
-            fs::read_to_string(folder.join("setup.log")).unwrap()
-        );
+        let log = folder.join("setup.log");
+        run(&programs.join(program), arguments, &log);
     };
     run(
         "initdb",
@@ -248,6 +227,29 @@ fn start(programs: &Path, folder: &Path, data: &Path) -> u16 {
     port
 }
 
+/// Runs one of the server's programs, as the server's owner, until it ends.
+pub(crate) fn run(program: &Path, arguments: &[&str], log: &Path) {
+    let mut command = match owner() {
+        // The server does not run as root.
+        Some((name, _, _)) => {
+            let mut command = Command::new("runuser");
+            command.args(["-u", name, "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    let said = File::create(log).unwrap();
+    let status = command
+        .args(arguments)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stderr(said.try_clone().unwrap())
+        .stdout(said)
+        .status();
+    let said = fs::read_to_string(log).unwrap();
+    assert!(status.unwrap().success(), "{arguments:?}: {said}");
+}
+
 /// Has the server stopped when the last process that uses it has ended.
 fn watch(programs: &Path, folder: &Path, owner: Option<&str>) {
     let stop = match owner {
@@ -272,7 +274,7 @@ fn watch(programs: &Path, folder: &Path, owner: Option<&str>) {
 }
 
 /// Whom the server runs as when these tests run as root: name, user and group.
-fn owner() -> Option<(&'static str, u32, u32)> {
+pub(crate) fn owner() -> Option<(&'static str, u32, u32)> {
     if !rustix::process::getuid().is_root() {
         return None;
     }

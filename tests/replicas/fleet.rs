@@ -28,6 +28,16 @@ impl Fleet {
     ) -> Option<Self> {
         let database = Database::new()?;
         let binary = set(Binary::on(database.url(), vendor));
+        Some(Self::of(count, vendor, database, binary).await)
+    }
+
+    /// So many replicas on this database, which the settings of the binary lead to.
+    pub(crate) async fn of(
+        count: usize,
+        vendor: &Vendor,
+        database: Database,
+        binary: Binary,
+    ) -> Self {
         let proxy = Proxy::start().await;
         let starting: Vec<_> = (0..count).map(|_| binary.spawn()).collect();
         let listening = starting.into_iter().map(|replica| replica.listening());
@@ -38,12 +48,12 @@ impl Fleet {
             proxy.lead_to(number, &replica.origin);
         }
         vendor.deliver_to(&proxy.origin);
-        Some(Self {
+        Self {
             replicas,
             proxy,
             shared: Shared::new(database),
             binary,
-        })
+        }
     }
 
     /// Who asks replicas, or the proxy. Streams end well before it gives up.
@@ -64,6 +74,13 @@ impl Fleet {
     pub(crate) fn restart(&mut self, number: usize) {
         self.replicas[number] = self.binary.start();
         self.proxy.lead_to(number, &self.replicas[number].origin);
+    }
+
+    /// Starts one more.
+    pub(crate) fn add(&mut self) {
+        let replica = self.binary.start();
+        self.proxy.lead_to(self.replicas.len(), &replica.origin);
+        self.replicas.push(replica);
     }
 
     /// Ends a replica as a deployment does: SIGTERM, and its end is waited for.

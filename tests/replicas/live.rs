@@ -15,19 +15,19 @@ use crate::vendor::Vendor;
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a browser's `EventSource` is to the service: it remembers the last id, and says it when it connects again.
-struct Stream {
+pub(crate) struct Stream {
     http: Client,
     answer: Option<Response>,
     unread: String,
-    last_id: i64,
+    pub(crate) last_id: i64,
     /// The ids of events, in the order of their arrival.
     ids: Vec<i64>,
     /// The last of each call.
-    calls: BTreeMap<String, i64>,
+    pub(crate) calls: BTreeMap<String, i64>,
 }
 
 impl Stream {
-    fn new(fleet: &Fleet) -> Self {
+    pub(crate) fn new(fleet: &Fleet) -> Self {
         Self {
             http: fleet.client(),
             answer: None,
@@ -38,7 +38,7 @@ impl Stream {
         }
     }
 
-    async fn connect(&mut self, origin: &str) {
+    pub(crate) async fn connect(&mut self, origin: &str) {
         let request = self
             .http
             .get(format!("{origin}/athos/live"))
@@ -52,7 +52,7 @@ impl Stream {
     }
 
     /// Reads on until this is true.
-    async fn until(&mut self, mut is_enough: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn until(&mut self, mut is_enough: impl FnMut(&Self) -> bool) {
         let reading = async {
             while !is_enough(self) {
                 let answer = self.answer.as_mut().unwrap();

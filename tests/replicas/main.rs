@@ -15,12 +15,16 @@ mod fleet;
 mod half_settled;
 mod leader;
 mod live;
+mod load;
+mod pgbouncer;
+mod pooler;
 mod proxy;
 mod restarts;
 #[expect(dead_code, reason = "some of it is for the stories of `crash` only")]
 #[path = "../crash/service.rs"]
 mod service;
 mod shared;
+mod standby;
 #[path = "../crash/vendor.rs"]
 mod vendor;
 mod webhook;

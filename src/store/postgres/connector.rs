@@ -1,7 +1,5 @@
 //! Makes connections, and checks that what they lead to keeps what is written.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::session::Session;
@@ -18,34 +16,20 @@ pub(super) const OLDEST: i64 = 150_000;
 pub(super) struct Connector {
     address: Address,
     tls: Tls,
-    /// Whether statements may have names on the server. A pooler in transaction mode may not know them: then each is sent
-    /// with its text, which works everywhere and costs the server more.
-    names: Arc<AtomicBool>,
 }
 
 impl Connector {
     pub(super) fn new(variable: &str, url: &str) -> anyhow::Result<Self> {
         let address = Address::parse(variable, url)?;
         let tls = Tls::new(&address.verify)?;
-        Ok(Self {
-            address,
-            tls,
-            names: Arc::new(AtomicBool::new(true)),
-        })
+        Ok(Self { address, tls })
     }
 
-    /// The same for a program with a name of its own among the connections of the server. Its statements have none: it would not
-    /// try one again where a pooler has those of others.
+    /// The same for a program with a name of its own among the connections of the server.
     pub(super) fn named(variable: &str, url: &str, name: &str) -> anyhow::Result<Self> {
         let mut connector = Self::new(variable, url)?;
         connector.address.config.application_name(name);
-        connector.names.store(false, Ordering::Relaxed);
         Ok(connector)
-    }
-
-    /// Whether statements still have names on the server.
-    pub(super) fn has_names(&self) -> bool {
-        self.names.load(Ordering::Relaxed)
     }
 
     /// The database, without what may be secret.
@@ -63,7 +47,7 @@ impl Connector {
 
     /// Connects. A server that does not answer a statement within `patience` is given up.
     pub(super) fn connect(&self, patience: Duration) -> StoreResult<Session> {
-        Session::connect(&self.address, &self.tls, patience, Arc::clone(&self.names))
+        Session::connect(&self.address, &self.tls, patience)
     }
 
     /// Connects for writing, to a server that takes writes and keeps them.

@@ -40,19 +40,10 @@ fn is_about_plan(error: &Error) -> bool {
     told.is_some_and(|told| told.routine() == Some("RevalidateCachedQuery"))
 }
 
-/// Whether a statement's name does not mean what was prepared under it.
-pub(super) fn is_about_name(error: &Error) -> bool {
-    let states = ["26000", "42P05"];
-    error
-        .code()
-        .is_some_and(|state| states.contains(&state.code()))
-}
-
 fn of_state(state: &SqlState, text: String) -> StoreError {
     match state.code() {
         // Serialization failures, deadlocks, locks that were not got in time.
-        // And names of statements that a pooler lost: the same again goes without.
-        "40001" | "40P01" | "55P03" | "26000" | "42P05" => StoreError::Busy(text),
+        "40001" | "40P01" | "55P03" => StoreError::Busy(text),
         // A standby, a read-only transaction; a role without the right to write.
         "25006" | "42501" => StoreError::ReadOnly(text),
         "53100" => StoreError::Full(text),

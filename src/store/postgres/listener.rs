@@ -86,22 +86,28 @@ async fn listen(
     hears: &Arc<AtomicBool>,
 ) -> anyhow::Result<Infallible> {
     let told = Arc::new(Notify::new());
+    let is_idle = Arc::new(AtomicBool::new(false));
     let ear = Ear {
         told: Arc::clone(&told),
         replica: replica.to_owned(),
+        is_idle: Arc::clone(&is_idle),
         hears: Arc::clone(hears),
     };
     let (client, driver) = connect(connector, Some(ear)).await?;
     answered(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
-    // Said on another connection: what comes back shows that the word of others does.
-    let (other, _) = connect(connector, None).await?;
-    answered(other.batch_execute(&format!("NOTIFY {CHANNEL}, '{replica}'"))).await?;
-    drop(other);
+    let mut has_tried = false;
     loop {
+        is_idle.store(false, Ordering::Relaxed);
         let row = answered(client.query_typed("SELECT rev FROM latest_rev", &[])).await?;
         let rev: i64 = row.first().context("no rev")?.try_get(0)?;
         if seen.replace(rev) != Some(rev) {
             wake();
+        }
+        is_idle.store(true, Ordering::Relaxed);
+        if !std::mem::replace(&mut has_tried, true) {
+            // Said on another connection: what comes back shows that the word of others does.
+            let (other, _) = connect(connector, None).await?;
+            answered(other.batch_execute(&format!("NOTIFY {CHANNEL}, '{replica}'"))).await?;
         }
         tokio::select! {
             () = told.notified() => wake(),
@@ -118,6 +124,7 @@ pub(super) async fn is_heard(listening: &Connector, telling: &Connector) -> anyh
         told: Arc::clone(&told),
         // Of nobody, so that replicas look once more, and find nothing.
         replica: String::new(),
+        is_idle: Arc::default(),
         hears: Arc::default(),
     };
     let (client, _) = connect(listening, Some(ear)).await?;
@@ -133,6 +140,9 @@ pub(super) async fn is_heard(listening: &Connector, telling: &Connector) -> anyh
 struct Ear {
     told: Arc<Notify>,
     replica: String,
+    /// Whether no statement is under way. What comes with an answer may be by chance: a pooler has lent the session that
+    /// listens.
+    is_idle: Arc<AtomicBool>,
     hears: Arc<AtomicBool>,
 }
 
@@ -146,7 +156,9 @@ async fn connect(
     let driver = tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let (AsyncMessage::Notification(said), Some(ear)) = (message, &ear) {
-                ear.hears.store(true, Ordering::Relaxed);
+                if ear.is_idle.load(Ordering::Relaxed) {
+                    ear.hears.store(true, Ordering::Relaxed);
+                }
                 // What this replica changes it knows.
                 if said.payload() != ear.replica {
                     ear.told.notify_one();

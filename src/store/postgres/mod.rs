@@ -1,5 +1,6 @@
 //! The store on PostgreSQL, for several replicas on one database.
 
+mod backend;
 mod connector;
 mod copy;
 mod error;

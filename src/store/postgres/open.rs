@@ -95,14 +95,7 @@ pub(in crate::store) async fn open(url: &str, options: &ServerOptions) -> anyhow
         None => connector.clone(),
     };
     let connecting = connector.clone();
-    let session = spawn_blocking(move || {
-        connect_first(&connecting).or_else(|error| match connecting.has_names() {
-            true => Err(error),
-            // A pooler has statements of an earlier process under the names of ours: now they go without.
-            false => connect_first(&connecting),
-        })
-    });
-    let session = session.await??;
+    let session = spawn_blocking(move || connect_first(&connecting)).await??;
     let trouble = Arc::<Trouble>::default();
     let requests = options.pool.get().saturating_sub(OTHER_CONNECTIONS).max(1);
     let readers = ReadPools::open(

@@ -6,8 +6,6 @@ use std::cell::{Cell as Flag, RefCell};
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -16,7 +14,8 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error, Row as PgRow, Statement};
 
-use super::error::{CONNECTION_LOST, ends_connection, error_of, is_about_name};
+use super::backend::told_backend;
+use super::error::{CONNECTION_LOST, ends_connection, error_of};
 use super::tls::Tls;
 use super::url::Address;
 use crate::model::Engine;
@@ -42,55 +41,49 @@ pub(super) struct Session {
     tls: Tls,
     /// Statements that have a name on the server.
     named: RefCell<HashMap<String, Statement>>,
-    /// Whether statements may have one; shared by all connections.
-    names: Arc<AtomicBool>,
+    /// Whether statements may have one. Not behind a pooler: what was prepared in one session may be asked for in another, where
+    /// another process has given the same name to another statement.
+    has_names: bool,
     /// Longest that a statement may take before the server is given up. In a transaction the server ends it sooner: this is
     /// for a server that answers nothing.
     patience: Duration,
     /// When the read that goes on must end.
     watch: Option<Watch>,
     is_broken: Flag<bool>,
-    /// Whether the last statement failed for its name.
-    has_lost_name: Flag<bool>,
 }
 
 impl Session {
     /// Connects. Behind a pooler this may be to nothing yet: no setting of the session is relied upon, each transaction says
     /// what it needs.
-    pub(super) fn connect(
-        address: &Address,
-        tls: &Tls,
-        patience: Duration,
-        names: Arc<AtomicBool>,
-    ) -> StoreResult<Self> {
+    pub(super) fn connect(address: &Address, tls: &Tls, patience: Duration) -> StoreResult<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| StoreError::Io(error.to_string()))?;
         let connecting = async {
-            let connected = timeout(CONNECT_WITHIN, address.config.connect(tls.clone())).await;
-            let (client, connection) = connected
-                .map_err(|_| {
-                    StoreError::Io("the server did not let us connect in time".to_owned())
-                })?
-                .map_err(|error| error_of(&error))?;
+            let (client, connection) = address.config.connect(tls.clone()).await?;
             tokio::spawn(async move {
                 // What goes wrong is told to whoever waits for a statement.
                 let _ = connection.await;
             });
-            Ok::<_, StoreError>(client)
+            let with = client.query_typed_one("SELECT pg_backend_pid()", &[]);
+            let with: i32 = with.await?.try_get(0)?;
+            let has_names = told_backend(&client).await? == Some(with);
+            Ok::<_, Error>((client, has_names))
         };
-        let client = runtime.block_on(connecting)?;
+        let connected = runtime.block_on(async { timeout(CONNECT_WITHIN, connecting).await });
+        let (client, has_names) = connected
+            .map_err(|_| StoreError::Io("the server did not let us connect in time".to_owned()))?
+            .map_err(|error| error_of(&error))?;
         Ok(Self {
             runtime: Some(runtime),
             client,
             tls: tls.clone(),
             named: RefCell::default(),
-            names,
+            has_names,
             patience,
             watch: None,
             is_broken: Flag::new(false),
-            has_lost_name: Flag::new(false),
         })
     }
 
@@ -135,11 +128,6 @@ impl Session {
             if ends_connection(&error) {
                 self.is_broken.set(true);
             }
-            if is_about_name(&error) {
-                // Nothing is known of the names any more, and those of others are as wrong.
-                self.names.store(false, Ordering::Relaxed);
-                self.has_lost_name.set(true);
-            }
             error_of(&error)
         })
     }
@@ -168,7 +156,7 @@ impl Session {
 
     /// The statement under its name; none where it can have none.
     fn named(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Option<Statement>> {
-        if sql.len() > NAMED_MAX_BYTES || !self.names.load(Ordering::Relaxed) {
+        if sql.len() > NAMED_MAX_BYTES || !self.has_names {
             return Ok(None);
         }
         let types: Vec<_> = values.iter().map(type_of).collect();
@@ -186,28 +174,9 @@ impl Session {
     }
 
     fn rows(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Vec<PgRow>> {
-        let named = self.named(sql, values).and_then(|statement| {
-            let asked = statement
-                .map(|statement| self.wait(self.client.query(&statement, &parameters(values))));
-            asked.transpose()
-        });
-        self.or_by_text(named, || {
-            self.wait(self.client.query_typed(&dollars(sql), &typed(values)))
-        })
-    }
-
-    /// The answer to a statement that has a name; by its text where it has none, or where that was lost. Outside of a transaction
-    /// nobody notices. Within one, that has failed, and the caller begins it again.
-    fn or_by_text<T>(
-        &self,
-        named: StoreResult<Option<T>>,
-        by_text: impl Fn() -> StoreResult<T>,
-    ) -> StoreResult<T> {
-        match named {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => by_text(),
-            Err(error) if self.has_lost_name.take() => by_text().map_err(|_| error),
-            Err(error) => Err(error),
+        match self.named(sql, values)? {
+            Some(named) => self.wait(self.client.query(&named, &parameters(values))),
+            None => self.wait(self.client.query_typed(&dollars(sql), &typed(values))),
         }
     }
 }
@@ -227,14 +196,10 @@ impl Connection for Session {
     }
 
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<u64> {
-        let named = self.named(sql, values).and_then(|statement| {
-            let done = statement
-                .map(|statement| self.wait(self.client.execute(&statement, &parameters(values))));
-            done.transpose()
-        });
-        self.or_by_text(named, || {
-            self.wait(self.client.execute_typed(&dollars(sql), &typed(values)))
-        })
+        match self.named(sql, values)? {
+            Some(named) => self.wait(self.client.execute(&named, &parameters(values))),
+            None => self.wait(self.client.execute_typed(&dollars(sql), &typed(values))),
+        }
     }
 
     fn query(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> StoreResult<()> {

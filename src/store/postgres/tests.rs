@@ -244,40 +244,20 @@ fn a_server_that_does_not_answer_is_given_up() {
     assert!(!session.is_usable());
 }
 
-/// A pooler that has lost the names, or gives two clients the same: the statement goes without one.
+/// What happens behind a pooler is in `tests/replicas/pooler.rs`.
 #[test]
-fn where_names_of_statements_are_lost_they_are_sent_with_their_text() {
+fn a_connection_that_leads_to_the_server_itself_gives_names_to_its_statements() {
     let Some(database) = Database::new() else {
         return;
     };
-    let session = connect(&database.url());
-    let db: &dyn Connection = &session;
-    let ask = || db.scalar::<i64>("SELECT ?1 + 1", values![1_i64]);
-    assert_eq!(ask().unwrap(), 2);
-    db.batch("DEALLOCATE ALL").unwrap();
-    for _ in 0..2 {
-        assert_eq!(ask().unwrap(), 2);
+    for mode in ["disable", "prefer"] {
+        let session = connect(&format!("{}?sslmode={mode}", database.url()));
+        let db: &dyn Connection = &session;
+        let count = "SELECT count(*) FROM pg_prepared_statements WHERE statement <> ''";
+        for _ in 0..2 {
+            assert_eq!(db.scalar::<i64>(count, &[]).unwrap(), 1, "{mode}");
+        }
     }
-}
-
-#[test]
-fn a_transaction_in_which_a_name_is_lost_is_to_be_tried_again() {
-    let Some(database) = Database::new() else {
-        return;
-    };
-    let session = connect(&database.url());
-    let db: &dyn Connection = &session;
-    let change = || db.execute("UPDATE t SET x = x + ?1", values![1_i64]);
-    db.batch("CREATE TABLE t (x BIGINT); INSERT INTO t VALUES (0)")
-        .unwrap();
-    change().unwrap();
-    db.batch("BEGIN; DEALLOCATE ALL").unwrap();
-    let error = change().unwrap_err();
-    assert!(matches!(error, StoreError::Busy(_)), "{error:?}");
-    db.batch("ROLLBACK; BEGIN").unwrap();
-    assert_eq!(change().unwrap(), 1);
-    db.batch("COMMIT").unwrap();
-    assert_eq!(db.scalar::<i64>("SELECT x FROM t", &[]).unwrap(), 2);
 }
 
 #[test]
