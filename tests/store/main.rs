@@ -16,9 +16,12 @@ mod leaders;
 mod leases;
 mod notes;
 mod operators;
+mod outbox;
 mod readers;
 mod reconcile;
+mod releases;
 mod replicas;
+mod wire;
 
 use std::time::Duration;
 
@@ -172,6 +175,7 @@ async fn keeps_the_contract(store: SharedStore) {
     leases::no_number_is_given_twice(&store).await;
     feed::a_copy_is_kept_in_step(&store).await;
     audit::who_did_what_is_found(&store).await;
+    outbox::messages_wait_until_they_are_taken(&store).await;
     erasure::what_is_erased_stays_away(&store).await;
     a_closed_store_refuses(&store).await;
 }
@@ -568,9 +572,13 @@ async fn postgres_keeps_the_contract() {
     let Some(database) = cluster::Database::new() else {
         return;
     };
-    let store = store::open(&database.url()).await.unwrap();
-    database.sql(replicas::ONLY_LOCKED_REVS);
-    keeps_the_contract(store).await;
+    let tell = async |url: &str, begin: &dyn Fn()| {
+        let store = store::open(url).await.unwrap();
+        database.sql(replicas::ONLY_LOCKED_REVS);
+        begin();
+        keeps_the_contract(store).await;
+    };
+    releases::record_where_asked(&database, tell).await;
 }
 
 #[tokio::test]
