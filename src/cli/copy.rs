@@ -23,20 +23,24 @@ file that is not there yet, for PostgreSQL a new database that the role of the U
 Interrupted, by Ctrl-C or a crash, the same command goes on where it stopped; until it has ended, no service starts on the \
 target. In the end both databases are read whole and compared, and the number of rows and a hash of each table are printed.
 
+Other users of the machine can see the flags while it runs (`ps`), with what passwords are in them: give URLs with a password as
+COPY_FROM and COPY_TO, in the environment or in .env.
+
 Examples:
   Move to PostgreSQL:
     createdb --owner=athos athos
-    athos-backend copy --from sqlite://data/athos.db --to postgres://athos:password@db/athos
+    read -rs COPY_TO && export COPY_TO   # postgres://athos:password@db/athos
+    athos-backend copy --from sqlite://data/athos.db
 
   And back:
-    athos-backend copy --from postgres://athos:password@db/athos --to sqlite://data/athos-again.db")]
+    COPY_FROM=$COPY_TO athos-backend copy --to sqlite://data/athos-again.db")]
 pub(super) struct Args {
     /// The database to copy: sqlite://file or postgres://user:password@host/database
-    #[arg(long, value_name = "URL", value_parser = database_url)]
+    #[arg(long, env = "COPY_FROM", hide_env_values = true, value_name = "URL", value_parser = database_url)]
     from: DatabaseUrl,
 
     /// Where to: an empty database
-    #[arg(long, value_name = "URL", value_parser = database_url)]
+    #[arg(long, env = "COPY_TO", hide_env_values = true, value_name = "URL", value_parser = database_url)]
     to: DatabaseUrl,
 }
 

@@ -24,6 +24,9 @@ const OTHERS: [&str; 17] = [
     "TZ",
 ];
 
+/// Variables that a command reads, and `serve` does not.
+const OF_COMMANDS: [&str; 2] = ["COPY_FROM", "COPY_TO"];
+
 /// Prefixes that only our variables should have.
 const PREFIXES: [&str; 2] = ["ATHOS_", "AUTH_"];
 /// Shortest name that gets a suggestion, in characters: a shorter one is likely of another program.
@@ -42,6 +45,7 @@ static SETTINGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 pub(crate) fn is_known(name: &str) -> bool {
     SETTINGS.contains(name)
         || OTHERS.contains(&name)
+        || OF_COMMANDS.contains(&name)
         // curl's spelling of these; so do libraries.
         || (name.ends_with("_proxy") && OTHERS.contains(&&*name.to_uppercase()))
 }

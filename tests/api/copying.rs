@@ -12,9 +12,11 @@ use tempfile::TempDir;
 use crate::commands::{Running, command, paragraph};
 use crate::harness::{Left, Setup, TestApp, url};
 
+/// One URL is a flag, and the other where `ps` does not show it.
 fn copy(from: &str, to: &str) -> Output {
     let folder = TempDir::new().unwrap();
-    command(folder.path(), &["copy", "--from", from, "--to", to], &[])
+    let variables = [("COPY_TO", to)];
+    command(folder.path(), &["copy", "--from", from], &variables)
         .output()
         .unwrap()
 }
