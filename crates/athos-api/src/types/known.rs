@@ -9,18 +9,21 @@ use super::{DAMAGED, Fields};
 use crate::drift::{DriftWatch, MAX_NAMES_PER_BODY};
 use crate::{Drift, DriftKind, Timestamp};
 
-/// A kind of object and its known names. Names are separated by spaces.
+/// Known names.
+type Names = &'static [&'static str];
+
+/// A kind of object and its known names.
 pub(super) struct Place {
     name: &'static str,
     /// Fields that hold anything.
-    fields: &'static [&'static str],
+    fields: &'static [Names],
     /// Fields that hold one of a few words.
-    words: &'static [(&'static str, DriftKind, &'static str)],
+    words: &'static [(&'static str, DriftKind, Names)],
     /// Fields that hold an object, or a list of them.
     parts: &'static [(&'static str, &'static Place)],
 }
 
-const fn place(name: &'static str, fields: &'static [&'static str]) -> Place {
+const fn place(name: &'static str, fields: &'static [Names]) -> Place {
     Place {
         name,
         fields,
@@ -29,20 +32,42 @@ const fn place(name: &'static str, fields: &'static [&'static str]) -> Place {
     }
 }
 
-const IDS: &str =
-    "externalUserId externalAgencyId agentId agencyId platformAgentId platformAgencyId";
-const CALL_FIELDS: &str = "id drillKey startedAt endedAt durationSec scoredAt";
-const SOURCE: (&str, DriftKind, &str) = ("source", DriftKind::Source, "roleplay real_call");
+const IDS: Names = &[
+    "externalUserId",
+    "externalAgencyId",
+    "agentId",
+    "agencyId",
+    "platformAgentId",
+    "platformAgencyId",
+];
+const CALL_FIELDS: Names = &[
+    "id",
+    "drillKey",
+    "startedAt",
+    "endedAt",
+    "durationSec",
+    "scoredAt",
+];
+const SOURCE: (&str, DriftKind, Names) = ("source", DriftKind::Source, &["roleplay", "real_call"]);
 
 pub(super) const WEBHOOK: Place = Place {
     words: &[
         SOURCE,
-        ("event", DriftKind::Event, "call.scored"),
-        ("reason", DriftKind::Code, "SCORING_INCOMPLETE"),
+        ("event", DriftKind::Event, &["call.scored"]),
+        ("reason", DriftKind::Code, &["SCORING_INCOMPLETE"]),
     ],
     ..place(
         "webhook",
-        &[IDS, "success callId occurredAt requestId reasonMessage"],
+        &[
+            IDS,
+            &[
+                "success",
+                "callId",
+                "occurredAt",
+                "requestId",
+                "reasonMessage",
+            ],
+        ],
     )
 };
 
@@ -54,45 +79,89 @@ pub(super) const CALL: Place = Place {
         &[
             IDS,
             CALL_FIELDS,
-            "status audioUrl audioUrlExpiresAt waveform createdAt updatedAt",
+            &[
+                "status",
+                "audioUrl",
+                "audioUrlExpiresAt",
+                "waveform",
+                "createdAt",
+                "updatedAt",
+            ],
         ],
     )
 };
 const SCORE: Place = place(
     "score",
-    &["overallScore summary feedback compliancePercent complianceScorecard"],
+    &[&[
+        "overallScore",
+        "summary",
+        "feedback",
+        "compliancePercent",
+        "complianceScorecard",
+    ]],
 );
 const TURN: Place = Place {
-    words: &[("role", DriftKind::Role, "user assistant agent beneficiary")],
-    ..place("transcript", &["content startTime endTime"])
+    words: &[(
+        "role",
+        DriftKind::Role,
+        &["user", "assistant", "agent", "beneficiary"],
+    )],
+    ..place("transcript", &[&["content", "startTime", "endTime"]])
 };
 
 pub(super) const CALLS: Place = Place {
     parts: &[("data", &LISTED_CALL)],
-    ..place("list of calls", &["nextCursor"])
+    ..place("list of calls", &[&["nextCursor"]])
 };
 const LISTED_CALL: Place = Place {
     words: &[SOURCE],
     ..place("listed call", &[IDS, CALL_FIELDS])
 };
 
-pub(super) const TOKEN: Place = place("token", &["token expiresAt"]);
+pub(super) const TOKEN: Place = place("token", &[&["token", "expiresAt"]]);
 
 pub(super) const ERROR: Place = Place {
     words: &[(
         "code",
         DriftKind::Code,
-        "INVALID_REQUEST DRILL_NOT_FOUND INVALID_API_KEY API_KEY_REVOKED INVALID_TOKEN TOKEN_EXPIRED \
-         TOKEN_ALREADY_USED IP_NOT_ALLOWED TENANT_INACTIVE TENANT_QUOTA_EXCEEDED CALL_NOT_FOUND AGENT_NOT_FOUND \
-         AGENCY_NOT_FOUND AGENT_ALREADY_EXISTS INTERNAL_ERROR SERVICE_UNAVAILABLE",
+        &[
+            "INVALID_REQUEST",
+            "DRILL_NOT_FOUND",
+            "INVALID_API_KEY",
+            "API_KEY_REVOKED",
+            "INVALID_TOKEN",
+            "TOKEN_EXPIRED",
+            "TOKEN_ALREADY_USED",
+            "IP_NOT_ALLOWED",
+            "TENANT_INACTIVE",
+            "TENANT_QUOTA_EXCEEDED",
+            "CALL_NOT_FOUND",
+            "AGENT_NOT_FOUND",
+            "AGENCY_NOT_FOUND",
+            "AGENT_ALREADY_EXISTS",
+            "INTERNAL_ERROR",
+            "SERVICE_UNAVAILABLE",
+        ],
     )],
-    ..place("error", &["message requestId details"])
+    ..place("error", &[&["message", "requestId", "details"]])
 };
 
-pub(super) const AGENCY: Place = place("agency", &["id name platformAgencyId createdAt"]);
+pub(super) const AGENCY: Place = place(
+    "agency",
+    &[&["id", "name", "platformAgencyId", "createdAt"]],
+);
 const AGENT: Place = place(
     "agent",
-    &["id firstName lastName email npn platformAgentId agencyId createdAt"],
+    &[&[
+        "id",
+        "firstName",
+        "lastName",
+        "email",
+        "npn",
+        "platformAgentId",
+        "agencyId",
+        "createdAt",
+    ]],
 );
 
 pub(super) const REGISTRATION: Place = Place {
@@ -102,12 +171,12 @@ pub(super) const REGISTRATION: Place = Place {
 
 pub(super) const AGENTS: Place = Place {
     parts: &[("data", &AGENT)],
-    ..place("list of agents", &["nextCursor"])
+    ..place("list of agents", &[&["nextCursor"]])
 };
 
-/// Whether `name` is one of the space-separated `names`.
-fn has(names: &str, name: &str) -> bool {
-    names.split(' ').any(|known| known == name)
+/// Whether `name` is one of the `names`.
+fn has(names: Names, name: &str) -> bool {
+    names.contains(&name)
 }
 
 impl Fields {
@@ -121,9 +190,15 @@ impl Fields {
 }
 
 /// Fields that hold a number, a flag, or anything; all others hold text.
-const NUMBERS: &str = "durationSec overallScore compliancePercent startTime endTime";
-const FLAGS: &str = "success";
-const ANYTHING: &str = "waveform complianceScorecard details";
+const NUMBERS: Names = &[
+    "durationSec",
+    "overallScore",
+    "compliancePercent",
+    "startTime",
+    "endTime",
+];
+const FLAGS: Names = &["success"];
+const ANYTHING: Names = &["waveform", "complianceScorecard", "details"];
 
 /// The actual kind of a value of the wrong kind; such a value reads as absent.
 fn oddity(field: &str, value: &Value) -> Option<&'static str> {
@@ -146,7 +221,7 @@ fn oddity(field: &str, value: &Value) -> Option<&'static str> {
 impl Place {
     fn compare(&self, object: &Map<String, Value>, found: &mut BTreeSet<Drift>) {
         for (field, value) in object {
-            let is_named = |(name, ..): &(&str, DriftKind, &str)| name == field;
+            let is_named = |(name, ..): &(&str, DriftKind, Names)| name == field;
             if let Some((_, kind, words)) = self.words.iter().find(|word| is_named(word)) {
                 let word = value.as_str().filter(|word| !has(words, word));
                 self.add(*kind, word, found);

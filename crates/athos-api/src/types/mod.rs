@@ -14,6 +14,9 @@ mod refusal;
 mod roster;
 mod words;
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
@@ -36,6 +39,9 @@ const MAX_LABEL_BYTES: usize = 1024;
 /// Longest cursor that is sent back, in bytes: it becomes part of a URL.
 const MAX_CURSOR_BYTES: usize = 4096;
 
+/// Room for the fields of most objects: a map that grows is built several times.
+const USUAL_FIELDS: usize = 14;
+
 /// Replaces characters that could not be read.
 const DAMAGED: char = char::REPLACEMENT_CHARACTER;
 
@@ -49,15 +55,33 @@ pub type NextCursor = Result<Option<String>, &'static str>;
 /// A list's rows, or what is wrong with them.
 type Rows<T> = Vec<Result<T, String>>;
 
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+                let mut fields = Map::with_capacity(USUAL_FIELDS);
+                while let Some((name, value)) = object.next_entry()? {
+                    fields.insert(name, value);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        body.deserialize_map(Object)
+    }
+}
+
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, String> {
         let body = json::repair(body)
             .map_err(|_| format!("it has more than {} values", json::MAX_VALUES))?;
-        match serde_json::from_slice(&body) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err("it is not a JSON object".to_owned()),
-            Err(error) => Err(describe(&error)),
-        }
+        serde_json::from_slice(&body).map_err(|error| describe(&error))
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -143,7 +167,7 @@ fn describe(error: &serde_json::Error) -> String {
     let kind = match error.classify() {
         Category::Io => "it broke off",
         Category::Syntax => "it is not JSON",
-        Category::Data => "a field is missing or of another type",
+        Category::Data => return "it is not a JSON object".to_owned(),
         Category::Eof => "it ends too early",
     };
     format!("{kind} (line {}, column {})", error.line(), error.column())
