@@ -212,6 +212,14 @@ impl Connection for Session {
         Ok(())
     }
 
+    fn insert(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Option<i64>> {
+        let inserted = self.rows(&format!("{sql} RETURNING id"), values)?;
+        inserted
+            .first()
+            .map(|row| (row as &dyn Row).get(0))
+            .transpose()
+    }
+
     fn batch(&self, sql: &str) -> StoreResult<()> {
         self.wait(self.client.batch_execute(sql))
     }

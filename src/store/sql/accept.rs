@@ -1,6 +1,6 @@
 //! The inbox's entrance in SQL: which deliveries are new, by their webhook id and by what was signed.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use sha2::{Digest, Sha256};
 
@@ -154,13 +154,7 @@ fn accept_together(
             if *place != chosen[0] {
                 sql.push(", ");
             }
-            push_row(
-                &mut sql,
-                event,
-                &event.webhook_id,
-                Some(key),
-                Origin::Webhook,
-            );
+            sql.push_list(row(event, &event.webhook_id, Some(key), Origin::Webhook));
         }
         sql.push(" ON CONFLICT DO NOTHING RETURNING id, webhook_id");
         for (id, webhook_id) in
@@ -182,20 +176,22 @@ const INSERT: &str = "INSERT INTO events \
     (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, content_key, needs_fetch, \
      origin) VALUES ";
 
+/// How many columns `INSERT` names.
+const COLUMNS: usize = 12;
+
 /// The values of a new row, in the order of `INSERT`.
-fn push_row<'a>(
-    sql: &mut Statement<'a>,
+fn row<'a>(
     event: &'a NewEvent,
     webhook_id: &'a str,
     content_key: Option<&'a ContentKey>,
     origin: Origin,
-) {
+) -> [Value<'a>; COLUMNS] {
     let (state, said, reason) = match &event.parsed {
         Ok(said) => (EventState::Pending, Some(said), None),
         Err(why) => (EventState::Ignored, None, Some(why)),
     };
     let due = said.map(|_| event.received_at.as_millis());
-    let values = [
+    [
         Value::from(webhook_id),
         state.as_str().into(),
         event.received_at.into(),
@@ -208,13 +204,7 @@ fn push_row<'a>(
         Value::Bytes(content_key.map(|key| &key[..])),
         i64::from(said.is_some_and(|said| said.needs_fetch())).into(),
         origin.as_str().into(),
-    ];
-    let mut separator = "(";
-    for value in values {
-        sql.push(separator).push_bind(value);
-        separator = ", ";
-    }
-    sql.push(")");
+    ]
 }
 
 /// The number of its row, if it was new.
@@ -225,10 +215,13 @@ fn insert(
     content_key: Option<&ContentKey>,
     origin: Origin,
 ) -> StoreResult<Option<i64>> {
-    let mut sql = Statement::new(INSERT);
-    push_row(&mut sql, event, webhook_id, content_key, origin);
-    sql.push(" ON CONFLICT DO NOTHING RETURNING id");
-    sql.first(tx, |row| row.get(0))
+    static ONE: LazyLock<String> = LazyLock::new(|| {
+        let mut sql = Statement::new(INSERT);
+        sql.push_list([0_i64; COLUMNS])
+            .push(" ON CONFLICT DO NOTHING");
+        sql.into_text()
+    });
+    tx.insert(&ONE, &row(event, webhook_id, content_key, origin))
 }
 
 /// Counts a delivery of what is here already; nothing when only its webhook id is. Under the same id the bytes are

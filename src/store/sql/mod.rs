@@ -73,6 +73,9 @@ pub(in crate::store) trait Connection {
     /// stops.
     fn query(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> StoreResult<()>;
 
+    /// Inserts a row into a table whose key is `id`; its number, unless the statement has inserted nothing.
+    fn insert(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Option<i64>>;
+
     /// Runs several statements without values.
     fn batch(&self, sql: &str) -> StoreResult<()>;
 }

@@ -31,7 +31,7 @@ impl<'a> Statement<'a> {
         self
     }
 
-    /// Adds a list of parameters with their values. An empty list has NULL, which equals nothing.
+    /// Adds a list of parameters with their values, or a row. An empty list has NULL, which equals nothing.
     pub(in crate::store) fn push_list<V: Into<Value<'a>>>(
         &mut self,
         values: impl IntoIterator<Item = V>,
@@ -45,6 +45,11 @@ impl<'a> Statement<'a> {
             self.push("(NULL");
         }
         self.push(")")
+    }
+
+    /// Its text, for values to come.
+    pub(in crate::store) fn into_text(self) -> String {
+        self.text
     }
 
     /// Runs it; how many rows it changed.

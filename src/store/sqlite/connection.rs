@@ -36,6 +36,12 @@ impl Connection for rusqlite::Connection {
         })
     }
 
+    /// Not by `RETURNING`, for which SQLite makes a temporary table, and copies every page before it changes it.
+    fn insert(&self, sql: &str, values: &[Value<'_>]) -> StoreResult<Option<i64>> {
+        let inserted = Connection::execute(self, sql, values)? > 0;
+        Ok(inserted.then(|| self.last_insert_rowid()))
+    }
+
     fn batch(&self, sql: &str) -> StoreResult<()> {
         Ok(self.execute_batch(sql)?)
     }
