@@ -18,6 +18,7 @@ macro_rules! migrations {
             "0011_deliveries",
             "0012_feed_audit_keys",
             "0013_replicas_leaders",
+            "0014_checks_by_comparison",
         }
     };
     ($engine:literal: $($name:literal),+ $(,)?) => {
