@@ -28,7 +28,6 @@ use open::Location;
 pub(super) use open::database_file;
 use readers::ReadSource;
 use wal::Wal;
-use writer::WriteConnection;
 
 /// How long to wait for another process's lock. Well under the vendor's deadline of 10 s.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
@@ -76,7 +75,7 @@ async fn open_with_upkeep(url: &str) -> anyhow::Result<(SqlStore, Arc<SqliteUpke
     let location = Location::of(url)?;
     let (file, url) = (location.file.clone(), url.to_owned());
     let writing = spawn_blocking(move || open::open_to_write(&location, &url));
-    let writing = WriteConnection::new(writing.await??);
+    let writing = writing.await??;
     let (gates, trouble) = (Gates::default(), Arc::<Trouble>::default());
     let readers = ReadPools::open(ReadSource::new(&file), [4, 2], &gates, &trouble);
     let wal = Arc::new(Wal::new(&file, writing.clone(), gates));

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::BUSY_TIMEOUT;
 use super::migrations::{self, MigrateError};
 use super::wal::LOG_AT_REST_BYTES;
+use super::writer::WriteConnection;
 use crate::store::sql::{self, UNSYNCED_REVS_MAX, values};
 use crate::store::{InvalidUrl, PartialCopy, StoreError, StoreResult};
 
@@ -17,9 +18,6 @@ use crate::store::{InvalidUrl, PartialCopy, StoreError, StoreResult};
 /// the schema and both ends of every table.
 const FULL_CHECK_MAX_BYTES: u64 = 32 << 20;
 
-/// The log is copied into the database when it has this many pages, and used again from its start: 8 MB. Longer logs
-/// copy a page that changed often only once; shorter ones start faster after a crash.
-const CHECKPOINT_PAGES: u32 = 2000;
 /// Pages of the random index on webhook ids stay in memory, in KiB.
 const WRITER_CACHE_KIB: i32 = 16_384;
 /// Prepared statements that are cached: more than the writer has fixed ones.
@@ -115,16 +113,20 @@ impl Location {
     }
 }
 
-/// Opens the database that a URL names, creating file and folders; brings its schema up to date; and makes the connection
-/// the one that writes.
-pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<Connection> {
+/// Opens the database that a URL names, creating file and folders; brings its schema up to date; and makes a connection that
+/// writes, and one that copies the log.
+pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<WriteConnection> {
     let file = &location.file;
     let explain = |error: StoreError| explain(error, file);
     let connection = open_current(location, url)?;
     check_whole(&connection, file)?;
     skip_undone_revs(&connection).map_err(explain)?;
     make_writer(&connection).map_err(explain)?;
-    Ok(connection)
+    let copying = location.connect().map_err(explain)?;
+    copying
+        .busy_timeout(Duration::ZERO)
+        .map_err(|error| explain(error.into()))?;
+    Ok(WriteConnection::new(connection, copying))
 }
 
 /// Opens the database that a URL names, creating file and folders, and brings its schema up to date; the rows stay as they are.
@@ -157,8 +159,7 @@ fn make_writer(connection: &Connection) -> StoreResult<()> {
     connection.flush_prepared_statement_cache();
     connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS);
     connection.execute_batch(&format!(
-        "PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
-         PRAGMA journal_size_limit = {LOG_AT_REST_BYTES}"
+        "PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA journal_size_limit = {LOG_AT_REST_BYTES}"
     ))?;
     Ok(())
 }

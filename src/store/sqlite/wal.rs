@@ -44,12 +44,15 @@ impl Wal {
         }
     }
 
-    /// Checks the log every second, until dropped.
+    /// Copies the log whenever it is long, and checks every second what became of it, until dropped.
     pub(super) async fn keep_short(&self) {
-        loop {
-            let pause = self.tend().await;
-            sleep(pause).await;
-        }
+        let check = async {
+            loop {
+                let pause = self.tend().await;
+                sleep(pause).await;
+            }
+        };
+        tokio::join!(self.writing.copy_long_logs(), check);
     }
 
     /// Truncates the log if it is long; returns when to check again.

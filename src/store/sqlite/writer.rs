@@ -1,11 +1,14 @@
-//! Commits the writer's batches to SQLite, in the writer's task.
+//! Commits the writer's batches to SQLite, in the writer's task; and copies its log into the database beside it.
 
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::Connection;
-use tokio::sync::Mutex;
+use rusqlite::{Connection, hooks};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::sleep;
 
 use super::BUSY_TIMEOUT;
@@ -15,31 +18,123 @@ use crate::store::{StoreError, StoreResult};
 /// How soon to try again to begin a transaction while another process writes.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(2);
 
+/// Pages of the log from which it is copied into the database, to be used again from its start: 8 MB. Longer logs copy a
+/// page that changed often only once; shorter ones start faster after a crash.
+const CHECKPOINT_PAGES: u32 = 2000;
+/// Pages from which the writer copies the log itself after each commit, as SQLite does by default: copying beside it is too
+/// slow, or does not happen.
+const MAX_LOG_PAGES: u32 = 4 * CHECKPOINT_PAGES;
+/// Pages that are few enough to be copied while nothing is written.
+const LAST_PAGES: u32 = CHECKPOINT_PAGES / 8;
+/// How often the log is copied beside the writer before it has to wait.
+const PASSES_BESIDE: u32 = 3;
+
 /// The connection that writes; none once it is closed. Whoever empties the log has it between two batches.
 #[derive(Clone)]
-pub(super) struct WriteConnection(Arc<Mutex<Option<Connection>>>);
+pub(super) struct WriteConnection(Arc<Connections>);
+
+struct Connections {
+    writing: Arc<Mutex<Option<Connection>>>,
+    /// Copies the log into the database, beside the one that writes.
+    copying: Arc<Mutex<Option<Connection>>>,
+    /// Pages of the log after the latest commit.
+    log_pages: AtomicU32,
+    log_is_long: Notify,
+}
 
 impl WriteConnection {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self(Arc::new(Mutex::new(Some(connection))))
+    pub(super) fn new(writing: Connection, copying: Connection) -> Self {
+        writing.wal_hook(Some(note_log_pages));
+        Self(Arc::new(Connections {
+            writing: Arc::new(Mutex::new(Some(writing))),
+            copying: Arc::new(Mutex::new(Some(copying))),
+            log_pages: AtomicU32::new(0),
+            log_is_long: Notify::new(),
+        }))
+    }
+
+    /// Copies the log into the database whenever it is long, until dropped. A commit that did so would keep all webhooks
+    /// waiting for two syncs and thousands of pages. Only the last few are copied while nothing is written: then no page is
+    /// left, and the next commit begins the log anew.
+    pub(super) async fn copy_long_logs(&self) {
+        loop {
+            self.0.log_is_long.notified().await;
+            if let Err(error) = self.copy_log().await
+                && !matches!(error, StoreError::Closed)
+            {
+                tracing::warn!(%error, "failed to copy the write-ahead log into the database");
+            }
+        }
+    }
+
+    async fn copy_log(&self) -> StoreResult<()> {
+        let mut copying = Arc::clone(&self.0.copying).lock_owned().await;
+        for _ in 0..PASSES_BESIDE {
+            let (held, copied) = checkpoint(copying, "PASSIVE", Duration::ZERO).await?;
+            copying = held;
+            let pages = self.0.log_pages.load(Ordering::Relaxed);
+            if pages.saturating_sub(copied.pages) <= LAST_PAGES {
+                break;
+            }
+        }
+        let _nothing_is_written = self.0.writing.lock().await;
+        checkpoint(copying, "PASSIVE", Duration::ZERO).await?;
+        Ok(())
     }
 
     /// Copies the log into the database and cuts it to nothing; `false` when readers of it do not end within `wait`. Nothing
     /// is written meanwhile. It waits on a thread that may wait.
     pub(super) async fn truncate_log(&self, wait: Duration) -> StoreResult<bool> {
-        let held = Arc::clone(&self.0).lock_owned().await;
-        let truncate = move || {
-            let connection = held.as_ref().ok_or(StoreError::Closed)?;
-            let truncated = connection.busy_timeout(wait).and_then(|()| {
-                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                    Ok(row.get::<_, i64>(0)? == 0)
-                })
-            });
-            Ok(connection.busy_timeout(Duration::ZERO).and(truncated)?)
-        };
-        let truncated = tokio::task::spawn_blocking(truncate).await;
-        truncated.map_err(|_| StoreError::Closed)?
+        // Only one may copy the log at a time.
+        let _copying = self.0.copying.lock().await;
+        let writing = Arc::clone(&self.0.writing).lock_owned().await;
+        let (_, copied) = checkpoint(writing, "TRUNCATE", wait).await?;
+        Ok(copied.is_whole)
     }
+}
+
+/// How much of the log is in the database.
+struct Copied {
+    pages: u32,
+    /// Whether nothing stood in the way.
+    is_whole: bool,
+}
+
+type Held = OwnedMutexGuard<Option<Connection>>;
+
+/// Copies the log by this connection, on a thread that may wait: for other connections as long as `wait`.
+async fn checkpoint(held: Held, mode: &str, wait: Duration) -> StoreResult<(Held, Copied)> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    let copy = move || {
+        let connection = held.as_ref().ok_or(StoreError::Closed)?;
+        let copied = connection.busy_timeout(wait).and_then(|()| {
+            connection.query_row(&sql, [], |row| {
+                Ok(Copied {
+                    pages: row.get::<_, i64>(2)?.try_into().unwrap_or_default(),
+                    is_whole: row.get::<_, i64>(0)? == 0,
+                })
+            })
+        });
+        let copied = connection.busy_timeout(Duration::ZERO).and(copied)?;
+        Ok((held, copied))
+    };
+    let copied = tokio::task::spawn_blocking(copy).await;
+    copied.map_err(|_| StoreError::Closed)?
+}
+
+thread_local! {
+    /// Pages of the log after this thread's latest commit: SQLite calls a plain function with it.
+    static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
+}
+
+fn note_log_pages(log: &hooks::Wal, pages: c_int) -> rusqlite::Result<()> {
+    let pages = pages.try_into().unwrap_or_default();
+    LOG_PAGES.set(pages);
+    if pages > MAX_LOG_PAGES {
+        // While somebody else copies it, this fails. It is tried again after the next commit.
+        let _ = log.checkpoint();
+    }
+    Ok(())
 }
 
 fn pragma(durability: Durability) -> &'static str {
@@ -52,17 +147,25 @@ fn pragma(durability: Durability) -> &'static str {
 #[async_trait]
 impl Committer for WriteConnection {
     async fn commit(&mut self, mut batch: Batch) -> (Batch, StoreResult<()>) {
-        let mut connection = self.0.lock().await;
+        let mut connection = self.0.writing.lock().await;
         let committed = match connection.as_mut() {
             Some(connection) => commit(connection, &mut batch).await,
             None => Err(StoreError::Closed),
         };
+        if committed.is_ok() {
+            let pages = LOG_PAGES.get();
+            self.0.log_pages.store(pages, Ordering::Relaxed);
+            if pages >= CHECKPOINT_PAGES {
+                self.0.log_is_long.notify_one();
+            }
+        }
         (batch, committed)
     }
 
     async fn close(&mut self) {
-        let connection = self.0.lock().await.take();
-        // SQLite copies the log into the database when the last connection goes.
+        // The one that writes is the last to go: then SQLite copies the log into the database, and removes it.
+        drop(self.0.copying.lock().await.take());
+        let connection = self.0.writing.lock().await.take();
         if let Some(Err((_, error))) = connection.map(Connection::close) {
             tracing::warn!(%error, "failed to close the database; the next start recovers from its log");
         }
