@@ -1,9 +1,8 @@
 //! Request bodies: read whole, up to the route's limit and within one deadline, whatever the Content-Type says.
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequest, Request};
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -21,20 +20,23 @@ pub(super) struct RawBody<const LIMIT: usize = MAX_BODY_BYTES>(pub Bytes);
 impl<const LIMIT: usize> FromRequest<AppState> for RawBody<LIMIT> {
     type Rejection = ApiError;
 
-    async fn from_request(mut request: Request, state: &AppState) -> Result<Self, ApiError> {
-        DefaultBodyLimit::max(LIMIT).apply(&mut request);
-        let arrived = timeout(state.deadlines.body, Bytes::from_request(request, state)).await;
-        match arrived.map_err(|_| ApiError::RequestTimeout)? {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(rejection) => Err(match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { limit: LIMIT },
-                _ => ApiError::InvalidRequest("the body broke off".to_owned()),
-            }),
-        }
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        Self::read(request.into_body(), state).await
     }
 }
 
 impl<const LIMIT: usize> RawBody<LIMIT> {
+    /// Reads it within its deadline.
+    pub(super) async fn read(body: Body, state: &AppState) -> Result<Self, ApiError> {
+        let arrived = timeout(state.deadlines.body, to_bytes(body, LIMIT)).await;
+        let arrived = arrived.map_err(|_| ApiError::RequestTimeout)?;
+        let bytes = arrived.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+            true => ApiError::PayloadTooLarge { limit: LIMIT },
+            false => ApiError::InvalidRequest("the body broke off".to_owned()),
+        })?;
+        Ok(Self(bytes))
+    }
+
     /// Reads it as JSON; people who type curl by hand send no Content-Type.
     ///
     /// # Errors

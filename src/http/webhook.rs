@@ -52,7 +52,8 @@ impl FromRequest<AppState> for SignedWebhook {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let signature = signature_header(request.headers()).map_err(refuse)?;
         let webhook_id = webhook_id(request.headers());
-        let RawBody(body) = RawBody::<MAX_WEBHOOK_BYTES>::from_request(request, state).await?;
+        let body = request.into_body();
+        let RawBody(body) = RawBody::<MAX_WEBHOOK_BYTES>::read(body, state).await?;
         let now = state.clock.now();
         let secrets = &state.credentials.secrets;
         let (signed_at_secs, secret) = match secrets.verify(Some(&signature), &body, now) {
@@ -73,7 +74,8 @@ impl FromRequest<AppState> for SignedWebhook {
             signed_at_secs,
             secret,
             parsed: parsed.map_err(|why| why.to_string()),
-            body: body.into(),
+            // Copied: what came with it is the connection's buffer, of which it would keep all.
+            body: body.to_vec(),
         }))
     }
 }

@@ -326,24 +326,29 @@ impl Writer {
         }
     }
 
-    pub(in crate::store) async fn write<O: Operation>(
+    /// Queues a write; its output once it is as durable as it must be. The operation is moved to the heap before the first
+    /// wait: whoever waits holds a future with little in it.
+    pub(in crate::store) fn write<O: Operation>(
         &self,
         operation: O,
-    ) -> StoreResult<O::Output> {
+    ) -> impl Future<Output = StoreResult<O::Output>> + Send + use<O> {
         let (reply, answer) = oneshot::channel();
-        let waiting = Box::new(Waiting {
+        let waiting: Box<dyn Queued> = Box::new(Waiting {
             operation,
             term: self.term.clone(),
             output: None,
             tried_together: false,
             reply,
         });
-        let queue = lock(&self.task.queue).clone().ok_or(StoreError::Closed)?;
-        let answered = timeout(WRITE_DEADLINE, async {
-            queue.send(waiting).await.map_err(|_| StoreError::Closed)?;
-            answer.await.map_err(|_| StoreError::Closed)?
-        });
-        answered.await.unwrap_or(Err(StoreError::TimedOut))
+        let queue = lock(&self.task.queue).clone();
+        async {
+            let queue = queue.ok_or(StoreError::Closed)?;
+            let answered = timeout(WRITE_DEADLINE, async {
+                queue.send(waiting).await.map_err(|_| StoreError::Closed)?;
+                answer.await.map_err(|_| StoreError::Closed)?
+            });
+            answered.await.unwrap_or(Err(StoreError::TimedOut))
+        }
     }
 
     pub(in crate::store) fn changes(&self) -> watch::Receiver<u64> {
