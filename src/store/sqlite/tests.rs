@@ -412,3 +412,67 @@ async fn another_process_that_reads_for_long_does_not_make_the_writer_wait_again
     );
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_long_log_is_copied_beside_the_writer_and_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.upkeep.keeper.abort();
+    let writing = store.upkeep.wal.writing.clone();
+    let copying = tokio::spawn(async move { writing.copy_long_logs().await });
+    fill_log(&store, 0, 9 << 20).await;
+    // Writes go on, and each makes the log longer until it is begun anew.
+    for number in 20_000.. {
+        let before = store.upkeep.wal.bytes();
+        store.accept_event(event(number)).await.unwrap();
+        if store.upkeep.wal.bytes() <= before {
+            break;
+        }
+        // At 32 MB the writer copies it itself.
+        assert!(before < 24 << 20, "nobody copies the log");
+    }
+    copying.abort();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn no_row_of_a_hot_table_needs_a_temporary_table_to_be_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    store(&folder).await.close().await;
+    let db = rusqlite::Connection::open(folder.path().join("athos.db")).unwrap();
+    for (table, column, words) in [
+        (
+            "events",
+            "state",
+            "'pending', 'processing', 'done', 'ignored', 'dead'",
+        ),
+        ("calls", "status", "'processing', 'scored', 'unscored'"),
+        (
+            "attempts",
+            "outcome",
+            "'scored', 'unscored', 'retry', 'dead', 'ignored'",
+        ),
+        (
+            "messages",
+            "state",
+            "'waiting', 'sending', 'delivered', 'failed', 'superseded'",
+        ),
+    ] {
+        let update = format!("UPDATE {table} SET {column} = ?1");
+        let mut steps = db.prepare(&format!("EXPLAIN {update}")).unwrap();
+        let steps = steps
+            .query_map(["x"], |row| row.get::<_, String>(1))
+            .unwrap();
+        let steps: Vec<_> = steps.map(Result::unwrap).collect();
+        assert!(steps.iter().any(|step| step == "OpenWrite"), "{steps:?}");
+        assert!(
+            !steps.iter().any(|step| step == "OpenEphemeral"),
+            "{table}: {steps:?}"
+        );
+        let schema = "SELECT sql FROM sqlite_schema WHERE name = ?1";
+        let schema: String = db.query_row(schema, [table], |row| row.get(0)).unwrap();
+        let check = words.split(", ").map(|word| format!("{column} = {word}"));
+        let check = format!("CHECK ({})", check.collect::<Vec<_>>().join(" OR "));
+        assert!(schema.contains(&check), "{schema}");
+    }
+}

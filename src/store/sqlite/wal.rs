@@ -28,7 +28,7 @@ const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
 /// The log of one database.
 pub(super) struct Wal {
     file: PathBuf,
-    writing: WriteConnection,
+    pub(super) writing: WriteConnection,
     pub(super) gates: Gates,
     /// Whether the failure was logged already.
     failing: Mutex<bool>,
