@@ -18,8 +18,9 @@ use crate::store::{InvalidUrl, PartialCopy, StoreError, StoreResult};
 /// the schema and both ends of every table.
 const FULL_CHECK_MAX_BYTES: u64 = 32 << 20;
 
-/// Pages of the random index on webhook ids stay in memory, in KiB.
-const WRITER_CACHE_KIB: i32 = 16_384;
+/// Pages that stay in memory, in KiB: all that is hot but the random indexes, of which no cache holds much. SQLite looks through
+/// all of them at most commits.
+const WRITER_CACHE_KIB: i32 = 4_096;
 /// Prepared statements that are cached: more than the writer has fixed ones.
 const WRITER_STATEMENTS: usize = 64;
 

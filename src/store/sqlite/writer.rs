@@ -29,6 +29,22 @@ const LAST_PAGES: u32 = CHECKPOINT_PAGES / 8;
 /// How often the log is copied beside the writer before it has to wait.
 const PASSES_BESIDE: u32 = 3;
 
+/// Commits batches by the connection that writes.
+pub(super) struct Commits {
+    connection: WriteConnection,
+    /// What the connection was last told.
+    durability: Option<Durability>,
+}
+
+impl Commits {
+    pub(super) fn new(connection: WriteConnection) -> Self {
+        Self {
+            connection,
+            durability: None,
+        }
+    }
+}
+
 /// The connection that writes; none once it is closed. Whoever empties the log has it between two batches.
 #[derive(Clone)]
 pub(super) struct WriteConnection(Arc<Connections>);
@@ -145,18 +161,19 @@ fn pragma(durability: Durability) -> &'static str {
 }
 
 #[async_trait]
-impl Committer for WriteConnection {
+impl Committer for Commits {
     async fn commit(&mut self, mut batch: Batch) -> (Batch, StoreResult<()>) {
-        let mut connection = self.0.writing.lock().await;
+        let shared = &self.connection.0;
+        let mut connection = shared.writing.lock().await;
         let committed = match connection.as_mut() {
-            Some(connection) => commit(connection, &mut batch).await,
+            Some(connection) => commit(connection, &mut self.durability, &mut batch).await,
             None => Err(StoreError::Closed),
         };
         if committed.is_ok() {
             let pages = LOG_PAGES.get();
-            self.0.log_pages.store(pages, Ordering::Relaxed);
+            shared.log_pages.store(pages, Ordering::Relaxed);
             if pages >= CHECKPOINT_PAGES {
-                self.0.log_is_long.notify_one();
+                shared.log_is_long.notify_one();
             }
         }
         (batch, committed)
@@ -164,17 +181,26 @@ impl Committer for WriteConnection {
 
     async fn close(&mut self) {
         // The one that writes is the last to go: then SQLite copies the log into the database, and removes it.
-        drop(self.0.copying.lock().await.take());
-        let connection = self.0.writing.lock().await.take();
+        let shared = &self.connection.0;
+        drop(shared.copying.lock().await.take());
+        let connection = shared.writing.lock().await.take();
         if let Some(Err((_, error))) = connection.map(Connection::close) {
             tracing::warn!(%error, "failed to close the database; the next start recovers from its log");
         }
     }
 }
 
-async fn commit(connection: &mut Connection, batch: &mut Batch) -> StoreResult<()> {
-    // SQLite does this while it reads the text: such a statement cannot be kept.
-    connection.execute_batch(pragma(batch.durability()))?;
+async fn commit(
+    connection: &mut Connection,
+    told: &mut Option<Durability>,
+    batch: &mut Batch,
+) -> StoreResult<()> {
+    let durability = batch.durability();
+    if *told != Some(durability) {
+        *told = None;
+        connection.execute_batch(pragma(durability))?;
+        *told = Some(durability);
+    }
     begin(connection).await?;
     let written = batch.apply(connection);
     let committed = written.and_then(|()| Ok(run_cached(connection, "COMMIT")?));
