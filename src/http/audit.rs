@@ -5,9 +5,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::download::{self, Pages};
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::{Asked, Operator};
@@ -19,8 +18,8 @@ use crate::store::{AuditFilter, SharedStore, StoreResult};
 /// Entries of one page of a file.
 const PAGE_ENTRIES: u32 = 1000;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_audit))
+pub(super) fn router() -> Api {
+    routes!(list_audit)
 }
 
 /// Which entries to list.

@@ -7,9 +7,8 @@ use axum::http::header::VARY;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::download;
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::{Asked, Reader, admit};
@@ -21,10 +20,8 @@ use crate::model::{CallStatus, KeyScope, Timestamp, string_enum};
 use crate::store::{CallFilter, PageKey, StoreError};
 use athos_api::types;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_calls))
-        .routes(routes!(show_call))
+pub(super) fn router() -> Api {
+    routes!(list_calls, show_call)
 }
 
 /// Which calls to list.

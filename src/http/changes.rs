@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::auth::Standing;
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::turn_of;
@@ -30,8 +29,8 @@ const POLL: Duration = Duration::from_secs(10);
 /// Steps through changes of others that one request makes; then it says how far it got.
 const MAX_STEPS: usize = 20;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_changes))
+pub(super) fn router() -> Api {
+    routes!(list_changes)
 }
 
 /// Which changes to list.

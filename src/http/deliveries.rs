@@ -6,9 +6,8 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
@@ -19,13 +18,14 @@ use super::wire::{DeliveryRow, DeliveryState, PingAnswer, StoredDelivery};
 use crate::model::{MessageKind, TimeBound};
 use crate::store::{self, Act, DeliveryFilter, DeliveryReplay};
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_deliveries))
-        .routes(routes!(show_delivery))
-        .routes(routes!(replay_delivery))
-        .routes(routes!(replay_deliveries))
-        .routes(routes!(test_endpoints))
+pub(super) fn router() -> Api {
+    routes!(
+        list_deliveries,
+        show_delivery,
+        replay_delivery,
+        replay_deliveries,
+        test_endpoints
+    )
 }
 
 /// Which deliveries to list.

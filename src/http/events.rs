@@ -5,9 +5,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
@@ -19,12 +18,8 @@ use crate::model::{self, TimeBound};
 use crate::store::{self, EventFilter, EventVerdict, Origin, Replay};
 use crate::worker::replay::replay_next;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_events))
-        .routes(routes!(show_event))
-        .routes(routes!(replay_event))
-        .routes(routes!(replay_events))
+pub(super) fn router() -> Api {
+    routes!(list_events, show_event, replay_event, replay_events)
 }
 
 /// Which events to list.

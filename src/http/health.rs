@@ -7,9 +7,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::auth::Caller;
 use super::error::ApiError;
 use super::state::AppState;
@@ -21,10 +20,8 @@ use crate::model::{
 use crate::store::Following;
 use crate::worker::circuit_breaker;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(show_health))
-        .routes(routes!(show_readiness))
+pub(super) fn router() -> Api {
+    routes!(show_health, show_readiness)
 }
 
 /// Alive.

@@ -15,9 +15,8 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::auth::Standing;
 use super::error::{ApiError, ErrorEnvelope};
 use super::state::AppState;
@@ -40,8 +39,8 @@ const MAX_MISSED_REVS: i64 = 10_000;
 /// Where a client that reconnects says what it has seen.
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(stream_changes))
+pub(super) fn router() -> Api {
+    routes!(stream_changes)
 }
 
 /// The data of a `call` event.

@@ -3,16 +3,14 @@
 use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::auth::Caller;
 use super::error::ErrorEnvelope;
-use super::state::AppState;
 use super::wire::schema;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(show_me))
+pub(super) fn router() -> Api {
+    routes!(show_me)
 }
 
 /// Who the caller is.

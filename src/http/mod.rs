@@ -1,6 +1,7 @@
 //! The service's HTTP face: which routes there are, and which layers a request passes, on one screen.
 
 mod accept;
+mod api;
 mod audit;
 mod auth;
 mod body;
@@ -37,19 +38,20 @@ mod token;
 mod webhook;
 pub(crate) mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::middleware::{from_fn_with_state, map_request};
+use axum::response::IntoResponse;
 use axum::routing::{any_service, get};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 
+use api::Api;
 pub use auth::{Authenticator, published_keys};
 pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use caller_limits::CallerLimits;
@@ -72,9 +74,9 @@ pub use state::{AppState, Shared};
 ))]
 struct Document;
 
-/// Every documented route, and the document itself.
-fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
-    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+/// Every documented route.
+fn api() -> Api {
+    Api::described_by(Document::openapi)
         .merge(token::router())
         .merge(webhook::router())
         .merge(me::router())
@@ -89,7 +91,10 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(audit::router())
         .merge(reps::router())
         .merge(health::router())
-        .split_for_parts();
+}
+
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = api().document();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
@@ -101,7 +106,7 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .get_or_insert_default()
         .security_schemes
         .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
-    (router, document)
+    document
 }
 
 /// This service's OpenAPI 3.1 document, as JSON.
@@ -109,25 +114,33 @@ fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
 /// # Errors
 /// Never in practice: the document is made of strings.
 pub fn openapi() -> serde_json::Result<String> {
-    api().1.to_pretty_json()
+    document().to_pretty_json()
+}
+
+/// The same on one line, made once.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    // It is made of strings and maps of strings; there is nothing in it that cannot be written.
+    serde_json::to_vec(&document()).unwrap_or_default().into()
+});
+
+async fn show_document() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        DOCUMENT.clone(),
+    )
 }
 
 /// The whole service: the routes, and one layer around them. Pages of other origins get a second one, within which late
 /// answers and panics become answers too, so that those pages may read them.
 pub fn router(state: AppState, config: &Config, demo: Option<Demo>) -> Router {
-    let (routes, document) = api();
-    // Handlers are cloned with every connection: what they hold must be cheap to clone.
-    let document = (
-        [(header::CONTENT_TYPE, "application/json")],
-        to_bytes(&document),
-    );
     let page = Page::new(config, demo.is_some());
     let demo = demo.map_or_else(Router::new, demo::router);
     let observer = Observer::new(state.clone(), config);
-    let mut routes = routes
+    let mut routes = api()
+        .into_router()
         .merge(pages::router(page))
         .merge(demo)
-        .route("/openapi.json", get(async move || document))
+        .route("/openapi.json", get(show_document))
         .fallback(async || ApiError::NoRoute);
     if !config.cors_origins.is_empty() {
         routes = routes
@@ -139,9 +152,4 @@ pub fn router(state: AppState, config: &Config, demo: Option<Demo>) -> Router {
         .with_state(state);
     let again = any_service(routes.clone()).layer(map_request(webhook::forgive_slashes));
     routes.fallback_service(again)
-}
-
-fn to_bytes(document: &utoipa::openapi::OpenApi) -> Bytes {
-    // It is made of strings and maps of strings; there is nothing in it that cannot be written.
-    serde_json::to_vec(document).unwrap_or_default().into()
 }

@@ -7,9 +7,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
 use super::query::{Bound, Cursor, PageLimit, Query};
@@ -23,10 +22,8 @@ const RECENT_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// Runs to look at for that: a day of the usual interval, and some.
 const MAX_RUNS: u32 = 400;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(show_overview))
-        .routes(routes!(list_mints))
+pub(super) fn router() -> Api {
+    routes!(show_overview, list_mints)
 }
 
 /// How much work lies in the inbox, and what was lost on the way.

@@ -5,9 +5,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Reader;
 use super::query::{Bound, Query, known_source};
@@ -21,8 +20,8 @@ const MAX_PAIRS: u32 = 1000;
 /// Points of a trend: what a chart has room for.
 const MAX_POINTS: u32 = 30;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(show_progress))
+pub(super) fn router() -> Api {
+    routes!(show_progress)
 }
 
 /// Whose progress, over which time.

@@ -6,16 +6,15 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use secrecy::ExposeSecret;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Listener;
 use super::state::AppState;
 use athos_api::Class;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(play_recording))
+pub(super) fn router() -> Api {
+    routes!(play_recording)
 }
 
 /// Play a call's recording

@@ -9,9 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::error::{ApiError, ErrorEnvelope};
 use super::extract::Operator;
 use super::query::Query;
@@ -23,8 +22,8 @@ use crate::store;
 /// How long a caller waits for the end. Less than a request may take.
 const ERASE_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(erase_rep))
+pub(super) fn router() -> Api {
+    routes!(erase_rep)
 }
 
 /// How to erase.

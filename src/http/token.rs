@@ -9,9 +9,8 @@ use metrics::histogram;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::auth::Caller;
 use super::body::RawBody;
 use super::error::{ApiError, ErrorEnvelope};
@@ -27,8 +26,8 @@ use crate::telemetry::metric;
 use athos_api as athos;
 use athos_api::types::SessionToken;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(mint_token))
+pub(super) fn router() -> Api {
+    routes!(mint_token)
 }
 
 /// Whom a service asks a token for. Reps need not send a body; theirs is not read.

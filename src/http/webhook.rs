@@ -7,9 +7,8 @@ use axum::{Extension, Json};
 use metrics::counter;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::api::{Api, routes};
 use super::body::{MAX_WEBHOOK_BYTES, RawBody};
 use super::error::{ApiError, ErrorEnvelope};
 use super::request_id::RequestId;
@@ -25,8 +24,8 @@ use athos_api::types;
 
 pub(super) const PATH: &str = "/athos/webhook";
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(receive_webhook))
+pub(super) fn router() -> Api {
+    routes!(receive_webhook)
 }
 
 /// Reads a path that differs from the webhook's in slashes only as the webhook's: whoever typed it in will not be told of
