@@ -1,5 +1,6 @@
 //! Runs the store's statements on a connection to SQLite, in the caller's thread.
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Error, Statement};
 
@@ -45,6 +46,14 @@ impl Connection for rusqlite::Connection {
     fn batch(&self, sql: &str) -> StoreResult<()> {
         Ok(self.execute_batch(sql)?)
     }
+}
+
+/// Has a statement planned once, whatever its values are. Otherwise SQLite plans anew for every value of a `LIMIT ?`, which
+/// costs as much as reading a page.
+pub(super) fn keep_plans(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 fn with_prepared<T>(
@@ -100,6 +109,8 @@ impl Row for rusqlite::Row<'_> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
     use crate::model::Timestamp;
     use crate::store::sql::{self, values};
@@ -143,6 +154,23 @@ mod tests {
             let said = row.unwrap_err().to_string();
             assert!(said.contains("\"maybe\""), "{said}");
         });
+    }
+
+    #[test]
+    fn a_statement_is_planned_once_for_all_its_values() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (x, y); CREATE INDEX five ON t (x) WHERE y = 5")
+            .unwrap();
+        keep_plans(&connection).unwrap();
+        let sql = "SELECT x FROM t WHERE y = ?1 ORDER BY x LIMIT ?2";
+        for limit in 1..4_i64 {
+            let db: &dyn Connection = &connection;
+            db.rows(sql, values![5_i64, limit], |_| Ok(())).unwrap();
+        }
+        let statement = connection.prepare_cached(sql).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 3);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
     }
 
     #[test]

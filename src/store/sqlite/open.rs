@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, OpenFlags};
 
 use super::BUSY_TIMEOUT;
+use super::connection::keep_plans;
 use super::migrations::{self, MigrateError};
 use super::wal::LOG_AT_REST_BYTES;
 use super::writer::WriteConnection;
@@ -157,6 +158,7 @@ fn skip_undone_revs(db: &dyn sql::Connection) -> StoreResult<()> {
 /// Makes a connection the one that writes. It waits for no lock: whoever begins a transaction does.
 fn make_writer(connection: &Connection) -> StoreResult<()> {
     connection.busy_timeout(Duration::ZERO)?;
+    keep_plans(connection)?;
     connection.flush_prepared_statement_cache();
     connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS);
     connection.execute_batch(&format!(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::BUSY_TIMEOUT;
+use super::connection::keep_plans;
 use crate::store::StoreResult;
 use crate::store::sql::{Reader, Source, Watch};
 
@@ -31,6 +32,7 @@ impl Source for ReadSource {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.file, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        keep_plans(&connection)?;
         // Where the root is read-only there is no place for temporary files.
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY")?;
         connection.set_prepared_statement_cache_capacity(READER_STATEMENTS);
