@@ -1,12 +1,17 @@
 //! When events are due, as far as this process knows: whoever works on them need not ask the database at each arrival.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::ClaimFilter;
 use crate::model::Timestamp;
+
+/// Longest from the time of a webhook to when another process sees its event: the deadline of its answer, and how far clocks may
+/// differ.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// When the next events are due.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +126,14 @@ impl DueTimes {
         };
         let due = bound.load(Ordering::SeqCst);
         (due != i64::MAX).then_some(Timestamp::from_millis(due))
+    }
+
+    /// The earliest time for which a claim at `now` need look. What another process wrote moments ago is not known here; what it
+    /// wrote before that, for a time as long ago, is found by the next look at the database (`note_next`).
+    pub(super) fn since(&self, now: Timestamp) -> Timestamp {
+        let moments_ago = now.minus(WRITTEN_WITHIN);
+        let earliest = self.earliest(ClaimFilter::All);
+        earliest.map_or(moments_ago, |due| due.min(moments_ago))
     }
 
     /// Woken when an event waits. Register before looking.

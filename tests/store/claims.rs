@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use athos_backend::store::{self, ClaimFilter};
+use athos_backend::store::{self, ClaimFilter, Settlement};
+use tokio_postgres::NoTls;
 
-use super::{LEASE, NOW, after, cluster};
+use super::{LEASE, NOW, after, cluster, delivery, parsed};
 
 const DUE: i64 = 20_000;
 const CLAIMS: i64 = 20;
@@ -76,4 +77,53 @@ async fn a_claim_reads_about_what_it_takes_however_much_is_due() {
             "{CLAIMS} claims have read {read} rows of {table}"
         );
     }
+}
+
+/// While somebody's transaction is open, the server keeps what was due before, in the index too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_does_not_read_what_was_done_while_a_transaction_is_left_open() {
+    const ROUNDS: u64 = 120;
+    let Some(database) = cluster::Database::new() else {
+        return;
+    };
+    let store = store::open(&database.url()).await.unwrap();
+    let (holder, connection) = tokio_postgres::connect(&database.url(), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let look = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM events";
+    holder.batch_execute(look).await.unwrap();
+    for round in 0..ROUNDS {
+        let now = after(10 * round);
+        let mut event = delivery(
+            &format!("wh_{round}"),
+            Ok(parsed(&format!("call_{round}"), "rep", "agency")),
+        );
+        event.received_at = now;
+        store.accept_event(event).await.unwrap();
+        for event in store
+            .claim_due(ClaimFilter::All, now, AT_ONCE, LEASE)
+            .await
+            .unwrap()
+        {
+            let done = Settlement::Ignored {
+                reason: "done".to_owned(),
+            };
+            store.settle(event.lease, done, now).await.unwrap();
+        }
+    }
+    store.close().await;
+    // A connection that has ended has said what it did.
+    let number = |sql: &str| database.sql(sql).parse::<u64>().unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    while number("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'events'") < 2 * ROUNDS
+    {
+        ticks.tick().await;
+    }
+    let read =
+        number("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'events_due'");
+    assert!(
+        read < ROUNDS * 50,
+        "{ROUNDS} claims have read {read} entries"
+    );
 }

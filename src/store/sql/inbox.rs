@@ -21,20 +21,24 @@ use crate::store::{
 const HAS_FAILED: &str = "(attempts > 0 \
       OR (SELECT number FROM attempts WHERE event_id = events.id LIMIT 1) IS NOT NULL)";
 
-/// Selects the ids of events that are due at `?1`, in the order of an index: what is due at the same time is not put in order
-/// first, however much that is.
+/// What is due at `?1`, and was not before `?4`. PostgreSQL keeps what events were due at earlier, in the index too, for as long as
+/// any transaction could look at it: where one is left open, a claim that read all of that would take longer and longer.
+const IS_DUE: &str = "next_attempt_at >= ?4 AND next_attempt_at <= ?1";
+
+/// Selects the ids of events that are due, in the order of an index: what is due at the same time is not put in order first,
+/// however much that is.
 fn due(which: ClaimFilter, limit: &str) -> String {
     let untried = format!("WHERE NOT {HAS_FAILED}");
     let condition = match which {
         ClaimFilter::All => {
             return format!(
-                "SELECT id FROM events WHERE next_attempt_at <= ?1 \
+                "SELECT id FROM events WHERE {IS_DUE} \
                  ORDER BY next_attempt_at LIMIT {limit}"
             );
         }
         ClaimFilter::WithoutFetch => {
             return format!(
-                "SELECT id FROM events WHERE next_attempt_at <= ?1 AND needs_fetch = 0 \
+                "SELECT id FROM events WHERE {IS_DUE} AND needs_fetch = 0 \
                  ORDER BY next_attempt_at LIMIT {limit}"
             );
         }
@@ -45,7 +49,7 @@ fn due(which: ClaimFilter, limit: &str) -> String {
     let end = |order| {
         format!(
             "SELECT * FROM (SELECT id, attempts, next_attempt_at FROM events \
-                            WHERE next_attempt_at <= ?1 AND needs_fetch = 1 \
+                            WHERE {IS_DUE} AND needs_fetch = 1 \
                             ORDER BY next_attempt_at {order} LIMIT {PROBE_CANDIDATES}) AS candidates"
         )
     };
@@ -100,7 +104,8 @@ impl Operation for Claim {
              RETURNING id, webhook_id, lease, attempts, {HAS_FAILED}, body",
             unclaimed(tx.engine(), self.which, "?3")
         );
-        let values = values![self.now, self.until, self.limit];
+        let since = self.due.since(self.now);
+        let values = values![self.now, self.until, self.limit, since];
         let claimed = tx.rows(&sql, values, |row| {
             Ok(ClaimedEvent {
                 lease: Lease {
@@ -113,7 +118,7 @@ impl Operation for Claim {
                 body: row.get(5)?,
             })
         })?;
-        Ok((claimed, next_due(tx)?))
+        Ok((claimed, next_due(tx, since)?))
     }
 
     fn committed(self, (_, next): &Self::Output) {
@@ -281,13 +286,11 @@ fn record_attempt(
     Ok(())
 }
 
-/// When the next events are due: any, and those that need nothing from Athos.
-const NEXT_DUE: &str = "SELECT \
-    (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL), \
-    (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL AND needs_fetch = 0)";
-
-fn next_due(db: &dyn Connection) -> StoreResult<NextDue> {
-    db.one(NEXT_DUE, &[], |row| {
+/// When the next events are due, from a time on: any, and those that need nothing from Athos.
+fn next_due(db: &dyn Connection, since: Timestamp) -> StoreResult<NextDue> {
+    let sql = "SELECT (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at >= ?1), \
+                 (SELECT min(next_attempt_at) FROM events WHERE next_attempt_at >= ?1 AND needs_fetch = 0)";
+    db.one(sql, values![since], |row| {
         Ok(NextDue {
             any: row.get(0)?,
             without_fetch: row.get(1)?,
@@ -382,7 +385,9 @@ impl Inbox for SqlStore {
     }
 
     async fn next_due(&self) -> StoreResult<Option<Timestamp>> {
-        let next = self.readers.work.read(next_due).await?;
+        let always = Timestamp::from_millis(i64::MIN);
+        let look = move |db: &dyn Connection| next_due(db, always);
+        let next = self.readers.work.read(look).await?;
         self.arrivals.due.note_next(next);
         Ok(next.any)
     }
