@@ -43,8 +43,6 @@ impl Operation for Finish {
     /// Without it the record says that a token was asked for, which is what is owed.
     const DURABILITY: Durability = Durability::Committed;
     const BESIDE_OTHERS: bool = true;
-    /// It goes with the record of the next mint.
-    const LINGERS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
         tx.execute(

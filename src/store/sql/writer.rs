@@ -1,15 +1,15 @@
 //! The one writer. Group commit: whatever has arrived while the last batch was syncing goes into the next one, and
-//! all of it is acknowledged after that batch's commit. It waits for a fuller batch only with what nobody waits for.
+//! all of it is acknowledged after that batch's commit. It never waits for a fuller batch.
 
 use std::any::Any;
 use std::iter::once;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::{Trouble, lock};
@@ -22,8 +22,6 @@ use crate::telemetry::metric;
 const QUEUE: usize = 4096;
 /// Most operations of one batch: keeps the wait for it small.
 const MAX_BATCH: usize = 512;
-/// How long operations that may wait do so for others to share their transaction.
-const LINGER: Duration = Duration::from_millis(100);
 /// What must be true before the caller of an operation is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) enum Durability {
@@ -44,9 +42,6 @@ pub(in crate::store) trait Operation: Send + 'static {
 
     /// Whether readers of the live stream should look.
     const CHANGES_CALLS: bool = false;
-
-    /// Whether it may wait a moment for others: nobody waits for it.
-    const LINGERS: bool = false;
 
     /// Whether several replicas may do it at the same time, on an engine that they share. Otherwise it may rely on what it
     /// has read as if it were the only writer: nothing else is written until it is committed.
@@ -104,7 +99,6 @@ trait Queued: Any + Send {
     fn beside_others(&self) -> bool;
     fn durability(&self) -> Durability;
     fn changes_calls(&self) -> bool;
-    fn lingers(&self) -> bool;
     fn announced_at(&self) -> Option<Timestamp>;
     fn acknowledge(self: Box<Self>, committed: StoreResult<()>);
 }
@@ -162,10 +156,6 @@ impl<O: Operation> Queued for Waiting<O> {
 
     fn changes_calls(&self) -> bool {
         O::CHANGES_CALLS
-    }
-
-    fn lingers(&self) -> bool {
-        O::LINGERS
     }
 
     fn announced_at(&self) -> Option<Timestamp> {
@@ -408,16 +398,9 @@ async fn run(
 ) {
     let _ends = shared.ended.clone().drop_guard();
     while let Some(first) = queue.recv().await {
-        let mut operations = vec![first];
-        let until = tokio::time::Instant::now() + LINGER;
-        while operations.len() < MAX_BATCH
-            && operations.last().is_some_and(|last| last.lingers())
-            && let Ok(Some(operation)) = timeout_at(until, queue.recv()).await
-        {
-            operations.push(operation);
-        }
         // Whoever can run now may have something to write as well.
         tokio::task::yield_now().await;
+        let mut operations = vec![first];
         while operations.len() < MAX_BATCH
             && let Ok(operation) = queue.try_recv()
         {

@@ -150,43 +150,6 @@ async fn a_commit_is_synced_unless_nobody_in_it_relies_on_that() {
     store.close().await;
 }
 
-/// Who writes this waits for nobody; says how its commit is synced.
-struct WithOthers;
-
-impl Operation for WithOthers {
-    type Output = i64;
-    const DURABILITY: Durability = Durability::Committed;
-    const LINGERS: bool = true;
-
-    fn apply(&self, tx: &dyn sql::Connection) -> StoreResult<i64> {
-        OfNoConsequence.apply(tx)
-    }
-}
-
-#[tokio::test]
-async fn what_nobody_waits_for_is_committed_with_what_comes_next_or_else_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
-    let writer = &store.writer;
-    assert_eq!(writer.write(WithOthers).await.unwrap(), 1);
-    let later = async || {
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-        writer.write(Pragma("PRAGMA synchronous")).await
-    };
-    // A machine may halt for longer than anything lingers, but hardly twenty times.
-    let mut tries = 0..20;
-    let is_shared = loop {
-        let (lingered, _) = tokio::join!(writer.write(WithOthers), later());
-        if lingered.unwrap() == 2 || tries.next().is_none() {
-            break !tries.is_empty();
-        }
-    };
-    assert!(is_shared);
-    store.close().await;
-}
-
 #[tokio::test]
 async fn after_a_full_disk_every_kind_of_write_works_again() {
     let folder = tempfile::tempdir().unwrap();
