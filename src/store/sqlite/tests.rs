@@ -418,8 +418,8 @@ async fn a_long_log_is_copied_beside_the_writer_and_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     store.upkeep.keeper.abort();
-    let writing = store.upkeep.wal.writing.clone();
-    let copying = tokio::spawn(async move { writing.copy_long_logs().await });
+    let wal = Arc::clone(&store.upkeep.wal);
+    let copying = tokio::spawn(async move { wal.copy_long_logs().await });
     fill_log(&store, 0, 9 << 20).await;
     // Writes go on, and each makes the log longer until it is begun anew.
     for number in 20_000.. {

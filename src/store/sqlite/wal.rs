@@ -18,6 +18,8 @@ pub(super) const LOG_AT_REST_BYTES: u64 = 16 << 20;
 pub(super) const MAX_LOG_BYTES: u64 = 32 << 20;
 /// How often to check the size.
 const TICK: Duration = Duration::from_secs(1);
+/// Delay after the log was copied: while somebody reads it, it stays long, and every commit would have it copied.
+const COPY_PAUSE: Duration = Duration::from_millis(20);
 /// Delay after a failed attempt: another process reads, and may take long.
 const BACK_OFF: Duration = Duration::from_secs(30);
 /// How long the writer waits for readers of the log. Reads that begin meanwhile use the database itself.
@@ -28,7 +30,7 @@ const TURN_MAY_TAKE: Duration = Duration::from_secs(5);
 /// The log of one database.
 pub(super) struct Wal {
     file: PathBuf,
-    pub(super) writing: WriteConnection,
+    writing: WriteConnection,
     pub(super) gates: Gates,
     /// Whether the failure was logged already.
     failing: Mutex<bool>,
@@ -52,7 +54,20 @@ impl Wal {
                 sleep(pause).await;
             }
         };
-        tokio::join!(self.writing.copy_long_logs(), check);
+        tokio::join!(self.copy_long_logs(), check);
+    }
+
+    pub(super) async fn copy_long_logs(&self) {
+        loop {
+            self.writing.log_is_long().await;
+            let copied = self.writing.copy_log().await;
+            let pause = match copied {
+                Ok(()) => COPY_PAUSE,
+                Err(_) => TICK,
+            };
+            self.note(copied, self.bytes());
+            sleep(pause).await;
+        }
     }
 
     /// Truncates the log if it is long; returns when to check again.
@@ -99,12 +114,12 @@ impl Wal {
         std::fs::metadata(&self.file).map_or(0, |log| log.len())
     }
 
-    fn note(&self, emptied: StoreResult<bool>, bytes: u64) {
+    fn note<T>(&self, shortened: StoreResult<T>, bytes: u64) {
         let mut failing = lock(&self.failing);
-        match emptied {
+        match shortened {
             Err(StoreError::Closed) => {}
             Err(error) if !*failing => {
-                tracing::warn!(%error, bytes, "failed to empty the database's write-ahead log");
+                tracing::warn!(%error, bytes, "failed to shorten the database's write-ahead log");
                 *failing = true;
             }
             Err(_) => {}

@@ -69,21 +69,15 @@ impl WriteConnection {
         }))
     }
 
-    /// Copies the log into the database whenever it is long, until dropped. A commit that did so would keep all webhooks
-    /// waiting for two syncs and thousands of pages. Only the last few are copied while nothing is written: then no page is
-    /// left, and the next commit begins the log anew.
-    pub(super) async fn copy_long_logs(&self) {
-        loop {
-            self.0.log_is_long.notified().await;
-            if let Err(error) = self.copy_log().await
-                && !matches!(error, StoreError::Closed)
-            {
-                tracing::warn!(%error, "failed to copy the write-ahead log into the database");
-            }
-        }
+    /// Waits for a commit that leaves a long log.
+    pub(super) async fn log_is_long(&self) {
+        self.0.log_is_long.notified().await;
     }
 
-    async fn copy_log(&self) -> StoreResult<()> {
+    /// Copies the log into the database beside the writer. A commit that did so would keep all webhooks waiting for two syncs and
+    /// thousands of pages. Only the last few pages are copied while nothing is written: then none is left, and the next commit
+    /// begins the log anew, unless somebody reads it.
+    pub(super) async fn copy_log(&self) -> StoreResult<()> {
         let mut copying = Arc::clone(&self.0.copying).lock_owned().await;
         for _ in 0..PASSES_BESIDE {
             let (held, copied) = checkpoint(copying, "PASSIVE", Duration::ZERO).await?;
@@ -170,6 +164,7 @@ impl Committer for Commits {
             None => Err(StoreError::Closed),
         };
         if committed.is_ok() {
+            // Nothing was waited for since: it is the same thread.
             let pages = LOG_PAGES.get();
             shared.log_pages.store(pages, Ordering::Relaxed);
             if pages >= CHECKPOINT_PAGES {
