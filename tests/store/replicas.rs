@@ -29,6 +29,11 @@ pub(crate) const ONLY_LOCKED_REVS: &str = "
     CREATE TRIGGER unlocked BEFORE UPDATE OF rev ON told_rev FOR EACH ROW EXECUTE FUNCTION refuse_unlocked();
 ";
 
+/// Has transactions that do not say otherwise see nothing that was committed after they began.
+const OLD_SNAPSHOTS: &str = "DO $$ BEGIN \
+    EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L', current_database(), 'repeatable read'); \
+    END $$";
+
 /// Two replicas on a database of their own.
 async fn two() -> Option<(cluster::Database, [SharedStore; 2])> {
     let database = cluster::Database::new()?;
@@ -37,6 +42,7 @@ async fn two() -> Option<(cluster::Database, [SharedStore; 2])> {
         poll: Some(Duration::from_secs(1)),
         ..ServerOptions::default()
     };
+    database.sql(OLD_SNAPSHOTS);
     let open = async || store::open_with(&url, &options).await.unwrap();
     let stores = [open().await, open().await];
     database.sql(ONLY_LOCKED_REVS);

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::BEGIN;
 use crate::store::migrations::migrations;
 use crate::store::sql::{Connection, values};
 use crate::store::{Schema, StoreError, StoreResult};
@@ -46,7 +47,7 @@ fn change(db: &dyn Connection, name: &str, files: &[(&str, &str)]) -> anyhow::Re
     }
     };
     let begin = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{MAY_TAKE}'; SET LOCAL statement_timeout = '{MAY_TAKE}'"
+        "{BEGIN}; SET LOCAL lock_timeout = '{MAY_TAKE}'; SET LOCAL statement_timeout = '{MAY_TAKE}'"
     );
     db.batch(&begin).map_err(explain)?;
     db.execute("SELECT pg_advisory_xact_lock(?1)", values![LOCK])

@@ -23,3 +23,6 @@ pub(super) use copy::{source as copy_source, target as copy_target};
 pub(super) use examine::examine;
 pub use open::ServerOptions;
 pub(super) use open::open;
+
+/// Begins a transaction in which what is read after a lock was got is newer than the lock, whatever the database's default is.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";

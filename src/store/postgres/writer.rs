@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::BEGIN;
 use super::connector::Connector;
 use super::session::Session;
-use crate::store::sql::{Batch, Committer, Connection, Durability, UNSYNCED_REVS_MAX, values};
+use crate::store::sql::{Batch, Committer, Connection, Durability, UNSYNCED_REVS_MAX};
 use crate::store::{StoreError, StoreResult};
 
 /// Longest that a batch is tried again for, while there is no connection or another transaction is in the way. Well under the
@@ -31,24 +32,30 @@ pub(super) const LOCK_OF_WRITES: i64 = 0x6174_686f_7302;
 /// The channel on which replicas hear that calls have changed.
 pub(super) const CHANNEL: &str = "athos_backend_calls";
 
-/// How a transaction begins. Whatever the server's settings are, its commit waits for the disk, and for the standby where the
-/// server waits for one; and the server ends what takes too long, also when this process hangs in the middle of it. What may be
-/// lost is what is done again (`Durability::Committed`), unless it changes calls: readers have seen their revs.
+/// How a transaction begins, up to its lock, in one message. Whatever the server's settings are, its commit waits for the disk, and
+/// for the standby where the server waits for one; and the server ends what takes too long, also when this process hangs in the
+/// middle of it. What may be lost is what is done again (`Durability::Committed`), unless it changes calls: readers have seen their
+/// revs.
 ///
 /// Statements of batches find few rows of tables that may be large, by an index and in its order. The server is told so: what it
 /// plans while it does not know yet how large a table is, or for a table that was empty, would read or sort all of it.
-fn begin(durability: Durability, changes_calls: bool) -> String {
-    let synchronous_commit = match (durability, changes_calls) {
+fn begin(batch: &Batch) -> String {
+    let lock = match batch.is_beside_others() {
+        true => "pg_advisory_xact_lock_shared",
+        false => "pg_advisory_xact_lock",
+    };
+    let synchronous_commit = match (batch.durability(), batch.changes_calls()) {
         (Durability::Committed, false) => "'off'",
         _ => {
             "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
         }
     };
     format!(
-        "BEGIN; SELECT set_config('statement_timeout', '6s', true), set_config('lock_timeout', '3s', true), \
+        "{BEGIN}; SELECT set_config('statement_timeout', '6s', true), set_config('lock_timeout', '3s', true), \
            set_config('idle_in_transaction_session_timeout', '3s', true), \
            set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), \
-           set_config('jit', 'off', true), set_config('synchronous_commit', {synchronous_commit}, true)"
+           set_config('jit', 'off', true), set_config('synchronous_commit', {synchronous_commit}, true); \
+         SELECT {lock}({LOCK_OF_WRITES})"
     )
 }
 
@@ -110,7 +117,7 @@ fn skip_undone_revs(db: &dyn Connection) -> StoreResult<()> {
         return Ok(());
     }
     db.batch(&format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({LOCK_OF_WRITES}); \
+        "{BEGIN}; SELECT pg_advisory_xact_lock({LOCK_OF_WRITES}); \
          UPDATE rev_floor SET boot = {TIMELINE}, \
            rev = CASE WHEN boot IS NULL THEN rev ELSE (SELECT rev + {UNSYNCED_REVS_MAX} FROM latest_rev) END \
          WHERE boot IS DISTINCT FROM {TIMELINE}; \
@@ -188,15 +195,9 @@ fn try_once(
 }
 
 fn write(db: &dyn Connection, batch: &mut Batch, notify_and_commit: &str) -> Result<(), Failed> {
-    let changes_calls = batch.changes_calls();
-    db.batch(&begin(batch.durability(), changes_calls))?;
-    let lock = match batch.is_beside_others() {
-        true => "SELECT pg_advisory_xact_lock_shared(?1)",
-        false => "SELECT pg_advisory_xact_lock(?1)",
-    };
-    db.execute(lock, values![LOCK_OF_WRITES])?;
+    db.batch(&begin(batch))?;
     batch.apply(db)?;
-    let commit = if changes_calls {
+    let commit = if batch.changes_calls() {
         notify_and_commit
     } else {
         "COMMIT"
