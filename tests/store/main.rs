@@ -173,6 +173,7 @@ async fn keeps_the_contract(store: SharedStore) {
     leaders::replicas_are_listed_while_they_live_and_forgotten_later(&store).await;
     leases::an_attempt_that_outlives_its_event_changes_no_other(&store).await;
     leases::no_number_is_given_twice(&store).await;
+    leases::attempts_that_end_at_once_are_settled_each(&store).await;
     feed::a_copy_is_kept_in_step(&store).await;
     audit::who_did_what_is_found(&store).await;
     outbox::messages_wait_until_they_are_taken(&store).await;

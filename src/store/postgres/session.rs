@@ -267,6 +267,12 @@ fn type_of(value: &Value<'_>) -> Type {
         Value::Real(_) => Type::FLOAT8,
         Value::Text(_) => Type::TEXT,
         Value::Bytes(_) => Type::BYTEA,
+        Value::List(values) => match values.first() {
+            Some(Value::Integer(_)) => Type::INT8_ARRAY,
+            Some(Value::Real(_)) => Type::FLOAT8_ARRAY,
+            Some(Value::Bytes(_)) => Type::BYTEA_ARRAY,
+            Some(Value::Text(_) | Value::List(_)) | None => Type::TEXT_ARRAY,
+        },
     }
 }
 
@@ -285,6 +291,7 @@ impl ToSql for Value<'_> {
             }
             Self::Text(text) => text.to_sql(of, out),
             Self::Bytes(bytes) => bytes.to_sql(of, out),
+            Self::List(values) => values.to_sql(of, out),
         }
     }
 

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::url::Address;
 use crate::model::Timestamp;
 use crate::store::StoreError;
-use crate::store::sql::{Connection, Reader, Watch, values};
+use crate::store::sql::{Connection, GivenRows, Reader, Value, Watch, values};
 
 /// A connection to a test's database.
 pub(super) fn connect(url: &str) -> Session {
@@ -53,6 +53,44 @@ fn what_is_bound_is_what_is_read() {
             Ok(())
         })
         .unwrap();
+    });
+}
+
+#[test]
+fn given_rows_are_read_with_their_types_and_their_nulls() {
+    with(|db| {
+        let (some, none) = (
+            [
+                Value::Integer(Some(1)),
+                Value::Real(Some(1.5)),
+                Value::Text(Some("a\0b")),
+                Value::Bytes(Some(b"\0\xff")),
+            ],
+            [
+                Value::Integer(None),
+                Value::Real(None),
+                Value::Text(None),
+                Value::Bytes(None),
+            ],
+        );
+        let rows: GivenRows<'_, _> = [none, some].into_iter().collect();
+        let read = db.rows(
+            "SELECT * FROM unnest(?1, ?2, ?3, ?4)",
+            &rows.values(),
+            |row| {
+                let number: Option<i64> = row.get(0)?;
+                let real: Option<f64> = row.get(1)?;
+                let text: Option<String> = row.get(2)?;
+                let bytes: Option<Vec<u8>> = row.get(3)?;
+                Ok((number, real, text, bytes))
+            },
+        );
+        let text = Some("a\u{FFFD}b".to_owned());
+        let bytes = Some(b"\0\xff".to_vec());
+        assert_eq!(
+            read.unwrap(),
+            [(None, None, None, None), (Some(1), Some(1.5), text, bytes)]
+        );
     });
 }
 

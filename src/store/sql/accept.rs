@@ -1,12 +1,12 @@
 //! The inbox's entrance in SQL: which deliveries are new, by their webhook id and by what was signed.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::opening::{Opening, Unopened};
 use super::privacy::tombstones::{self, Incoming};
-use super::{Connection, Operation, Statement, Value, values};
+use super::{Connection, GivenRows, Operation, Value, values};
 use crate::model::{EventState, Timestamp};
 use crate::store::{Accepted, DueTimes, NewEvent, Origin, StoreResult};
 
@@ -117,10 +117,7 @@ pub(super) fn accept(
     Ok((Accepted::Duplicate, None))
 }
 
-/// How many rows one statement inserts: few sizes, so that each is a statement that the engine knows.
-const ROWS_TOGETHER: [usize; 4] = [64, 16, 4, 1];
-
-/// Accepts those that are new, with one statement for many. The others are nothing, and are looked at one by one. In the
+/// Accepts those that are new, with one statement. The others are nothing, and are looked at one by one. In the
 /// order of their ids, so that replicas that accept the same wait for each other in that order, and never in a circle.
 fn accept_together(
     tx: &dyn Connection,
@@ -144,48 +141,59 @@ fn accept_together(
         .filter(|place| outputs[*place].is_none())
         .collect();
     left.sort_by_key(|place| &accepts[*place].event.webhook_id);
-    let mut left = &left[..];
-    while let Some(size) = ROWS_TOGETHER.into_iter().find(|size| *size <= left.len()) {
-        let (chosen, rest) = left.split_at(size);
-        left = rest;
-        let mut sql = Statement::new(INSERT);
-        for place in chosen {
-            let (event, key) = (&accepts[*place].event, &accepts[*place].content_key);
-            if *place != chosen[0] {
-                sql.push(", ");
-            }
-            sql.push_list(row(event, &event.webhook_id, Some(key), Origin::Webhook));
-        }
-        sql.push(" ON CONFLICT DO NOTHING RETURNING id, webhook_id");
-        for (id, webhook_id) in
-            sql.rows(tx, |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)))?
+    if left.is_empty() {
+        return Ok(outputs);
+    }
+    let id_of = |place: usize| accepts[place].event.webhook_id.as_str();
+    let rows: GivenRows<'_, _> = left
+        .iter()
+        .map(|place| {
+            let Accept {
+                event, content_key, ..
+            } = accepts[*place];
+            new_row(event, &event.webhook_id, Some(content_key), Origin::Webhook)
+        })
+        .collect();
+    let inserted = tx.rows(INSERT_TOGETHER, &rows.values(), |row| {
+        Ok((row.get::<i64>(0)?, row.get::<String>(1)?))
+    })?;
+    for (id, webhook_id) in inserted {
+        // Of several with the same id the first is in.
+        let first = left.partition_point(|place| id_of(*place) < webhook_id.as_str());
+        if let Some(place) = left.get(first)
+            && id_of(*place) == webhook_id
         {
-            // Of several with the same id the first is in.
-            let place = chosen
-                .iter()
-                .find(|place| accepts[**place].event.webhook_id == webhook_id);
-            if let Some(place) = place {
-                outputs[*place] = Some((Accepted::New, Some(id)));
-            }
+            outputs[*place] = Some((Accepted::New, Some(id)));
         }
     }
     Ok(outputs)
 }
 
-const INSERT: &str = "INSERT INTO events \
-    (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, content_key, needs_fetch, \
-     origin) VALUES ";
+/// A statement that inserts rows, unless they are here already.
+macro_rules! insert {
+    ($rows:literal) => {
+        concat!(
+            "INSERT INTO events (webhook_id, state, received_at, signed_at, secret, call_id, body, next_attempt_at, reason, \
+               content_key, needs_fetch, origin) ",
+            $rows,
+            " ON CONFLICT DO NOTHING"
+        )
+    };
+}
 
-/// How many columns `INSERT` names.
-const COLUMNS: usize = 12;
+const INSERT: &str = insert!("VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
+const INSERT_TOGETHER: &str = concat!(
+    insert!("SELECT * FROM unnest(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"),
+    " RETURNING id, webhook_id"
+);
 
-/// The values of a new row, in the order of `INSERT`.
-fn row<'a>(
+/// The values of a new row, in the order of the statements that insert it.
+fn new_row<'a>(
     event: &'a NewEvent,
     webhook_id: &'a str,
     content_key: Option<&'a ContentKey>,
     origin: Origin,
-) -> [Value<'a>; COLUMNS] {
+) -> [Value<'a>; 12] {
     let (state, said, reason) = match &event.parsed {
         Ok(said) => (EventState::Pending, Some(said), None),
         Err(why) => (EventState::Ignored, None, Some(why)),
@@ -215,13 +223,7 @@ fn insert(
     content_key: Option<&ContentKey>,
     origin: Origin,
 ) -> StoreResult<Option<i64>> {
-    static ONE: LazyLock<String> = LazyLock::new(|| {
-        let mut sql = Statement::new(INSERT);
-        sql.push_list([0_i64; COLUMNS])
-            .push(" ON CONFLICT DO NOTHING");
-        sql.into_text()
-    });
-    tx.insert(&ONE, &row(event, webhook_id, content_key, origin))
+    tx.insert(INSERT, &new_row(event, webhook_id, content_key, origin))
 }
 
 /// Counts a delivery of what is here already; nothing when only its webhook id is. Under the same id the bytes are

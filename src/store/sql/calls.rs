@@ -1,5 +1,4 @@
-//! The calls in SQL: what is known of each, and what each reader may see. A call only ever learns: `scored` is never
-//! undone by `unscored`, nor either by `processing`, in whatever order events arrive.
+//! The calls in SQL, as each reader may see them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,156 +7,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::rows::{push_filter, push_scope};
-use super::{Connection, Row, SqlStore, Statement, identities, opening, progress, values};
-use crate::model::{
-    CallDetail, CallEvent, CallRow, CallStatus, EventOutcome, Scope, Source, Timestamp,
-};
+use super::{Connection, Row, SqlStore, Statement, opening, progress};
+use crate::model::{CallRow, CallStatus, Scope, Source};
 use crate::store::{
-    CallChange, CallFilter, Calls, Changes, EventCall, LinkedIds, Page, PageKey, Progress,
-    ProgressFilter, StoreResult, StoredCall,
+    CallChange, CallFilter, Calls, Changes, EventCall, Page, PageKey, Progress, ProgressFilter,
+    StoreResult, StoredCall,
 };
-
-// `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
-// had it is erased. It may have gaps.
-
-/// Gives an event's call its row. One that is there learns whose call it is, where it lacks that: an attempt may have been
-/// faster.
-pub(super) fn open(
-    tx: &dyn Connection,
-    event: &CallEvent,
-    received_at: Timestamp,
-) -> StoreResult<()> {
-    let who = &event.identity;
-    tx.execute(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
-         VALUES (?1, 'processing', ?2, \
-           coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?5)), \
-           coalesce(?4, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?6)), \
-           ?5, ?6, ?7, (SELECT rev + 1 FROM latest_rev)) \
-         ON CONFLICT (id) DO UPDATE SET \
-           rep = coalesce(calls.rep, excluded.rep), agency = coalesce(calls.agency, excluded.agency), \
-           athos_rep = coalesce(calls.athos_rep, excluded.athos_rep), \
-           athos_agency = coalesce(calls.athos_agency, excluded.athos_agency), rev = excluded.rev \
-         WHERE (calls.rep IS NULL AND excluded.rep IS NOT NULL) \
-            OR (calls.agency IS NULL AND excluded.agency IS NOT NULL) \
-            OR (calls.athos_rep IS NULL AND excluded.athos_rep IS NOT NULL) \
-            OR (calls.athos_agency IS NULL AND excluded.athos_agency IS NOT NULL)",
-        values![
-            event.call_id,
-            event.source,
-            who.rep,
-            who.agency,
-            who.athos_rep,
-            who.athos_agency,
-            event.occurred_at.unwrap_or(received_at),
-        ],
-    )?;
-    Ok(())
-}
-
-/// Stores a call's detail; the same detail again changes nothing. Says what is left to fill in.
-pub(super) fn store_detail(
-    tx: &dyn Connection,
-    detail: &CallDetail,
-    now: Timestamp,
-) -> StoreResult<Vec<LinkedIds>> {
-    let call = &detail.header;
-    let (who, unfinished) = identities::resolve_identity(tx, &call.identity, now)?;
-    let is_known = tx.exists(
-        "SELECT 1 FROM call_details JOIN calls ON seq = call_seq \
-             WHERE id = ?1 AND status = 'scored' AND raw = ?2 AND has_recording = ?3",
-        values![call.id, detail.raw, detail.has_recording],
-    )?;
-    if is_known {
-        return Ok(unfinished);
-    }
-    let best_time = call.ended_at.or(call.started_at).unwrap_or(now);
-    let seq: i64 = tx.scalar(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
-          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
-         VALUES (?1, 'scored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-                 (SELECT rev + 1 FROM latest_rev)) \
-         ON CONFLICT (id) DO UPDATE SET \
-           status = excluded.status, source = excluded.source, \
-           rep = coalesce(?16, calls.rep, excluded.rep), agency = coalesce(?17, calls.agency, excluded.agency), \
-           athos_rep = coalesce(excluded.athos_rep, calls.athos_rep), \
-           athos_agency = coalesce(excluded.athos_agency, calls.athos_agency), \
-           drill_key = excluded.drill_key, started_at = excluded.started_at, \
-           ended_at = excluded.ended_at, duration_sec = excluded.duration_sec, \
-           scored_at = excluded.scored_at, overall_score = excluded.overall_score, \
-           compliance_percent = excluded.compliance_percent, reason = NULL, reason_message = NULL, \
-           sort_at = coalesce(excluded.ended_at, excluded.started_at, calls.sort_at), rev = excluded.rev, \
-           purged_at = CASE WHEN excluded.purged_at IS NOT NULL THEN coalesce(calls.purged_at, excluded.purged_at) END \
-         RETURNING seq",
-        values![
-            call.id,
-            call.source,
-            who.rep,
-            who.agency,
-            who.athos_rep,
-            who.athos_agency,
-            call.drill_key,
-            call.started_at,
-            call.ended_at,
-            call.duration_sec,
-            call.scored_at,
-            detail.overall_score,
-            detail.compliance_percent,
-            best_time,
-            detail.purged.then_some(now),
-            // What Athos answers itself is right, whatever a webhook said; what was only looked up fills a gap.
-            call.identity.rep,
-            call.identity.agency,
-        ],
-    )?;
-    tx.execute(
-        "INSERT INTO call_details (call_seq, raw, has_recording, fetched_at) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT (call_seq) DO UPDATE SET \
-           raw = excluded.raw, has_recording = excluded.has_recording, fetched_at = excluded.fetched_at",
-        values![seq, detail.raw, detail.has_recording, now],
-    )?;
-    Ok(unfinished)
-}
-
-/// Stores that a call could not be scored, unless it was; says what is left to fill in.
-pub(super) fn store_unscored(
-    tx: &dyn Connection,
-    event: &CallEvent,
-    now: Timestamp,
-) -> StoreResult<Vec<LinkedIds>> {
-    let EventOutcome::Unscored { reason, message } = &event.outcome else {
-        return Ok(Vec::new());
-    };
-    let (who, unfinished) = identities::resolve_identity(tx, &event.identity, now)?;
-    tx.execute(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, reason, reason_message, \
-          sort_at, rev) \
-         VALUES (?1, 'unscored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
-                 (SELECT rev + 1 FROM latest_rev)) \
-         ON CONFLICT (id) DO UPDATE SET \
-           status = excluded.status, rep = coalesce(calls.rep, excluded.rep), \
-           agency = coalesce(calls.agency, excluded.agency), \
-           athos_rep = coalesce(calls.athos_rep, excluded.athos_rep), \
-           athos_agency = coalesce(calls.athos_agency, excluded.athos_agency), \
-           reason = excluded.reason, reason_message = excluded.reason_message, rev = excluded.rev \
-         WHERE calls.status = 'processing'",
-        values![
-            event.call_id,
-            event.source,
-            who.rep,
-            who.agency,
-            who.athos_rep,
-            who.athos_agency,
-            reason,
-            message,
-            event.occurred_at.unwrap_or(now),
-        ],
-    )?;
-    Ok(unfinished)
-}
 
 pub(super) const ROW: &str = "SELECT seq, sort_at, id, status, source, coalesce(rep, athos_rep) AS rep, \
                    coalesce(agency, athos_agency) AS agency, drill_key, started_at, \

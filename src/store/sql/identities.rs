@@ -1,10 +1,12 @@
 //! Linked ids in SQL. Ids are resolved when calls and mints are written, so that readers search for ours only. An id that
 //! is learned later is filled in where it was missing, and replaces nothing.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::writer::Writer;
-use super::{Connection, Operation, Row, SqlStore, Statement, values};
+use super::{Connection, GivenRows, Operation, Row, SqlStore, Statement, values};
 use crate::model::{AGENCY_PREFIX, AGENT_PREFIX, Identity, PlatformId, Timestamp};
 use crate::store::{Identities, IdentityKind, LinkedIds, StoreResult};
 
@@ -40,6 +42,50 @@ pub(super) fn resolve_identity(
         }
     }
     Ok((known, unfinished))
+}
+
+/// The same for many calls, with one statement; nothing for a call that tells of a link which is not known yet.
+pub(super) fn resolve_known<'a>(
+    tx: &dyn Connection,
+    calls: impl Iterator<Item = &'a Identity> + Clone,
+) -> StoreResult<Vec<Option<Identity>>> {
+    let ids = |said: &'a Identity| {
+        let ids = [
+            (IdentityKind::Rep, &said.athos_rep),
+            (IdentityKind::Agency, &said.athos_agency),
+        ];
+        let some = |(kind, id): (IdentityKind, &'a Option<String>)| Some((kind, id.as_ref()?));
+        ids.into_iter().filter_map(some)
+    };
+    let mut sought = calls.clone().flat_map(ids).peekable();
+    let mut linked: HashMap<(String, String), String> = HashMap::new();
+    if sought.peek().is_some() {
+        let rows: GivenRows<'_, _> = sought
+            .map(|(kind, id)| [kind.as_str().into(), id.into()])
+            .collect();
+        let sql = "SELECT kind, athos_id, our_id FROM identities \
+                   WHERE (kind, athos_id) IN (SELECT * FROM unnest(?1, ?2))";
+        linked.extend(tx.rows(sql, &rows.values(), |row| {
+            Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+        })?);
+    }
+    let resolve = |said: &Identity| {
+        let mut known = said.clone();
+        for (kind, ours, athos) in [
+            (IdentityKind::Rep, &mut known.rep, &known.athos_rep),
+            (IdentityKind::Agency, &mut known.agency, &known.athos_agency),
+        ] {
+            let Some(athos_id) = athos else { continue };
+            let link = linked.get(&(kind.as_str().to_owned(), athos_id.clone()));
+            match (&*ours, link) {
+                (Some(_), None) => return None,
+                (Some(_), Some(_)) => {}
+                (None, link) => *ours = link.cloned(),
+            }
+        }
+        Some(known)
+    };
+    Ok(calls.map(resolve).collect())
 }
 
 /// Whether a row was written.

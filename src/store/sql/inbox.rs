@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use super::opening::{self, Opening, Unopened};
 use super::privacy::erase;
 use super::privacy::tombstones::{self, Incoming};
+use super::settle_together::settle_together;
 use super::{
-    Connection, Durability, Operation, SqlStore, accept, calls, identities, outbox, values, waits,
+    Connection, Durability, Operation, SqlStore, accept, identities, known_calls, outbox, values,
+    waits,
 };
 use crate::model::{CallEvent, Engine, EventState, Timestamp};
 use crate::store::{
@@ -162,7 +164,7 @@ pub(in crate::store) struct Settle {
 
 impl Settle {
     /// The call that would be written.
-    fn result(&self) -> Option<Incoming<'_>> {
+    pub(super) fn result(&self) -> Option<Incoming<'_>> {
         match &self.settlement {
             Settlement::Scored(detail) => {
                 let call = &detail.header;
@@ -197,6 +199,13 @@ impl Operation for Settle {
         .then_some(self.now)
     }
 
+    fn apply_together(
+        settles: &[&Self],
+        tx: &dyn Connection,
+    ) -> StoreResult<Vec<Option<Self::Output>>> {
+        settle_together(tx, settles)
+    }
+
     fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output> {
         let (state, due, reason, spent) = match &self.settlement {
             Settlement::Scored(_) | Settlement::Unscored(_) => (EventState::Done, None, None, true),
@@ -226,7 +235,7 @@ impl Operation for Settle {
         }
         let result = self.result();
         if let Some(call) = &result {
-            self.opening.open_first(tx, call.call_id)?;
+            self.opening.open_first(tx, |id| id == call.call_id)?;
         }
         if let Some(call) = &result
             && tombstones::is_tombstoned(tx, call, "attempt")?
@@ -236,8 +245,8 @@ impl Operation for Settle {
         }
         record_attempt(tx, &self.lease, &self.settlement, self.now)?;
         let unfinished = match &self.settlement {
-            Settlement::Scored(detail) => calls::store_detail(tx, detail, self.now)?,
-            Settlement::Unscored(event) => calls::store_unscored(tx, event, self.now)?,
+            Settlement::Scored(detail) => known_calls::store_detail(tx, detail, self.now)?,
+            Settlement::Unscored(event) => known_calls::store_unscored(tx, event, self.now)?,
             Settlement::Dead { .. } => {
                 outbox::write_dead(tx, self.lease.event_id, self.now)?;
                 Vec::new()

@@ -12,6 +12,7 @@ mod deliveries;
 mod drift;
 mod identities;
 mod inbox;
+mod known_calls;
 mod maintenance;
 mod mints;
 mod opening;
@@ -24,6 +25,7 @@ mod reconcile;
 mod replicas;
 mod row;
 mod rows;
+mod settle_together;
 mod statement;
 mod store;
 mod trouble;
@@ -40,7 +42,7 @@ pub(in crate::store) use row::{Cell, FromCell, Row};
 pub(in crate::store) use statement::Statement;
 pub(in crate::store) use store::{SqlStore, Upkeep};
 pub(in crate::store) use trouble::{Trouble, lock};
-pub(in crate::store) use value::{Value, values};
+pub(in crate::store) use value::{GivenRows, Value, values};
 pub(in crate::store) use writer::{Batch, Committer, Durability, Operation};
 #[cfg(test)]
 pub(in crate::store) use {

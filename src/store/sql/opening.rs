@@ -1,7 +1,7 @@
 //! Calls get their rows moments after their webhooks were accepted. A row is on twice as many pages as the event: written for
 //! many calls at a time, in a commit that nobody waits for, it costs a fraction. Whoever asks for calls meanwhile hurries it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::privacy::tombstones::{self, Incoming};
 use super::writer::Writer;
-use super::{Connection, Durability, Operation, calls, lock, values};
+use super::{Connection, Durability, Operation, known_calls, lock, values};
 use crate::model::{CallEvent, Engine, Timestamp};
 use crate::store::{StoreError, StoreResult, UnopenedEvent};
 
@@ -132,14 +132,18 @@ impl Opening {
         (!calls.is_empty()).then_some(OpenCalls(calls))
     }
 
-    /// Opens a call that is about to change, if it waits: what its webhooks said comes first.
-    pub(super) fn open_first(&self, tx: &dyn Connection, call_id: &str) -> StoreResult<()> {
+    /// Opens calls that are about to change, those of them that wait: what their webhooks said comes first.
+    pub(super) fn open_first(
+        &self,
+        tx: &dyn Connection,
+        changes: impl Fn(&str) -> bool,
+    ) -> StoreResult<()> {
         let waiting: Vec<_> = lock(&self.waiting)
             .iter()
-            .filter(|unopened| unopened.said.call_id == call_id)
+            .filter(|unopened| changes(&unopened.said.call_id))
             .cloned()
             .collect();
-        waiting.iter().try_for_each(|unopened| open(tx, unopened))
+        open(tx, &waiting)
     }
 
     /// Waits a moment for what has been accepted so far: who was told that a webhook is in sees its call.
@@ -186,13 +190,27 @@ async fn write(writer: &Writer, calls: OpenCalls) -> StoreResult<()> {
     }
 }
 
-fn open(tx: &dyn Connection, unopened: &Unopened) -> StoreResult<()> {
-    let incoming = Incoming::event(&unopened.said, unopened.received_at);
-    // An erasure may have begun since it was accepted.
-    if tombstones::is_tombstoned(tx, &incoming, "webhook")? {
-        return Ok(());
+fn open(tx: &dyn Connection, unopened: &[Arc<Unopened>]) -> StoreResult<()> {
+    let said = unopened
+        .iter()
+        .map(|unopened| (&unopened.said, unopened.received_at));
+    let incoming: Vec<_> = said
+        .clone()
+        .map(|(said, at)| Incoming::event(said, at))
+        .collect();
+    // An erasure may have begun since they were accepted.
+    let stopped = tombstones::find_tombstoned(tx, &incoming, "webhook")?;
+    let open = said.zip(stopped).filter(|(_, stopped)| !stopped);
+    // On a server each statement is a journey. A call's second event comes after the first.
+    let mut together = HashSet::new();
+    let (first, others): (Vec<_>, Vec<_>) = open.map(|(said, _)| said).partition(|(said, _)| {
+        tx.engine() == Engine::Postgres && together.insert(said.call_id.as_str())
+    });
+    if !first.is_empty() {
+        known_calls::open_together(tx, first.into_iter())?;
     }
-    calls::open(tx, &unopened.said, unopened.received_at)
+    let mut others = others.into_iter();
+    others.try_for_each(|(said, at)| known_calls::open(tx, said, at))
 }
 
 #[derive(Clone)]
@@ -205,7 +223,7 @@ impl Operation for OpenCalls {
     const CHANGES_CALLS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
-        self.0.iter().try_for_each(|unopened| open(tx, unopened))?;
+        open(tx, &self.0)?;
         if tx.engine() == Engine::Postgres {
             return Ok(());
         }

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 
 use super::privacy::tombstones::{self, Incoming};
 use super::rows::id_list;
-use super::{Connection, Operation, Row, SqlStore, Statement, audit, calls, mints, values};
+use super::{
+    Connection, Operation, Row, SqlStore, Statement, audit, calls, known_calls, mints, values,
+};
 use crate::model::{EventState, Timestamp};
 use crate::store::{
     Actor, Attempt, EventFilter, EventRow, EventVerdict, Operators, Origin, Page, Received, Replay,
@@ -286,7 +288,7 @@ impl ReplayEvents {
             let incoming = Incoming::event(said, event.received_at);
             // The attempt removes an event of what was erased.
             if changed > 0 && !tombstones::is_tombstoned(tx, &incoming, "replay")? {
-                calls::open(tx, said, event.received_at)?;
+                known_calls::open(tx, said, event.received_at)?;
             }
         }
         Ok(())

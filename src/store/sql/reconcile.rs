@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 
 use super::privacy::tombstones::{self, Incoming};
-use super::{Connection, Operation, Row, SqlStore, Statement, accept, calls, values};
+use super::{Connection, Operation, Row, SqlStore, Statement, accept, known_calls, values};
 use crate::model::{CallStatus, Source, Timestamp};
 use crate::store::{
     ListedCall, NewRun, Reconciliation, RecoveredCall, RecoveryCause, Run, RunEnd, StoreResult,
@@ -146,7 +146,7 @@ impl Operation for IngestMissing {
             let (accepted, _) = accept::accept(tx, &call.event, None)?;
             if accepted.is_new() {
                 if let Ok(said) = &call.event.parsed {
-                    calls::open(tx, said, call.event.received_at)?;
+                    known_calls::open(tx, said, call.event.received_at)?;
                 }
                 repairs.push(RecoveredCall {
                     call_id: call.id.clone(),

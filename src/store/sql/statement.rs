@@ -47,11 +47,6 @@ impl<'a> Statement<'a> {
         self.push(")")
     }
 
-    /// Its text, for values to come.
-    pub(in crate::store) fn into_text(self) -> String {
-        self.text
-    }
-
     /// Runs it; how many rows it changed.
     pub(in crate::store) fn execute(&self, db: &dyn Connection) -> StoreResult<u64> {
         db.execute(&self.text, &self.values)

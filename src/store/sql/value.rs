@@ -10,6 +10,8 @@ pub(in crate::store) enum Value<'a> {
     Real(Option<f64>),
     Text(Option<&'a str>),
     Bytes(Option<&'a [u8]>),
+    /// Values of one type, at least one, for `unnest`; not on SQLite, which has no such type.
+    List(&'a [Value<'a>]),
 }
 
 /// What can be the value of a parameter.
@@ -89,6 +91,28 @@ impl From<u32> for Value<'_> {
 impl From<Timestamp> for Value<'_> {
     fn from(value: Timestamp) -> Self {
         value.as_millis().into()
+    }
+}
+
+/// Rows for a statement that reads them by `unnest`, a parameter for each column: it has one text, however many they are.
+pub(in crate::store) struct GivenRows<'a, const COLUMNS: usize>([Vec<Value<'a>>; COLUMNS]);
+
+impl<'a, const COLUMNS: usize> FromIterator<[Value<'a>; COLUMNS]> for GivenRows<'a, COLUMNS> {
+    fn from_iter<R: IntoIterator<Item = [Value<'a>; COLUMNS]>>(rows: R) -> Self {
+        let mut columns = [const { Vec::new() }; COLUMNS];
+        for row in rows {
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
+        }
+        Self(columns)
+    }
+}
+
+impl<const COLUMNS: usize> GivenRows<'_, COLUMNS> {
+    /// The values of the statement's parameters.
+    pub(in crate::store) fn values(&self) -> [Value<'_>; COLUMNS] {
+        self.0.each_ref().map(|column| Value::List(column))
     }
 }
 

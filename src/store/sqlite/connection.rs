@@ -87,6 +87,9 @@ impl ToSql for Value<'_> {
             Value::Real(number) => number.map(ValueRef::Real),
             Value::Text(text) => text.map(|text| ValueRef::Text(text.as_bytes())),
             Value::Bytes(bytes) => bytes.map(ValueRef::Blob),
+            Value::List(_) => {
+                return Err(Error::ToSqlConversionFailure("SQLite has no lists".into()));
+            }
         };
         Ok(ToSqlOutput::Borrowed(value.unwrap_or(ValueRef::Null)))
     }
