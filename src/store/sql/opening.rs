@@ -2,7 +2,6 @@
 //! many calls at a time, in a commit that nobody waits for, it costs a fraction. Whoever asks for calls meanwhile hurries it.
 
 use std::collections::{HashSet, VecDeque};
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,9 +19,8 @@ use crate::store::{StoreError, StoreResult, UnopenedEvent};
 const LINGER: Duration = Duration::from_millis(200);
 /// The same where other replicas read, too, which cannot hurry it.
 const LINGER_WHEN_SHARED: Duration = Duration::from_millis(25);
-/// How many calls one transaction opens, at least and at most: a quarter of those that wait. A webhook that comes meanwhile waits
-/// for it, so it is small where few come in; where many do, it must open as many as come in during it.
-const CALLS_TOGETHER: RangeInclusive<usize> = 16..=128;
+/// Most calls of one transaction: no webhook waits long for it.
+const MAX_CALLS: usize = 128;
 /// How soon to try again when nothing can be written.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Longest that a reader waits. When nothing can be written, what is there is shown.
@@ -125,10 +123,11 @@ impl Opening {
     }
 
     fn next(&self) -> Option<OpenCalls> {
-        let waiting = lock(&self.waiting);
-        let (least, most) = CALLS_TOGETHER.into_inner();
-        let count = (waiting.len() / 4).clamp(least, most);
-        let calls: Arc<[_]> = waiting.iter().take(count).cloned().collect();
+        let calls: Arc<[_]> = lock(&self.waiting)
+            .iter()
+            .take(MAX_CALLS)
+            .cloned()
+            .collect();
         (!calls.is_empty()).then_some(OpenCalls(calls))
     }
 
