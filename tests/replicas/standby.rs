@@ -111,14 +111,16 @@ async fn a_standby_is_not_served_from_and_doctor_says_how_far_it_is_behind() {
     let (client, connection) = tokio_postgres::connect(&standby_url, NoTls).await.unwrap();
     tokio::spawn(connection);
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    // How far it is behind is told by the last transaction that it has replayed: there must be one before it is paused.
+    database.sql("CREATE TABLE replayed (x INT)");
     let follows = tokio::time::timeout(FOLLOWS_WITHIN, async {
-        let is_reading = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
-        while client
-            .query_one(is_reading, &[])
+        let is_following = "SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming') \
+                            AND pg_last_xact_replay_timestamp() IS NOT NULL";
+        while !client
+            .query_one(is_following, &[])
             .await
             .unwrap()
-            .get::<_, i64>(0)
-            == 0
+            .get::<_, bool>(0)
         {
             ticks.tick().await;
         }
