@@ -88,7 +88,7 @@ async fn a_leader_of_reconciliation_that_dies_or_hangs_is_replaced_and_its_late_
     assert_eq!(
         fleet.shared.number(&ended),
         0,
-        "a replica whose term is over has ended a run"
+        "a replica has recorded the end of a run after its term was over"
     );
     fleet.shared.is_sound();
 }

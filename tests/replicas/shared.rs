@@ -53,7 +53,7 @@ impl Shared {
             (
                 "SELECT count(*) FROM events LEFT JOIN attempts ON event_id = events.id AND outcome IN ('scored', 'unscored') \
                  WHERE state = 'done' AND event_id IS NULL",
-                "events are done, but no attempt of theirs succeeded",
+                "events are done without a successful attempt",
             ),
         ]
         .into_iter()

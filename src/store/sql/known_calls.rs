@@ -10,6 +10,13 @@ use crate::store::{LinkedIds, StoreResult};
 // `rev` is unique and grows with every change; there is one writer, so none is given twice, not even when the call that
 // had it is erased. It may have gaps.
 
+/// A call's row as an event begins it, for values or a selection.
+macro_rules! open {
+    () => {
+        "INSERT INTO calls (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) "
+    };
+}
+
 /// A call that has its row learns whose it is, where it lacks that: an attempt may have been faster.
 macro_rules! learn_whose {
     () => {
@@ -31,9 +38,8 @@ pub(super) fn open(
     received_at: Timestamp,
 ) -> StoreResult<()> {
     let sql = concat!(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
-         VALUES (?1, 'processing', ?2, \
+        open!(),
+        "VALUES (?1, 'processing', ?2, \
            coalesce(?3, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = ?5)), \
            coalesce(?4, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = ?6)), \
            ?5, ?6, ?7, (SELECT rev + 1 FROM latest_rev)) ",
@@ -49,9 +55,8 @@ pub(super) fn open_together<'a>(
     events: impl Iterator<Item = (&'a CallEvent, Timestamp)>,
 ) -> StoreResult<()> {
     let sql = concat!(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, sort_at, rev) \
-         SELECT id, 'processing', source, \
+        open!(),
+        "SELECT id, 'processing', source, \
            coalesce(rep, (SELECT our_id FROM identities WHERE kind = 'rep' AND athos_id = given.athos_rep)), \
            coalesce(agency, (SELECT our_id FROM identities WHERE kind = 'agency' AND athos_id = given.athos_agency)), \
            athos_rep, athos_agency, sort_at, (SELECT rev FROM latest_rev) + nth \
@@ -76,6 +81,15 @@ fn opened(event: &CallEvent, received_at: Timestamp) -> [Value<'_>; 7] {
         Value::from(&who.athos_agency),
         event.occurred_at.unwrap_or(received_at).into(),
     ]
+}
+
+/// A call's row as its detail says, for values or a selection.
+macro_rules! store {
+    () => {
+        "INSERT INTO calls \
+         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
+          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) "
+    };
 }
 
 /// A call that has its row becomes what its detail says, but for whose it is.
@@ -118,10 +132,8 @@ pub(super) fn store_detail(
         return Ok(unfinished);
     }
     let sql = concat!(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
-          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
-         VALUES (?1, 'scored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+        store!(),
+        "VALUES (?1, 'scored', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
                  (SELECT rev + 1 FROM latest_rev)) \
          ON CONFLICT (id) DO UPDATE SET \
            rep = coalesce(?16, calls.rep, excluded.rep), agency = coalesce(?17, calls.agency, excluded.agency), ",
@@ -148,10 +160,8 @@ pub(super) fn store_details_together(
     fetched: &[Fetched<'_>],
 ) -> StoreResult<HashSet<String>> {
     let sql = concat!(
-        "INSERT INTO calls \
-         (id, status, source, rep, agency, athos_rep, athos_agency, drill_key, started_at, ended_at, \
-          duration_sec, scored_at, overall_score, compliance_percent, sort_at, purged_at, rev) \
-         SELECT given.id, 'scored', given.source, coalesce(said_rep, known.rep, given.rep), \
+        store!(),
+        "SELECT given.id, 'scored', given.source, coalesce(said_rep, known.rep, given.rep), \
            coalesce(said_agency, known.agency, given.agency), given.athos_rep, given.athos_agency, given.drill_key, \
            given.started_at, given.ended_at, given.duration_sec, given.scored_at, given.overall_score, \
            given.compliance_percent, given.sort_at, given.purged_at, (SELECT rev FROM latest_rev) + nth \

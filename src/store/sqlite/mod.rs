@@ -28,7 +28,7 @@ use open::Location;
 pub(super) use open::database_file;
 use readers::ReadSource;
 use wal::Wal;
-use writer::Commits;
+use writer::SqliteCommitter;
 
 /// How long to wait for another process's lock. Well under the vendor's deadline of 10 s.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
@@ -84,7 +84,7 @@ async fn open_with_upkeep(url: &str) -> anyhow::Result<(SqlStore, Arc<SqliteUpke
     let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
     let upkeep = Arc::new(SqliteUpkeep { wal, keeper });
     let beside: Arc<dyn Upkeep> = Arc::clone(&upkeep) as _;
-    let store = SqlStore::start(Commits::new(writing), readers, trouble, beside).await?;
+    let store = SqlStore::start(SqliteCommitter::new(writing), readers, trouble, beside).await?;
     Ok((store, upkeep))
 }
 

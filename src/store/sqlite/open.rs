@@ -116,7 +116,7 @@ impl Location {
 }
 
 /// Opens the database that a URL names, creating file and folders; brings its schema up to date; and makes a connection that
-/// writes, and one that copies the log.
+/// writes, and one that checkpoints the log.
 pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<WriteConnection> {
     let file = &location.file;
     let explain = |error: StoreError| explain(error, file);
@@ -124,11 +124,8 @@ pub(super) fn open_to_write(location: &Location, url: &str) -> anyhow::Result<Wr
     check_whole(&connection, file)?;
     skip_undone_revs(&connection).map_err(explain)?;
     make_writer(&connection).map_err(explain)?;
-    let copying = location.connect().map_err(explain)?;
-    copying
-        .busy_timeout(Duration::ZERO)
-        .map_err(|error| explain(error.into()))?;
-    Ok(WriteConnection::new(connection, copying))
+    let checkpointing = location.connect().map_err(explain)?;
+    Ok(WriteConnection::new(connection, checkpointing))
 }
 
 /// Opens the database that a URL names, creating file and folders, and brings its schema up to date; the rows stay as they are.

@@ -414,22 +414,22 @@ async fn another_process_that_reads_for_long_does_not_make_the_writer_wait_again
 }
 
 #[tokio::test]
-async fn a_long_log_is_copied_beside_the_writer_and_begun_anew() {
+async fn a_long_log_is_checkpointed_beside_the_writer_and_started_over() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     store.upkeep.keeper.abort();
     let wal = Arc::clone(&store.upkeep.wal);
-    let copying = tokio::spawn(async move { wal.copy_long_logs().await });
+    let copying = tokio::spawn(async move { wal.checkpoint_long_logs().await });
     fill_log(&store, 0, 9 << 20).await;
-    // Writes go on, and each makes the log longer until it is begun anew.
+    // Writes go on, and each makes the log longer until it is started over.
     for number in 20_000.. {
         let before = store.upkeep.wal.bytes();
         store.accept_event(event(number)).await.unwrap();
         if store.upkeep.wal.bytes() <= before {
             break;
         }
-        // At 32 MB the writer copies it itself.
-        assert!(before < 24 << 20, "nobody copies the log");
+        // At 32 MB the writer checkpoints it itself.
+        assert!(before < 24 << 20, "nobody checkpoints the log");
     }
     copying.abort();
     store.close().await;

@@ -18,8 +18,8 @@ pub(super) const LOG_AT_REST_BYTES: u64 = 16 << 20;
 pub(super) const MAX_LOG_BYTES: u64 = 32 << 20;
 /// How often to check the size.
 const TICK: Duration = Duration::from_secs(1);
-/// Delay after the log was copied: while somebody reads it, it stays long, and every commit would have it copied.
-const COPY_PAUSE: Duration = Duration::from_millis(20);
+/// Delay after a checkpoint: while somebody reads the log, it stays long, and every commit would ask for another.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(20);
 /// Delay after a failed attempt: another process reads, and may take long.
 const BACK_OFF: Duration = Duration::from_secs(30);
 /// How long the writer waits for readers of the log. Reads that begin meanwhile use the database itself.
@@ -54,15 +54,15 @@ impl Wal {
                 sleep(pause).await;
             }
         };
-        tokio::join!(self.copy_long_logs(), check);
+        tokio::join!(self.checkpoint_long_logs(), check);
     }
 
-    pub(super) async fn copy_long_logs(&self) {
+    pub(super) async fn checkpoint_long_logs(&self) {
         loop {
             self.writing.log_is_long().await;
-            let copied = self.writing.copy_log().await;
+            let copied = self.writing.checkpoint_log().await;
             let pause = match copied {
-                Ok(()) => COPY_PAUSE,
+                Ok(()) => CHECKPOINT_PAUSE,
                 Err(_) => TICK,
             };
             self.note(copied, self.bytes());
@@ -119,7 +119,7 @@ impl Wal {
         match shortened {
             Err(StoreError::Closed) => {}
             Err(error) if !*failing => {
-                tracing::warn!(%error, bytes, "failed to shorten the database's write-ahead log");
+                tracing::warn!(%error, bytes, "failed to checkpoint the database's write-ahead log");
                 *failing = true;
             }
             Err(_) => {}

@@ -1,4 +1,4 @@
-//! Commits the writer's batches to SQLite, in the writer's task; and copies its log into the database beside it.
+//! Commits the writer's batches to SQLite, in the writer's task; and checkpoints its log beside it.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -30,13 +30,13 @@ const LAST_PAGES: u32 = CHECKPOINT_PAGES / 8;
 const PASSES_BESIDE: u32 = 3;
 
 /// Commits batches by the connection that writes.
-pub(super) struct Commits {
+pub(super) struct SqliteCommitter {
     connection: WriteConnection,
     /// What the connection was last told.
     durability: Option<Durability>,
 }
 
-impl Commits {
+impl SqliteCommitter {
     pub(super) fn new(connection: WriteConnection) -> Self {
         Self {
             connection,
@@ -52,18 +52,18 @@ pub(super) struct WriteConnection(Arc<Connections>);
 struct Connections {
     writing: Arc<Mutex<Option<Connection>>>,
     /// Copies the log into the database, beside the one that writes.
-    copying: Arc<Mutex<Option<Connection>>>,
+    checkpointing: Arc<Mutex<Option<Connection>>>,
     /// Pages of the log after the latest commit.
     log_pages: AtomicU32,
     log_is_long: Notify,
 }
 
 impl WriteConnection {
-    pub(super) fn new(writing: Connection, copying: Connection) -> Self {
+    pub(super) fn new(writing: Connection, checkpointing: Connection) -> Self {
         writing.wal_hook(Some(note_log_pages));
         Self(Arc::new(Connections {
             writing: Arc::new(Mutex::new(Some(writing))),
-            copying: Arc::new(Mutex::new(Some(copying))),
+            checkpointing: Arc::new(Mutex::new(Some(checkpointing))),
             log_pages: AtomicU32::new(0),
             log_is_long: Notify::new(),
         }))
@@ -76,19 +76,19 @@ impl WriteConnection {
 
     /// Copies the log into the database beside the writer. A commit that did so would keep all webhooks waiting for two syncs and
     /// thousands of pages. Only the last few pages are copied while nothing is written: then none is left, and the next commit
-    /// begins the log anew, unless somebody reads it.
-    pub(super) async fn copy_log(&self) -> StoreResult<()> {
-        let mut copying = Arc::clone(&self.0.copying).lock_owned().await;
+    /// starts the log over, unless somebody reads it.
+    pub(super) async fn checkpoint_log(&self) -> StoreResult<()> {
+        let mut checkpointing = Arc::clone(&self.0.checkpointing).lock_owned().await;
         for _ in 0..PASSES_BESIDE {
-            let (held, copied) = checkpoint(copying, "PASSIVE", Duration::ZERO).await?;
-            copying = held;
+            let (held, copied) = checkpoint(checkpointing, "PASSIVE", Duration::ZERO).await?;
+            checkpointing = held;
             let pages = self.0.log_pages.load(Ordering::Relaxed);
             if pages.saturating_sub(copied.pages) <= LAST_PAGES {
                 break;
             }
         }
         let _nothing_is_written = self.0.writing.lock().await;
-        checkpoint(copying, "PASSIVE", Duration::ZERO).await?;
+        checkpoint(checkpointing, "PASSIVE", Duration::ZERO).await?;
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl WriteConnection {
     /// is written meanwhile. It waits on a thread that may wait.
     pub(super) async fn truncate_log(&self, wait: Duration) -> StoreResult<bool> {
         // Only one may copy the log at a time.
-        let _copying = self.0.copying.lock().await;
+        let _checkpointing = self.0.checkpointing.lock().await;
         let writing = Arc::clone(&self.0.writing).lock_owned().await;
         let (_, copied) = checkpoint(writing, "TRUNCATE", wait).await?;
         Ok(copied.is_whole)
@@ -104,7 +104,7 @@ impl WriteConnection {
 }
 
 /// How much of the log is in the database.
-struct Copied {
+struct Checkpointed {
     pages: u32,
     /// Whether nothing stood in the way.
     is_whole: bool,
@@ -113,13 +113,13 @@ struct Copied {
 type Held = OwnedMutexGuard<Option<Connection>>;
 
 /// Copies the log by this connection, on a thread that may wait: for other connections as long as `wait`.
-async fn checkpoint(held: Held, mode: &str, wait: Duration) -> StoreResult<(Held, Copied)> {
+async fn checkpoint(held: Held, mode: &str, wait: Duration) -> StoreResult<(Held, Checkpointed)> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     let copy = move || {
         let connection = held.as_ref().ok_or(StoreError::Closed)?;
         let copied = connection.busy_timeout(wait).and_then(|()| {
             connection.query_row(&sql, [], |row| {
-                Ok(Copied {
+                Ok(Checkpointed {
                     pages: row.get::<_, i64>(2)?.try_into().unwrap_or_default(),
                     is_whole: row.get::<_, i64>(0)? == 0,
                 })
@@ -155,7 +155,7 @@ fn pragma(durability: Durability) -> &'static str {
 }
 
 #[async_trait]
-impl Committer for Commits {
+impl Committer for SqliteCommitter {
     async fn commit(&mut self, mut batch: Batch) -> (Batch, StoreResult<()>) {
         let shared = &self.connection.0;
         let mut connection = shared.writing.lock().await;
@@ -177,7 +177,7 @@ impl Committer for Commits {
     async fn close(&mut self) {
         // The one that writes is the last to go: then SQLite copies the log into the database, and removes it.
         let shared = &self.connection.0;
-        drop(shared.copying.lock().await.take());
+        drop(shared.checkpointing.lock().await.take());
         let connection = shared.writing.lock().await.take();
         if let Some(Err((_, error))) = connection.map(Connection::close) {
             tracing::warn!(%error, "failed to close the database; the next start recovers from its log");

@@ -32,7 +32,8 @@ const fn place(name: &'static str, fields: &'static [Names]) -> Place {
     }
 }
 
-const IDS: Names = &[
+/// Ids of reps and agencies, of either generation.
+pub(super) const IDS: Names = &[
     "externalUserId",
     "externalAgencyId",
     "agentId",

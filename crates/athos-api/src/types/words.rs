@@ -2,22 +2,16 @@
 
 use serde_json::Value;
 
-use super::Fields;
+use super::{Fields, known};
 
 /// Removes the transcript, quotes, and any other text that may be spoken words from a stored detail. The known fields,
 /// the numbers and flags of the score, and Athos's own texts stay.
 #[must_use]
 pub fn redact_transcript(raw: &str) -> String {
-    const HEADER: [&str; 16] = [
+    const HEADER: [&str; 10] = [
         "id",
         "source",
         "status",
-        "externalUserId",
-        "externalAgencyId",
-        "agentId",
-        "agencyId",
-        "platformAgentId",
-        "platformAgencyId",
         "drillKey",
         "startedAt",
         "endedAt",
@@ -30,8 +24,10 @@ pub fn redact_transcript(raw: &str) -> String {
         return "{}".to_owned();
     };
     let score = fields.remove("score");
-    fields
-        .retain(|name, value| HEADER.contains(&&**name) && !value.is_object() && !value.is_array());
+    fields.retain(|name, value| {
+        let is_header = HEADER.contains(&&**name) || known::IDS.contains(&&**name);
+        is_header && !value.is_object() && !value.is_array()
+    });
     if let Some(mut score) = score {
         keep_judgement(&mut score);
         fields.insert("score".to_owned(), score);
