@@ -196,7 +196,8 @@ impl<'b> Scan<'b> {
     fn skip_text(&mut self) {
         while let Some(&byte) = self.body.get(self.at) {
             self.at += match byte {
-                b'\\' => 2,
+                // A body may end in the middle of an escape.
+                b'\\' => 2.min(self.body.len() - self.at),
                 _ => 1,
             };
             if byte == b'"' {
@@ -265,6 +266,12 @@ mod tests {
         assert_eq!(value["before"], 1);
         assert_eq!(value["after"], "\u{fffd}");
         assert!(value["deep"].is_array());
+    }
+
+    #[test]
+    fn a_body_that_ends_in_an_escape_where_it_is_nested_too_deep_is_no_json() {
+        let body = format!("{}\"\\", "[".repeat(MAX_DEPTH + 1));
+        assert_eq!(read(body.as_bytes()), None);
     }
 
     #[test]
