@@ -82,6 +82,12 @@ impl PlatformId {
     }
 }
 
+impl From<PlatformId> for String {
+    fn from(id: PlatformId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for PlatformId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

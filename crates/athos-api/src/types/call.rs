@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{Fields, NextCursor, known};
+use super::{Fields, NextCursor, TextFields, known};
 use crate::drift::DriftWatch;
 use crate::{CallContent, CallDetail, CallHeader, Source, Speaker, Turn};
 

@@ -1,6 +1,7 @@
 //! The webhook `call.scored`: reads it, and writes one for a call whose webhook never came.
 
-use super::{Fields, known};
+use super::flat::FlatFields;
+use super::{TextFields, json, known};
 use crate::drift::DriftWatch;
 use crate::{CallEvent, CallHeader, EventOutcome};
 
@@ -23,8 +24,9 @@ pub enum NotUnderstood {
 /// # Errors
 /// When the body is not a known event.
 pub fn read_delivery(body: &[u8], drift: &DriftWatch) -> Result<CallEvent, NotUnderstood> {
-    let fields = Fields::read(body).map_err(NotUnderstood::NotJson)?;
-    as_event(&fields.watched(&known::WEBHOOK, drift))
+    read(body, |fields| {
+        drift.note(known::WEBHOOK.compare_flat(fields))
+    })
 }
 
 /// Reads the body of a stored event.
@@ -32,16 +34,23 @@ pub fn read_delivery(body: &[u8], drift: &DriftWatch) -> Result<CallEvent, NotUn
 /// # Errors
 /// When the body is not a known event.
 pub fn read_event(body: &[u8]) -> Result<CallEvent, NotUnderstood> {
-    as_event(&Fields::read(body).map_err(NotUnderstood::NotJson)?)
+    read(body, |_| {})
 }
 
-fn as_event(fields: &Fields) -> Result<CallEvent, NotUnderstood> {
+fn read(body: &[u8], look: impl FnOnce(&FlatFields<'_>)) -> Result<CallEvent, NotUnderstood> {
+    let body = json::repair(body).map_err(|why| NotUnderstood::NotJson(why.to_string()))?;
+    let fields = FlatFields::read(&body).map_err(NotUnderstood::NotJson)?;
+    look(&fields);
+    as_event(&fields)
+}
+
+fn as_event(fields: &FlatFields<'_>) -> Result<CallEvent, NotUnderstood> {
     match fields
-        .text("event")
+        .get_text("event")
         .ok_or(NotUnderstood::Missing("event"))?
     {
-        known if known == "call.scored" => {}
-        other => return Err(NotUnderstood::UnknownEvent(event_name(&other))),
+        "call.scored" => {}
+        other => return Err(NotUnderstood::UnknownEvent(event_name(other))),
     }
     let call_id = fields
         .call_id("callId")

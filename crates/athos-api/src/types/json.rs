@@ -9,11 +9,12 @@ pub const MAX_VALUES: usize = 100_000;
 /// Deepest nesting that is read. The parser's own limit is 128.
 const MAX_DEPTH: usize = 64;
 /// Replaces a value that cannot be read.
-const UNREADABLE: &[u8] = b"\"\\ufffd\"";
+const UNREADABLE: &str = "\"\\ufffd\"";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A body of more values than [`MAX_VALUES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has more than {MAX_VALUES} values")]
 pub(super) struct TooManyValues;
 
 /// Whether a body has more than [`MAX_VALUES`] values.
@@ -25,40 +26,44 @@ pub fn has_too_many_values(body: &[u8]) -> bool {
 /// - halves of surrogate pairs, bytes that are not UTF-8 and unknown escapes are U+FFFD,
 /// - bare control characters in texts are escaped,
 /// - numbers that no `f64` holds, `NaN`, `Infinity` and what is nested too deep are a text of U+FFFD: something was there.
-pub(super) fn repair(body: &[u8]) -> Result<Cow<'_, [u8]>, TooManyValues> {
+pub(super) fn repair(body: &[u8]) -> Result<Cow<'_, str>, TooManyValues> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    match String::from_utf8_lossy(body) {
-        Cow::Borrowed(text) => Scan::new(text.as_bytes()).run(),
-        Cow::Owned(text) => {
-            let repaired = Scan::new(text.as_bytes()).run()?.into_owned();
+    match str::from_utf8(body) {
+        Ok(text) => Scan::new(text).run(),
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            let repaired = Scan::new(&text).run()?.into_owned();
             Ok(Cow::Owned(repaired))
         }
     }
 }
 
 struct Scan<'b> {
+    text: &'b str,
+    /// Its bytes.
     body: &'b [u8],
     at: usize,
     values: usize,
     depth: usize,
     /// The copy, up to `copied`; empty while nothing had to be replaced.
-    repaired: Vec<u8>,
+    repaired: String,
     copied: usize,
 }
 
 impl<'b> Scan<'b> {
-    fn new(body: &'b [u8]) -> Self {
+    fn new(text: &'b str) -> Self {
         Self {
-            body,
+            text,
+            body: text.as_bytes(),
             at: 0,
             values: 0,
             depth: 0,
-            repaired: Vec::new(),
+            repaired: String::new(),
             copied: 0,
         }
     }
 
-    fn run(mut self) -> Result<Cow<'b, [u8]>, TooManyValues> {
+    fn run(mut self) -> Result<Cow<'b, str>, TooManyValues> {
         while let Some(&byte) = self.body.get(self.at) {
             match byte {
                 b'"' => self.text(),
@@ -84,15 +89,16 @@ impl<'b> Scan<'b> {
             }
         }
         if self.copied == 0 {
-            return Ok(Cow::Borrowed(self.body));
+            return Ok(Cow::Borrowed(self.text));
         }
-        self.repaired.extend(&self.body[self.copied..]);
+        self.repaired.push_str(&self.text[self.copied..]);
         Ok(Cow::Owned(self.repaired))
     }
 
-    fn replace(&mut self, range: Range<usize>, with: &[u8]) {
-        self.repaired.extend(&self.body[self.copied..range.start]);
-        self.repaired.extend(with);
+    /// Replaces what begins and ends beside an ASCII character, or at an end of the text.
+    fn replace(&mut self, range: Range<usize>, with: &str) {
+        self.repaired.push_str(&self.text[self.copied..range.start]);
+        self.repaired.push_str(with);
         self.copied = range.end;
     }
 
@@ -108,7 +114,7 @@ impl<'b> Scan<'b> {
                 b'\\' => self.escape(),
                 0..0x20 => {
                     let escaped = format!("\\u{byte:04x}");
-                    self.replace(self.at..self.at + 1, escaped.as_bytes());
+                    self.replace(self.at..self.at + 1, &escaped);
                     self.at += 1;
                 }
                 _ => self.at += 1,
@@ -121,19 +127,19 @@ impl<'b> Scan<'b> {
             Some(b'u') => match (self.code_unit(self.at), self.code_unit(self.at + 6)) {
                 (Some(0xD800..0xDC00), Some(0xDC00..0xE000)) => 12,
                 (Some(0xD800..0xE000), _) => {
-                    self.replace(self.at..self.at + 6, b"\\ufffd");
+                    self.replace(self.at..self.at + 6, "\\ufffd");
                     6
                 }
                 (Some(_), _) => 6,
                 (None, _) => {
-                    self.replace(self.at..self.at + 2, b"\\ufffd");
+                    self.replace(self.at..self.at + 2, "\\ufffd");
                     2
                 }
             },
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
             // The byte after the backslash stays.
             _ => {
-                self.replace(self.at..self.at + 1, b"\\ufffd");
+                self.replace(self.at..self.at + 1, "\\ufffd");
                 1
             }
         };
@@ -215,7 +221,7 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8]) -> Option<Value> {
-        serde_json::from_slice(&repair(body).unwrap()).ok()
+        serde_json::from_str(&repair(body).unwrap()).ok()
     }
 
     #[test]
@@ -314,7 +320,7 @@ mod tests {
         #[test]
         fn any_bytes_are_repaired_to_what_can_be_repaired_no_further(body: Vec<u8>) {
             let once = repair(&body).unwrap().into_owned();
-            prop_assert_eq!(&*repair(&once).unwrap(), &*once);
+            prop_assert_eq!(&*repair(once.as_bytes()).unwrap(), &*once);
         }
     }
 }

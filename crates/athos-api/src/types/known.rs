@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::flat::{FlatFields, Shape};
 use super::{DAMAGED, Fields};
 use crate::drift::{DriftWatch, MAX_NAMES_PER_BODY};
 use crate::{Drift, DriftKind, Timestamp};
@@ -202,17 +203,17 @@ const FLAGS: Names = &["success"];
 const ANYTHING: Names = &["waveform", "complianceScorecard", "details"];
 
 /// The actual kind of a value of the wrong kind; such a value reads as absent.
-fn oddity(field: &str, value: &Value) -> Option<&'static str> {
+fn oddity(field: &str, value: &Shape<'_>) -> Option<&'static str> {
     match value {
-        Value::Null => None,
+        Shape::Null => None,
         _ if has(ANYTHING, field) => None,
-        Value::Bool(_) => (!has(FLAGS, field)).then_some("flag"),
-        Value::Number(_) => (!has(NUMBERS, field)).then_some("number"),
-        Value::Array(_) => Some("list"),
-        Value::Object(_) => Some("object"),
-        Value::String(_) if has(NUMBERS, field) || has(FLAGS, field) => Some("text"),
-        Value::String(text) if text.contains(DAMAGED) => Some("damaged"),
-        Value::String(text) => {
+        Shape::Flag(_) => (!has(FLAGS, field)).then_some("flag"),
+        Shape::Number => (!has(NUMBERS, field)).then_some("number"),
+        Shape::List => Some("list"),
+        Shape::Object => Some("object"),
+        Shape::Text(_) if has(NUMBERS, field) || has(FLAGS, field) => Some("text"),
+        Shape::Text(text) if text.contains(DAMAGED) => Some("damaged"),
+        Shape::Text(text) => {
             let is_time = field.ends_with("At");
             (is_time && text.parse::<Timestamp>().is_err()).then_some("no_time")
         }
@@ -220,31 +221,48 @@ fn oddity(field: &str, value: &Value) -> Option<&'static str> {
 }
 
 impl Place {
+    /// The names in an object that are not known at this place, and in its parts.
     fn compare(&self, object: &Map<String, Value>, found: &mut BTreeSet<Drift>) {
         for (field, value) in object {
-            let is_named = |(name, ..): &(&str, DriftKind, Names)| name == field;
-            if let Some((_, kind, words)) = self.words.iter().find(|word| is_named(word)) {
-                let word = value.as_str().filter(|word| !has(words, word));
-                self.add(*kind, word, found);
-                self.add_odd(field, oddity(field, value), found);
-            } else if let Some((_, part)) = self.parts.iter().find(|(name, _)| name == field) {
-                let objects = value
-                    .as_array()
-                    .map_or(std::slice::from_ref(value), Vec::as_slice);
-                for part_value in objects {
-                    match part_value {
-                        Value::Object(object) => part.compare(object, found),
-                        Value::Null => {}
-                        other => {
-                            self.add_odd(field, oddity(field, other).or(Some("text")), found);
-                        }
+            let Some((_, part)) = self.parts.iter().find(|(name, _)| name == field) else {
+                self.compare_field(field, &value.into(), found);
+                continue;
+            };
+            let objects = value
+                .as_array()
+                .map_or(std::slice::from_ref(value), Vec::as_slice);
+            for part_value in objects {
+                match part_value {
+                    Value::Object(object) => part.compare(object, found),
+                    Value::Null => {}
+                    other => {
+                        let oddity = oddity(field, &other.into()).or(Some("text"));
+                        self.add_odd(field, oddity, found);
                     }
                 }
-            } else if !self.fields.iter().any(|some| has(some, field)) {
-                self.add(DriftKind::Field, Some(field), found);
-            } else {
-                self.add_odd(field, oddity(field, value), found);
             }
+        }
+    }
+
+    /// The names in an object without parts that are not known at this place.
+    pub(super) fn compare_flat(&self, object: &FlatFields<'_>) -> BTreeSet<Drift> {
+        let mut found = BTreeSet::new();
+        for (field, value) in object.iter() {
+            self.compare_field(field, value, &mut found);
+        }
+        found
+    }
+
+    fn compare_field(&self, field: &str, value: &Shape<'_>, found: &mut BTreeSet<Drift>) {
+        let is_named = |(name, ..): &&(&str, DriftKind, Names)| *name == field;
+        if let Some((_, kind, words)) = self.words.iter().find(is_named) {
+            let word = value.text().filter(|word| !has(words, word));
+            self.add(*kind, word, found);
+            self.add_odd(field, oddity(field, value), found);
+        } else if self.fields.iter().any(|some| has(some, field)) {
+            self.add_odd(field, oddity(field, value), found);
+        } else {
+            self.add(DriftKind::Field, Some(field), found);
         }
     }
 

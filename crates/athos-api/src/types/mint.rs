@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::{Fields, known};
+use super::{Fields, TextFields, known};
 use crate::drift::DriftWatch;
 use crate::{PlatformId, Timestamp};
 

@@ -3,6 +3,7 @@
 
 mod call;
 mod event;
+mod flat;
 #[cfg(test)]
 mod fuzz;
 mod json;
@@ -79,37 +80,12 @@ impl<'de> Deserialize<'de> for Fields {
 
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, String> {
-        let body = json::repair(body)
-            .map_err(|_| format!("it has more than {} values", json::MAX_VALUES))?;
-        serde_json::from_slice(&body).map_err(|error| describe(&error))
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name)?.as_str().map(str::to_owned)
-    }
-
-    /// A short text, such as an id.
-    fn label(&self, name: &str) -> Option<String> {
-        self.text(name).filter(|text| text.len() <= MAX_LABEL_BYTES)
-    }
-
-    /// Athos's id of a call, if it can be a path segment and a key. `.` and `..` would change the path.
-    fn call_id(&self, name: &str) -> Option<String> {
-        self.text(name)
-            .filter(|id| PlatformId::new(id).is_ok() && !id.contains(DAMAGED))
-            .filter(|id| !matches!(id.trim(), "." | ".."))
-    }
-
-    fn flag(&self, name: &str) -> Option<bool> {
-        self.0.get(name)?.as_bool()
+        let body = json::repair(body).map_err(|too_many| too_many.to_string())?;
+        serde_json::from_str(&body).map_err(|error| describe(&error))
     }
 
     fn number(&self, name: &str) -> Option<f64> {
         self.0.get(name)?.as_f64()
-    }
-
-    fn time(&self, name: &str) -> Option<Timestamp> {
-        self.0.get(name)?.as_str()?.parse().ok()
     }
 
     fn take_object(&mut self, name: &str) -> Option<Self> {
@@ -142,6 +118,33 @@ impl Fields {
         });
         Ok((rows.collect(), next_cursor))
     }
+}
+
+/// What is read of an object's texts, however the object is held.
+trait TextFields {
+    /// A text as it stands; nothing where another type does.
+    fn get_text(&self, name: &str) -> Option<&str>;
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.get_text(name).map(str::to_owned)
+    }
+
+    /// A short text, such as an id.
+    fn label(&self, name: &str) -> Option<String> {
+        let text = self.get_text(name)?;
+        (text.len() <= MAX_LABEL_BYTES).then(|| text.to_owned())
+    }
+
+    /// Athos's id of a call, if it can be a path segment and a key. `.` and `..` would change the path.
+    fn call_id(&self, name: &str) -> Option<String> {
+        let id = PlatformId::new(self.get_text(name)?).ok()?;
+        let is_usable = !id.as_str().contains(DAMAGED) && !matches!(id.as_str(), "." | "..");
+        is_usable.then(|| id.into())
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        self.get_text(name)?.parse().ok()
+    }
 
     /// Both families of ids, whichever generation wrote them.
     fn identity(&self) -> Identity {
@@ -159,6 +162,12 @@ impl Fields {
     fn source(&self) -> String {
         self.label("source")
             .unwrap_or_else(|| "roleplay".to_owned())
+    }
+}
+
+impl TextFields for Fields {
+    fn get_text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The envelope of Athos's errors.
 
 use super::roster::ExistingAgent;
-use super::{Fields, known};
+use super::{Fields, TextFields, known};
 use crate::drift::DriftWatch;
 
 /// The content of Athos's error envelope.

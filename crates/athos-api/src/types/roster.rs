@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fields, NextCursor, known};
+use super::{Fields, NextCursor, TextFields, known};
 use crate::drift::DriftWatch;
 use crate::{PlatformId, Timestamp};
 
