@@ -180,8 +180,8 @@ impl Service {
             shutdown: shutdown.clone(),
         });
         let mut servers = Servers::new(deadlines, &shutdown);
-        servers.serve_metrics(admin_listener, http::admin_router(state.clone(), metrics));
-        servers.serve_public(listener, http::router(state, config, demo), config);
+        servers.serve_metrics(admin_listener, http::admin_app(state.clone(), metrics));
+        servers.serve_public(listener, http::app(state, config, demo), config);
         if let Some(instance) = &instance {
             Arc::clone(instance).claim(shutdown.clone());
         }

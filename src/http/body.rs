@@ -1,8 +1,11 @@
 //! Request bodies: read whole, up to the route's limit and within one deadline, whatever the Content-Type says.
 
-use axum::body::{Body, Bytes, to_bytes};
+use std::pin::pin;
+
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
-use http_body_util::LengthLimitError;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -14,8 +17,9 @@ pub const MAX_WEBHOOK_BYTES: usize = 64 * 1024;
 /// Largest body of any other request, in bytes: a few ids and times.
 pub const MAX_BODY_BYTES: usize = 8 * 1024;
 
-/// A request's body of at most `LIMIT` bytes, byte for byte.
-pub(super) struct RawBody<const LIMIT: usize = MAX_BODY_BYTES>(pub Bytes);
+/// A request's body of at most `LIMIT` bytes, byte for byte. It is a copy: what arrives is in the connection's buffer, of
+/// which it would keep all.
+pub(super) struct RawBody<const LIMIT: usize = MAX_BODY_BYTES>(pub Vec<u8>);
 
 impl<const LIMIT: usize> FromRequest<AppState> for RawBody<LIMIT> {
     type Rejection = ApiError;
@@ -27,13 +31,32 @@ impl<const LIMIT: usize> FromRequest<AppState> for RawBody<LIMIT> {
 
 impl<const LIMIT: usize> RawBody<LIMIT> {
     /// Reads it within its deadline.
-    pub(super) async fn read(body: Body, state: &AppState) -> Result<Self, ApiError> {
-        let arrived = timeout(state.deadlines.body, to_bytes(body, LIMIT)).await;
-        let arrived = arrived.map_err(|_| ApiError::RequestTimeout)?;
-        let bytes = arrived.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
-            true => ApiError::PayloadTooLarge { limit: LIMIT },
-            false => ApiError::InvalidRequest("the body broke off".to_owned()),
-        })?;
+    pub(super) async fn read(
+        body: impl HttpBody<Data = Bytes>,
+        state: &AppState,
+    ) -> Result<Self, ApiError> {
+        let mut reading = pin!(Self::collect(body));
+        // Most bodies are here with their head, and need no timer.
+        if let Some(here) = reading.as_mut().now_or_never() {
+            return here;
+        }
+        let arrived = timeout(state.deadlines.body, reading).await;
+        arrived.unwrap_or(Err(ApiError::RequestTimeout))
+    }
+
+    async fn collect(body: impl HttpBody<Data = Bytes>) -> Result<Self, ApiError> {
+        let mut body = pin!(body);
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|_| ApiError::InvalidRequest("the body broke off".to_owned()))?;
+            // Trailers are of no use here.
+            let data = frame.into_data().unwrap_or_default();
+            if bytes.len() + data.len() > LIMIT {
+                return Err(ApiError::PayloadTooLarge { limit: LIMIT });
+            }
+            bytes.extend_from_slice(&data);
+        }
         Ok(Self(bytes))
     }
 

@@ -12,6 +12,13 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
+impl Peer {
+    /// A socket for both families shows IPv4 addresses as mapped IPv6 addresses.
+    fn address(self) -> IpAddr {
+        self.0.to_canonical()
+    }
+}
+
 /// The trusted proxies.
 #[derive(Clone)]
 pub(super) struct Proxies(Vec<IpNet>);
@@ -27,13 +34,14 @@ impl Proxies {
 
     /// Whether the peer is a trusted proxy.
     pub(super) fn sent(&self, request: &Extensions) -> bool {
-        peer(request).is_some_and(|peer| self.trust(peer))
+        let peer = request.get::<Peer>();
+        peer.is_some_and(|peer| self.trust(peer.address()))
     }
 
     /// The client: each proxy appends the address of its peer, and the last one that is not a trusted proxy is the client.
     /// The client may have forged the addresses before it.
-    pub(super) fn client(&self, request: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
-        let mut address = peer(request)?;
+    pub(super) fn client(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        let mut address = peer.address();
         let mut hops = headers
             .get_all(X_FORWARDED_FOR)
             .iter()
@@ -45,19 +53,12 @@ impl Proxies {
                 None => break,
             }
         }
-        Some(address)
+        address
     }
 
     fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.contains(&address))
     }
-}
-
-/// A socket for both families shows IPv4 addresses as mapped IPv6 addresses.
-fn peer(request: &Extensions) -> Option<IpAddr> {
-    request
-        .get::<Peer>()
-        .map(|Peer(address)| address.to_canonical())
 }
 
 /// Some proxies add the port, or brackets, or quotes as in `Forwarded`.
@@ -77,14 +78,12 @@ mod tests {
 
     fn client(trusted: &[&str], peer: &str, forwarded_for: &[&str]) -> String {
         let trusted: Vec<_> = trusted.iter().map(|range| range.parse().unwrap()).collect();
-        let mut request = Extensions::new();
-        request.insert(Peer(peer.parse().unwrap()));
+        let peer = Peer(peer.parse().unwrap());
         let headers = forwarded_for
             .iter()
             .map(|value| (X_FORWARDED_FOR, value.parse().unwrap()))
             .collect();
-        let client = Proxies::new(&trusted).client(&request, &headers);
-        client.unwrap().to_string()
+        Proxies::new(&trusted).client(peer, &headers).to_string()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::app::App;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::extract::admit;
@@ -20,10 +21,11 @@ const PATH: &str = "/metrics";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What is served at `ADMIN_ADDR`.
-pub fn admin_router(state: AppState, metrics: PrometheusHandle) -> Router {
-    Router::new()
+pub fn admin_app(state: AppState, metrics: PrometheusHandle) -> App {
+    let routes = Router::new()
         .route(PATH, get(show_metrics))
-        .with_state((state, metrics))
+        .with_state((state, metrics));
+    App::new(routes, None)
 }
 
 async fn show_metrics(
@@ -35,7 +37,7 @@ async fn show_metrics(
         Err(refusal) => refusal.into_response(),
     };
     let asked = Asked {
-        id: RequestId::of(&request, &state.clock),
+        id: RequestId::of(request.headers(), &state.clock),
         method: "GET",
         route: PATH,
         client: None,

@@ -2,6 +2,7 @@
 
 mod accept;
 mod api;
+mod app;
 mod audit;
 mod auth;
 mod body;
@@ -43,21 +44,22 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
-use axum::middleware::{from_fn_with_state, map_request};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::{any_service, get};
+use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::config::Config;
 
 use api::Api;
+pub use app::App;
 pub use auth::{Authenticator, published_keys};
 pub use body::{MAX_BODY_BYTES, MAX_WEBHOOK_BYTES};
 pub use caller_limits::CallerLimits;
 pub use demo::{DEMO_COOKIE, Demo, Received};
 pub use error::ApiError;
-pub use metrics::admin_router;
+pub use metrics::admin_app;
 use observe::Observer;
 use pages::Page;
 pub use pages::sdk_warning;
@@ -132,7 +134,7 @@ async fn show_document() -> impl IntoResponse {
 
 /// The whole service: the routes, and one layer around them. Pages of other origins get a second one, within which late
 /// answers and panics become answers too, so that those pages may read them.
-pub fn router(state: AppState, config: &Config, demo: Option<Demo>) -> Router {
+pub fn app(state: AppState, config: &Config, demo: Option<Demo>) -> App {
     let page = Page::new(config, demo.is_some());
     let demo = demo.map_or_else(Router::new, demo::router);
     let observer = Observer::new(state.clone(), config);
@@ -148,8 +150,7 @@ pub fn router(state: AppState, config: &Config, demo: Option<Demo>) -> Router {
             .layer(headers::cors(&config.cors_origins));
     }
     let routes = routes
-        .layer(from_fn_with_state(observer, observe::observe))
+        .layer(from_fn_with_state(Arc::clone(&observer), observe::observe))
         .with_state(state);
-    let again = any_service(routes.clone()).layer(map_request(webhook::forgive_slashes));
-    routes.fallback_service(again)
+    App::new(routes, Some(observer))
 }

@@ -5,19 +5,21 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{Method, StatusCode};
+use axum::http::{self, HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::Instrument;
 
-use super::client_ip::Proxies;
+use super::client_ip::{Peer, Proxies};
 use super::error::{ApiError, ErrorReport};
 use super::headers::Defaults;
 use super::rate_limit::LogLimit;
@@ -28,6 +30,9 @@ use super::{changes, webhook};
 use crate::config::Config;
 use crate::store::StoreError;
 use crate::telemetry::metric;
+
+/// The route of requests that none matches.
+const UNMATCHED: &str = "unmatched";
 
 /// What the layer needs.
 pub(super) struct Observer {
@@ -97,66 +102,115 @@ pub(super) async fn observe(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
-    let id = RequestId::of(&request, &observer.app.clock);
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let method = method_name(request.method());
-    let client = observer
-        .proxies
-        .client(request.extensions(), request.headers());
-    request.extensions_mut().insert(id.clone());
-    // At `debug`: a span for each webhook would cost more than its signature.
-    let span = tracing::debug_span!("request", %id, method, route);
-    let answering = guard(State(Arc::clone(&observer)), request, next);
-    let response = answering.instrument(span).await;
-
-    let asked = Asked {
-        id,
-        method,
-        route,
-        client,
-    };
-    let mut response = render_error(response, &asked, &observer.app.limits.log);
-    observer.headers.add_to(response.headers_mut());
-    observer.count(route, method, response.status(), started.elapsed());
-    let status = response.status().as_u16();
-    tracing::debug!(request = %asked.id, method, route, status, "answered");
-    response
+    let extensions = request.extensions();
+    let path = extensions.get::<MatchedPath>().cloned();
+    let deadline = extensions.get::<AnswerDeadline>().cloned();
+    let peer = extensions.get::<Peer>().copied();
+    let route = path.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    let asked = observer.asked(request.method(), request.headers(), peer, route);
+    request.extensions_mut().insert(asked.id.clone());
+    let answering = pin!(next.run(request));
+    observer.answer(&asked, deadline, answering).await
 }
 
-/// Runs `next` until its deadline. A panic in one request is that request's 500; the process goes on.
+/// Runs `next` until its deadline.
 pub(super) async fn guard(
     State(observer): State<Arc<Observer>>,
     request: Request,
     next: Next,
 ) -> Response {
     let extensions = request.extensions();
-    let path = extensions.get().map(MatchedPath::as_str);
-    let deadlines = &observer.app.deadlines;
-    let (within, late) = if path == Some(webhook::PATH) {
-        (
-            deadlines.delivery,
-            ApiError::StoreUnavailable(StoreError::TimedOut),
-        )
-    } else if path == Some(changes::PATH) {
-        (
-            deadlines.answer + changes::MAX_WAIT,
-            ApiError::RequestTimeout,
-        )
-    } else {
-        (deadlines.answer, ApiError::RequestTimeout)
-    };
+    let path = extensions.get::<MatchedPath>().cloned();
     let deadline = extensions.get::<AnswerDeadline>().cloned();
-    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let answered = match deadline {
-        Some(deadline) => deadline.limit(within, answering).await,
-        None => Some(answering.await),
-    };
-    match answered {
-        Some(Ok(response)) => response,
-        Some(Err(panic)) => panicked(&*panic).into_response(),
-        None => late.into_response(),
+    let route = path.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    let answering = pin!(next.run(request));
+    observer.guard(route, deadline, answering).await
+}
+
+impl Observer {
+    /// Answers a delivery as [`observe`] does, without the routes.
+    pub(super) fn answer_delivery(
+        &self,
+        request: http::Request<impl HttpBody<Data = Bytes>>,
+        peer: Peer,
+        deadline: AnswerDeadline,
+    ) -> impl Future<Output = Response> {
+        let (head, body) = request.into_parts();
+        let asked = self.asked(&head.method, &head.headers, Some(peer), webhook::PATH);
+        async move {
+            let answering = pin!(webhook::receive(&self.app, &asked.id, head.headers, body));
+            self.answer(&asked, Some(deadline), answering).await
+        }
+    }
+
+    fn asked<'r>(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+        route: &'r str,
+    ) -> Asked<'r> {
+        Asked {
+            id: RequestId::of(headers, &self.app.clock),
+            method: method_name(method),
+            route,
+            client: peer.map(|peer| self.proxies.client(peer, headers)),
+        }
+    }
+
+    /// Waits for an answer, and tells the caller, the metrics and the log how it went. `answering` is pinned by the caller:
+    /// each `async fn` that takes a future by value holds it twice.
+    async fn answer(
+        &self,
+        asked: &Asked<'_>,
+        deadline: Option<AnswerDeadline>,
+        answering: impl Future<Output = Response> + Unpin,
+    ) -> Response {
+        let started = Instant::now();
+        let Asked {
+            id, method, route, ..
+        } = asked;
+        // At `debug`: a span for each webhook would cost more than its signature.
+        let span = tracing::debug_span!("request", %id, method, route);
+        let answering = self.guard(route, deadline, answering).instrument(span);
+        let mut response = render_error(answering.await, asked, &self.app.limits.log);
+        self.headers.add_to(response.headers_mut());
+        self.count(route, method, response.status(), started.elapsed());
+        let status = response.status().as_u16();
+        tracing::debug!(request = %id, method, route, status, "answered");
+        response
+    }
+
+    /// Waits for an answer until the deadline of its route. A panic in one request is that request's 500; the process goes
+    /// on.
+    async fn guard(
+        &self,
+        route: &str,
+        deadline: Option<AnswerDeadline>,
+        answering: impl Future<Output = Response> + Unpin,
+    ) -> Response {
+        let deadlines = &self.app.deadlines;
+        let (within, late) = match route {
+            webhook::PATH => (
+                deadlines.delivery,
+                ApiError::StoreUnavailable(StoreError::TimedOut),
+            ),
+            changes::PATH => (
+                deadlines.answer + changes::MAX_WAIT,
+                ApiError::RequestTimeout,
+            ),
+            _ => (deadlines.answer, ApiError::RequestTimeout),
+        };
+        let answering = AssertUnwindSafe(answering).catch_unwind();
+        let answered = match deadline {
+            Some(deadline) => deadline.limit(within, answering).await,
+            None => Some(answering.await),
+        };
+        match answered {
+            Some(Ok(response)) => response,
+            Some(Err(panic)) => panicked(&*panic).into_response(),
+            None => late.into_response(),
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! `POST /athos/webhook`: a signed delivery becomes a row on disk, and only then a 200. What it means for the call
 //! is found out later, by the worker.
 
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, Uri};
-use axum::{Extension, Json};
-use metrics::counter;
+use std::sync::LazyLock;
+
+use axum::Extension;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{self, HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use metrics::{Counter, counter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,33 +33,30 @@ pub(super) fn router() -> Api {
 }
 
 /// Reads a path that differs from the webhook's in slashes only as the webhook's: whoever typed it in will not be told of
-/// a 404, and what is delivered there is lost. Runs for what no route has matched.
-pub(super) async fn forgive_slashes(mut request: Request) -> Request {
-    let segments = request.uri().path().split('/');
-    if segments
-        .filter(|it| !it.is_empty())
-        .eq(["athos", "webhook"])
-    {
+/// a 404, and what is delivered there is lost.
+pub(super) fn forgive_slashes<B>(request: &mut http::Request<B>) {
+    let path = request.uri().path();
+    let segments = path.split('/').filter(|it| !it.is_empty());
+    if path != PATH && segments.eq(["athos", "webhook"]) {
         *request.uri_mut() = Uri::from_static(PATH);
     }
-    request
 }
 
 /// A delivery that Athos signed. The only way to have one is to verify it.
-pub(super) struct SignedWebhook(NewEvent);
+struct SignedWebhook(NewEvent);
 
-impl FromRequest<AppState> for SignedWebhook {
-    type Rejection = ApiError;
-
+impl SignedWebhook {
     /// Limited bytes, verified, then parsed: in this order.
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let signature = signature_header(request.headers()).map_err(refuse)?;
-        let webhook_id = webhook_id(request.headers());
-        let body = request.into_body();
+    async fn read(
+        headers: &HeaderMap,
+        body: impl HttpBody<Data = Bytes>,
+        state: &AppState,
+    ) -> Result<Self, ApiError> {
+        let signature = signature_header(headers).map_err(refuse)?;
         let RawBody(body) = RawBody::<MAX_WEBHOOK_BYTES>::read(body, state).await?;
         let now = state.clock.now();
         let secrets = &state.credentials.secrets;
-        let (signed_at_secs, secret) = match secrets.verify(Some(&signature), &body, now) {
+        let (signed_at_secs, secret) = match secrets.verify(Some(signature), &body, now) {
             Verdict::Valid {
                 signed_at_secs,
                 secret,
@@ -68,23 +69,22 @@ impl FromRequest<AppState> for SignedWebhook {
             false => types::read_delivery(&body, state.athos.drift()),
         };
         Ok(Self(NewEvent {
-            webhook_id: webhook_id.unwrap_or_else(|| NewEvent::id_of_content(&body)),
+            webhook_id: webhook_id(headers).unwrap_or_else(|| NewEvent::id_of_content(&body)),
             received_at: now,
             signed_at_secs,
             secret,
             parsed: parsed.map_err(|why| why.to_string()),
-            // Copied: what came with it is the connection's buffer, of which it would keep all.
-            body: body.to_vec(),
+            body,
         }))
     }
 }
 
 /// The signature, which must be sent exactly once: of two, a proxy might check one and we the other.
-fn signature_header(headers: &HeaderMap) -> Result<String, InvalidSignature> {
+fn signature_header(headers: &HeaderMap) -> Result<&str, InvalidSignature> {
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let first = values.next().ok_or(InvalidSignature::Missing)?;
     match (first.to_str(), values.next()) {
-        (Ok(text), None) => Ok(text.to_owned()),
+        (Ok(text), None) => Ok(text),
         _ => Err(InvalidSignature::Malformed(Malformed::NotText)),
     }
 }
@@ -98,6 +98,10 @@ fn count(verdict: &'static str) {
     counter!(metric::WEBHOOKS_TOTAL, "verdict" => verdict).increment(1);
 }
 
+/// Looked up once: nearly every delivery counts here.
+static ACCEPTED: LazyLock<Counter> =
+    LazyLock::new(|| counter!(metric::WEBHOOKS_TOTAL, "verdict" => "accepted"));
+
 /// The delivery's id, when it is one that can serve as a key.
 fn webhook_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(WEBHOOK_ID_HEADER)?.to_str().ok()?;
@@ -109,6 +113,24 @@ fn webhook_id(headers: &HeaderMap) -> Option<String> {
 #[derive(Serialize, ToSchema)]
 struct Receipt {
     status: ReceiptStatus,
+}
+
+impl ReceiptStatus {
+    /// The [`Receipt`] as an answer, whose headers go into an empty map.
+    fn answer(self, mut headers: HeaderMap) -> Response {
+        let receipt = match self {
+            Self::Accepted => r#"{"status":"accepted"}"#,
+            Self::Duplicate => r#"{"status":"duplicate"}"#,
+            Self::Ignored => r#"{"status":"ignored"}"#,
+        };
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let mut answer = Response::new(Body::from(receipt));
+        *answer.headers_mut() = headers;
+        answer
+    }
 }
 
 /// What became of a delivery. It is kept on disk, unless it is about what was erased.
@@ -143,9 +165,40 @@ enum ReceiptStatus {
 )]
 async fn receive_webhook(
     State(state): State<AppState>,
-    Extension(request): Extension<RequestId>,
-    SignedWebhook(event): SignedWebhook,
-) -> Result<Json<Receipt>, ApiError> {
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    receive(&state, &id, head.headers, body).await
+}
+
+/// Answers a delivery. The answer gets the request's map of headers, which has room for its own.
+pub(super) async fn receive(
+    state: &AppState,
+    request: &RequestId,
+    mut headers: HeaderMap,
+    body: impl HttpBody<Data = Bytes>,
+) -> Response {
+    let kept = match SignedWebhook::read(&headers, body, state).await {
+        Ok(SignedWebhook(event)) => {
+            // The values keep the connection's buffer, which the next request needs.
+            headers.clear();
+            keep(state, request, event).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match kept {
+        Ok(status) => status.answer(headers),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Has an event stored, and says what became of it.
+async fn keep(
+    state: &AppState,
+    request: &RequestId,
+    event: NewEvent,
+) -> Result<ReceiptStatus, ApiError> {
     let ignored = event.parsed.as_ref().err().cloned();
     let call = event.parsed.as_ref().map(|said| said.call_id.clone()).ok();
     let webhook_id = event.webhook_id.clone();
@@ -163,7 +216,7 @@ async fn receive_webhook(
             "a webhook id that belongs to another event came with other signed bytes; kept as a new event"
         );
     }
-    let status = match (accepted, ignored) {
+    Ok(match (accepted, ignored) {
         (Accepted::Duplicate, _) => {
             count("duplicate");
             tracing::debug!(%request, call, "duplicate delivery");
@@ -189,10 +242,9 @@ async fn receive_webhook(
             ReceiptStatus::Ignored
         }
         (Accepted::New | Accepted::NewUnderUsedId, None) => {
-            count("accepted");
+            ACCEPTED.increment(1);
             tracing::debug!(%request, call, "event accepted");
             ReceiptStatus::Accepted
         }
-    };
-    Ok(Json(Receipt { status }))
+    })
 }

@@ -4,13 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Misconfigured};
-use crate::http::{self, Deadlines, Limits};
+use crate::http::{self, App, Deadlines, Limits};
 
 /// How long open requests may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -36,28 +35,22 @@ impl Servers {
         }
     }
 
-    pub(super) fn serve_public(&mut self, listener: TcpListener, router: Router, config: &Config) {
+    pub(super) fn serve_public(&mut self, listener: TcpListener, app: App, config: &Config) {
         let connections = config.max_connections.get() as usize;
-        self.serve("public", listener, router, connections);
+        self.serve("public", listener, app, connections);
     }
 
-    pub(super) fn serve_metrics(&mut self, listener: TcpListener, router: Router) {
-        self.serve("admin", listener, router, ADMIN_CONNECTIONS);
+    pub(super) fn serve_metrics(&mut self, listener: TcpListener, app: App) {
+        self.serve("admin", listener, app, ADMIN_CONNECTIONS);
     }
 
-    fn serve(
-        &mut self,
-        name: &'static str,
-        listener: TcpListener,
-        router: Router,
-        connections: usize,
-    ) {
+    fn serve(&mut self, name: &'static str, listener: TcpListener, app: App, connections: usize) {
         let limits = Limits {
             listener: name,
             connections,
             deadlines: self.deadlines,
         };
-        let serving = http::serve(listener, router, limits, self.shutdown.clone());
+        let serving = http::serve(listener, app, limits, self.shutdown.clone());
         let ends = self.failed.clone().drop_guard();
         self.running.push(tokio::spawn(async move {
             let _ends = ends;

@@ -139,15 +139,23 @@ impl Connection {
 
     /// A request's head is whole; until the guard is dropped, with the answer's last byte handed over, we work for it.
     pub(super) fn take_up_request(self: &Arc<Self>, body_follows: bool) -> Working {
-        self.set(if body_follows { BODY } else { WORKING });
+        match body_follows {
+            true => self.set(BODY),
+            false => self.works(),
+        }
         Working(Arc::clone(self))
     }
 
     /// The request's body is whole.
     pub(super) fn has_body(&self) {
         if self.is(BODY) {
-            self.set(WORKING);
+            self.works();
         }
+    }
+
+    /// Since when does not matter.
+    fn works(&self) {
+        self.state.store(WORKING, Ordering::Relaxed);
     }
 
     /// The client does not take what is ready for it.

@@ -6,6 +6,7 @@ mod stream;
 
 use crate::telemetry::metric;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,29 +15,28 @@ use std::task::Poll;
 use std::time::Duration;
 use std::{io, iter};
 
-use axum::Router;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper::{Request, body::Body as _};
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use metrics::counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::app::App;
 use super::client_ip::Peer;
 pub(super) use connection::AnswerDeadline;
 pub use connection::Deadlines;
 use connection::{Connection, UNREAD_GRACE};
-use stream::{RequestBody, ResponseBody, TrackedIo};
+pub(super) use stream::RequestBody;
+use stream::{ResponseBody, TrackedIo};
 
 /// Largest head of a request, in bytes: a JWT of 16 KiB in a cookie, with room to spare.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Most header fields of a request.
-const MAX_HEADERS: usize = 100;
 /// How often connections are looked at.
 const TICK: Duration = Duration::from_millis(500);
 /// The same at the end.
@@ -61,29 +61,23 @@ pub struct Limits {
     pub deadlines: Deadlines,
 }
 
-/// Serves `router` at `listener` until `shutdown`, then until the open requests are answered; clients who have not sent
+/// Serves `app` at `listener` until `shutdown`, then until the open requests are answered; clients who have not sent
 /// theirs are not waited for. Dropped, it closes every connection.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, app: App, limits: Limits, shutdown: CancellationToken) {
     if let Err(error) = enable_tcp_keepalive(&listener) {
         tracing::warn!(%error, "failed to set TCP keep-alive");
     }
     let mut http = http1::Builder::new();
-    // Deadlines are kept by the connections' states, which also know what is idle.
+    // Deadlines are kept by the connections' states, which also know what is idle. Of header fields, hyper takes 100 unless
+    // it is told a number, for which it would prepare a list with each request.
     http.header_read_timeout(None)
-        .max_header_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS);
-    let service = TowerToHyperService::new(router);
+        .max_header_size(MAX_HEAD_BYTES);
     let mut open = OpenConnections::new(limits);
     let serve_one = |open: &mut OpenConnections, stream, peer: SocketAddr| {
         let connection = Arc::new(Connection::new());
         let served = serve_connection(
             http.clone(),
-            service.clone(),
+            app.clone(),
             stream,
             Peer(peer.ip()),
             Arc::clone(&connection),
@@ -186,7 +180,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 /// Serves one connection to its end; aborted, it closes the connection.
 async fn serve_connection(
     http: http1::Builder,
-    router: TowerToHyperService<Router>,
+    app: App,
     stream: TcpStream,
     peer: Peer,
     connection: Arc<Connection>,
@@ -197,18 +191,13 @@ async fn serve_connection(
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
     let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&connection)));
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         let working = connection.take_up_request(!request.body().is_end_stream());
         let deadline = AnswerDeadline(Arc::clone(&connection));
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(deadline);
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&connection)));
-        let answer = router.call(request);
-        async move {
-            Ok::<_, std::convert::Infallible>(
-                answer.await?.map(|body| ResponseBody::new(body, working)),
-            )
-        }
+        let answer = app.answer(request, peer, deadline);
+        answer
+            .map(|answer| Ok::<_, Infallible>(answer.map(|body| ResponseBody::new(body, working))))
     });
     let mut serving = pin!(http.serve_connection(io, service));
     let ended = tokio::select! {

@@ -81,7 +81,7 @@ impl AsyncWrite for TrackedIo {
 }
 
 /// A request's body.
-pub(super) struct RequestBody {
+pub(in crate::http) struct RequestBody {
     body: Incoming,
     connection: Arc<Connection>,
 }
