@@ -103,18 +103,9 @@ impl Opening {
             }
             // Those that come meanwhile wait for others in their turn.
             let until = self.accepted.load(Ordering::Acquire);
-            while *self.opened.borrow() < until
-                && let Some(calls) = self.next()
-            {
-                let count = calls.0.len();
-                match write(writer, calls).await {
-                    Ok(()) => {}
-                    Err(StoreError::Closed) => return,
-                    // Their attempts will write them.
-                    Err(error) => tracing::error!(%error, "failed to write the rows of new calls"),
-                }
-                lock(&self.waiting).drain(..count);
-                self.opened.send_modify(|opened| *opened += count as u64);
+            let count = until - *self.opened.borrow();
+            if !self.open_next(count, writer).await {
+                return;
             }
             if self.is_any_waiting() {
                 self.arrivals.notify_one();
@@ -122,13 +113,32 @@ impl Opening {
         }
     }
 
-    fn next(&self) -> Option<OpenCalls> {
-        let calls: Arc<[_]> = lock(&self.waiting)
-            .iter()
-            .take(MAX_CALLS)
-            .cloned()
-            .collect();
-        (!calls.is_empty()).then_some(OpenCalls(calls))
+    /// Opens the calls of the next events; `false` when the writer is closed.
+    async fn open_next(&self, count: u64, writer: &Writer) -> bool {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut next: Vec<_> = lock(&self.waiting).iter().take(count).cloned().collect();
+        let count = next.len();
+        let last = next.last().map(|last| last.event_id);
+        if count > MAX_CALLS {
+            // Ids are random. In their order, the calls of one transaction are on few pages of the index.
+            next.sort_by(|one, other| one.said.call_id.cmp(&other.said.call_id));
+        }
+        let mut pieces = next.chunks(MAX_CALLS).peekable();
+        while let Some(piece) = pieces.next() {
+            let calls = OpenCalls {
+                calls: piece.into(),
+                up_to: last.filter(|_| pieces.peek().is_none()),
+            };
+            match write(writer, calls).await {
+                Ok(()) => {}
+                Err(StoreError::Closed) => return false,
+                // Their attempts will write them.
+                Err(error) => tracing::error!(%error, "failed to write the rows of new calls"),
+            }
+        }
+        lock(&self.waiting).drain(..count);
+        self.opened.send_modify(|opened| *opened += count as u64);
+        true
     }
 
     /// Opens calls that are about to change, those of them that wait: what their webhooks said comes first.
@@ -213,7 +223,11 @@ fn open(tx: &dyn Connection, unopened: &[Arc<Unopened>]) -> StoreResult<()> {
 }
 
 #[derive(Clone)]
-struct OpenCalls(Arc<[Arc<Unopened>]>);
+struct OpenCalls {
+    calls: Arc<[Arc<Unopened>]>,
+    /// The calls of all events up to this one have their rows then.
+    up_to: Option<i64>,
+}
 
 impl Operation for OpenCalls {
     type Output = ();
@@ -222,15 +236,13 @@ impl Operation for OpenCalls {
     const CHANGES_CALLS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
-        open(tx, &self.0)?;
-        if tx.engine() == Engine::Postgres {
-            return Ok(());
+        open(tx, &self.calls)?;
+        if let (Engine::Sqlite, Some(up_to)) = (tx.engine(), self.up_to) {
+            tx.execute(
+                "UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1",
+                values![up_to],
+            )?;
         }
-        let last = self.0.last().map(|call| call.event_id);
-        tx.execute(
-            "UPDATE opened_events SET up_to = ?1 WHERE up_to < ?1",
-            values![last],
-        )?;
         Ok(())
     }
 }

@@ -225,6 +225,41 @@ async fn whoever_asks_for_calls_sees_those_of_webhooks_that_are_in() {
     powered.store.close().await;
 }
 
+/// Accepts that many webhooks at once, the highest id first; the order in which the rows of their calls were written.
+async fn order_of_rows(count: usize) -> Vec<usize> {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let accepted = (100..100 + count).rev().map(|number| {
+        store.accept_event(NewEvent {
+            parsed: Ok(said_of("rep_1", number)),
+            ..event(number)
+        })
+    });
+    futures_util::future::try_join_all(accepted).await.unwrap();
+    store.arrivals.opening.caught_up().await;
+    let read = |db: &dyn sql::Connection| {
+        let last = "SELECT up_to = (SELECT max(id) FROM events) FROM opened_events";
+        assert!(
+            db.scalar::<bool>(last, &[])?,
+            "not all are known to be written"
+        );
+        db.rows("SELECT id FROM calls ORDER BY seq", &[], |row| {
+            row.get::<String>(0)
+        })
+    };
+    let ids = store.readers.work.read(read).await.unwrap();
+    store.close().await;
+    let number = |id: &String| id.strip_prefix("call_").unwrap().parse().unwrap();
+    ids.iter().map(number).collect()
+}
+
+#[tokio::test]
+async fn rows_of_many_calls_are_written_in_the_order_of_their_ids_and_those_of_few_as_they_came() {
+    let many: Vec<_> = (100..400).collect();
+    assert_eq!(order_of_rows(300).await, many);
+    assert_eq!(order_of_rows(3).await, [102, 101, 100]);
+}
+
 #[tokio::test]
 async fn a_call_whose_row_a_power_cut_took_has_it_again_after_the_start() {
     let folder = tempfile::tempdir().unwrap();
