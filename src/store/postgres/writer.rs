@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::BEGIN;
 use super::connector::Connector;
 use super::session::Session;
-use crate::store::sql::{Batch, Committer, Connection, Durability, UNSYNCED_REVS_MAX};
+use crate::store::sql::{Batch, Committer, Connection, Durability, Log, UNSYNCED_REVS_MAX};
 use crate::store::{StoreError, StoreResult};
 
 /// Longest that a batch is tried again for, while there is no connection or another transaction is in the way. Well under the
@@ -94,6 +94,11 @@ impl Committer for BatchCommitter {
         };
         self.session = session;
         (batch, committed)
+    }
+
+    /// The server syncs its log before it answers a commit.
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        None
     }
 
     async fn close(&mut self) {

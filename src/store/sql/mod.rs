@@ -2,7 +2,9 @@
 //! its `Connection` and `Row`, a `Source` of connections for reading, and the `Committer` of the writer's batches.
 
 mod accept;
+mod acknowledge;
 mod audit;
+mod batch;
 mod calls;
 mod changes;
 mod contract;
@@ -35,6 +37,8 @@ mod writer;
 
 use std::ops::ControlFlow;
 
+pub(in crate::store) use acknowledge::Log;
+pub(in crate::store) use batch::{Batch, Durability, Operation};
 pub(in crate::store) use copy::{Catalog, End, copy};
 pub(in crate::store) use maintenance::contents;
 pub(in crate::store) use readers::{Gates, ReadPools, Reader, Source, Watch};
@@ -43,7 +47,7 @@ pub(in crate::store) use statement::Statement;
 pub(in crate::store) use store::{SqlStore, Upkeep};
 pub(in crate::store) use trouble::{Trouble, lock};
 pub(in crate::store) use value::{GivenRows, Value, values};
-pub(in crate::store) use writer::{Batch, Committer, Durability, Operation};
+pub(in crate::store) use writer::Committer;
 #[cfg(test)]
 pub(in crate::store) use {
     accept::Accept,
@@ -51,6 +55,7 @@ pub(in crate::store) use {
     mints::Finish as FinishMint,
     outbox::ClaimMessages,
     readers::ReadPool,
+    writer::Writer,
 };
 
 use crate::model::Engine;

@@ -1,20 +1,20 @@
 //! The one writer. Group commit: whatever has arrived while the last batch was syncing goes into the next one, and
 //! all of it is acknowledged after that batch's commit. It never waits for a fuller batch.
 
-use std::any::Any;
-use std::iter::once;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledge::{Acknowledger, CommittedBatch, Log};
+use super::batch::{self, AfterChanges, Batch, Durability, Operation, Queued};
 use super::trouble::{Trouble, lock};
-use super::{Connection, StoreError, StoreResult, replicas};
-use crate::model::{Engine, Timestamp};
+use super::{Connection, StoreError, StoreResult};
+use crate::model::Engine;
 use crate::store::{Term, WRITE_DEADLINE};
 use crate::telemetry::metric;
 
@@ -22,232 +22,15 @@ use crate::telemetry::metric;
 const QUEUE: usize = 4096;
 /// Most operations of one batch: keeps the wait for it small.
 const MAX_BATCH: usize = 512;
-/// What must be true before the caller of an operation is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::store) enum Durability {
-    /// It is committed: it outlives the process. A power cut may undo it, together with what was committed after it,
-    /// until the next synced commit; it must be something that is done again then.
-    Committed,
-    /// It is on the disk, and so is everything that was committed before.
-    Synced,
-}
-
-/// A write that shares its transaction with others. It may be applied twice, when the first transaction is rolled back.
-/// It must be short: everyone else's writes wait for it.
-pub(in crate::store) trait Operation: Send + 'static {
-    /// What the caller gets once it is as durable as it must be.
-    type Output: Send + 'static;
-
-    const DURABILITY: Durability = Durability::Synced;
-
-    /// Whether readers of the live stream should look.
-    const CHANGES_CALLS: bool = false;
-
-    /// Whether several replicas may do it at the same time, on an engine that they share. Otherwise it may rely on what it
-    /// has read as if it were the only writer: nothing else is written until it is committed.
-    const BESIDE_OTHERS: bool = false;
-
-    /// When it changes what is known of calls, and endpoints must be told.
-    fn announced_at(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// Does it, inside a transaction that somebody else commits.
-    fn apply(&self, tx: &dyn Connection) -> StoreResult<Self::Output>;
-
-    /// Does what can be done together with few statements, on an engine to which each statement is a journey; nothing for
-    /// those that must be applied by themselves.
-    fn apply_together(
-        operations: &[&Self],
-        _tx: &dyn Connection,
-    ) -> StoreResult<Vec<Option<Self::Output>>>
-    where
-        Self: Sized,
-    {
-        Ok(operations.iter().map(|_| None).collect())
-    }
-
-    /// What else is to happen once it is committed.
-    fn committed(self, _output: &Self::Output)
-    where
-        Self: Sized,
-    {
-    }
-}
-
-/// Does an operation and takes it back: the output says what it would have done.
-pub(in crate::store) struct DryRun<O>(pub(in crate::store) O);
-
-impl<O: Operation> Operation for DryRun<O> {
-    type Output = O::Output;
-    const DURABILITY: Durability = Durability::Committed;
-
-    fn apply(&self, tx: &dyn Connection) -> StoreResult<O::Output> {
-        tx.batch("SAVEPOINT dry_run")?;
-        let output = self.0.apply(tx);
-        tx.batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
-        output
-    }
-}
-
-/// A queued operation of any kind, and whoever waits for it.
-trait Queued: Any + Send {
-    /// Forgets what an attempt that was rolled back has done.
-    fn begin(&mut self);
-    /// Does it, unless that is done, and all of its kind among `others` that can be done with it.
-    fn apply(&mut self, others: &mut [Box<dyn Queued>], tx: &dyn Connection) -> StoreResult<()>;
-    fn beside_others(&self) -> bool;
-    fn durability(&self) -> Durability;
-    fn changes_calls(&self) -> bool;
-    fn announced_at(&self) -> Option<Timestamp>;
-    fn acknowledge(self: Box<Self>, committed: StoreResult<()>);
-}
-
-struct Waiting<O: Operation> {
-    operation: O,
-    /// What it may only be done in.
-    term: Option<Arc<Term>>,
-    /// What it came to; an error is this one's alone, and the batch goes on.
-    output: Option<StoreResult<O::Output>>,
-    tried_together: bool,
-    reply: oneshot::Sender<StoreResult<O::Output>>,
-}
-
-impl<O: Operation> Queued for Waiting<O> {
-    fn begin(&mut self) {
-        self.output = None;
-        self.tried_together = false;
-    }
-
-    fn apply(&mut self, others: &mut [Box<dyn Queued>], tx: &dyn Connection) -> StoreResult<()> {
-        if let Some(term) = &self.term {
-            let done = match replicas::holds(tx, term)? {
-                true => Ok(self.operation.apply(tx)?),
-                false => Err(StoreError::NotLeader),
-            };
-            self.output = Some(done);
-            return Ok(());
-        }
-        if !self.tried_together && tx.engine() == Engine::Postgres {
-            let others = others.iter_mut().map(|other| &mut **other as &mut dyn Any);
-            let others = others.filter_map(|other| other.downcast_mut::<Self>());
-            let others = others.filter(|other| other.term.is_none());
-            let mut kind: Vec<_> = once(&mut *self).chain(others).collect();
-            let operations: Vec<_> = kind.iter().map(|each| &each.operation).collect();
-            let outputs = O::apply_together(&operations, tx)?;
-            for (each, output) in kind.iter_mut().zip(outputs) {
-                each.output = output.map(Ok);
-                each.tried_together = true;
-            }
-        }
-        if self.output.is_none() {
-            self.output = Some(Ok(self.operation.apply(tx)?));
-        }
-        Ok(())
-    }
-
-    fn beside_others(&self) -> bool {
-        O::BESIDE_OTHERS
-    }
-
-    fn durability(&self) -> Durability {
-        O::DURABILITY
-    }
-
-    fn changes_calls(&self) -> bool {
-        O::CHANGES_CALLS
-    }
-
-    fn announced_at(&self) -> Option<Timestamp> {
-        self.operation.announced_at()
-    }
-
-    fn acknowledge(self: Box<Self>, committed: StoreResult<()>) {
-        let Self {
-            operation,
-            output,
-            reply,
-            ..
-        } = *self;
-        let outcome = committed.and_then(|()| output.unwrap_or(Err(StoreError::Closed)));
-        if let Ok(output) = &outcome {
-            operation.committed(output);
-        }
-        // Nobody may be waiting any more; the write stands all the same.
-        let _ = reply.send(outcome);
-    }
-}
-
-/// What is written with every batch that says something new of calls, in the same transaction.
-pub(in crate::store) type AfterChanges = fn(&dyn Connection, Timestamp) -> StoreResult<()>;
-
-/// Writes that share a transaction, and whoever waits for them.
-pub(in crate::store) struct Batch {
-    operations: Vec<Box<dyn Queued>>,
-    after_changes: AfterChanges,
-}
-
-impl Batch {
-    /// How durable the transaction must be: as its most demanding operation.
-    pub(in crate::store) fn durability(&self) -> Durability {
-        let each = self.operations.iter();
-        let most = each.map(|operation| operation.durability()).max();
-        most.unwrap_or(Durability::Synced)
-    }
-
-    /// Whether one of its operations changes calls, or tells endpoints of a change.
-    pub(in crate::store) fn changes_calls(&self) -> bool {
-        let mut each = self.operations.iter();
-        each.any(|operation| operation.changes_calls() || operation.announced_at().is_some())
-    }
-
-    /// Whether other replicas may write at the same time.
-    pub(in crate::store) fn is_beside_others(&self) -> bool {
-        let mut each = self.operations.iter();
-        !self.changes_calls() && each.all(|operation| operation.beside_others())
-    }
-
-    /// Does all of it, inside a transaction that the caller commits.
-    pub(in crate::store) fn apply(&mut self, tx: &dyn Connection) -> StoreResult<()> {
-        for operation in &mut self.operations {
-            operation.begin();
-        }
-        let mut left = &mut self.operations[..];
-        while let Some((operation, others)) = left.split_first_mut() {
-            operation.apply(others, tx)?;
-            left = others;
-        }
-        let each = self.operations.iter();
-        let announced_at = each.filter_map(|operation| operation.announced_at());
-        let Some(at) = announced_at.max() else {
-            return Ok(());
-        };
-        (self.after_changes)(tx, at)
-    }
-
-    /// Each operation in a batch of its own.
-    fn split(self) -> impl Iterator<Item = Self> {
-        self.operations.into_iter().map(move |operation| Self {
-            operations: vec![operation],
-            after_changes: self.after_changes,
-        })
-    }
-
-    fn acknowledge(self, committed: &StoreResult<()>, shared: &Shared) {
-        let changed_calls = self.operations.iter().any(|each| each.changes_calls());
-        let durability = self.durability();
-        shared.note_commit(committed.as_ref().map(|()| (durability, changed_calls)));
-        for operation in self.operations {
-            operation.acknowledge(committed.clone());
-        }
-    }
-}
 
 /// How an engine commits a batch.
 #[async_trait]
 pub(in crate::store) trait Committer: Send + 'static {
     /// Applies it in one transaction, and gives it back once that is committed, or has been rolled back.
     async fn commit(&mut self, batch: Batch) -> (Batch, StoreResult<()>);
+
+    /// What is synced after a commit; none where a commit waits for the disk by itself.
+    fn log(&self) -> Option<Arc<dyn Log>>;
 
     /// Closes the connection.
     async fn close(&mut self);
@@ -268,7 +51,7 @@ struct Task {
     running: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     changes: watch::Sender<u64>,
     /// The task has ended, in whatever way.
     ended: CancellationToken,
@@ -276,20 +59,33 @@ struct Shared {
 }
 
 impl Shared {
-    /// Takes note of how a transaction ended, how durable it was, and whether it changed calls.
-    fn note_commit(&self, committed: Result<(Durability, bool), &StoreError>) {
-        match committed {
-            Ok((durability, changed_calls)) => {
+    /// Syncs the log. Once that fails, nobody knows what of it is on the disk: nothing is acknowledged any more, and the writer has
+    /// ended.
+    pub(super) fn sync(&self, log: &dyn Log) -> StoreResult<()> {
+        if self.ended.is_cancelled() {
+            return Err(StoreError::Closed);
+        }
+        log.sync().inspect_err(|error| {
+            tracing::error!(%error, "failed to sync the database's write-ahead log");
+            self.ended.cancel();
+        })
+    }
+
+    /// Takes note of how a batch ended, and tells those who wait for it.
+    pub(super) fn answer(&self, batch: Batch, durable: &StoreResult<()>) {
+        match durable {
+            Ok(()) => {
                 // What fits without a sync says little about webhooks.
-                if durability == Durability::Synced {
+                if batch.durability() == Durability::Synced {
                     self.trouble.end();
                 }
-                if changed_calls {
+                if batch.changes_calls() {
                     self.changes.send_modify(|tick| *tick += 1);
                 }
             }
             Err(error) => self.trouble.begin(error),
         }
+        batch.acknowledge(durable);
     }
 }
 
@@ -332,14 +128,7 @@ impl Writer {
         &self,
         operation: O,
     ) -> impl Future<Output = StoreResult<O::Output>> + Send + use<O> {
-        let (reply, answer) = oneshot::channel();
-        let waiting: Box<dyn Queued> = Box::new(Waiting {
-            operation,
-            term: self.term.clone(),
-            output: None,
-            tried_together: false,
-            reply,
-        });
+        let (waiting, answer) = batch::queued(operation, self.term.clone());
         let queue = lock(&self.task.queue).clone();
         async {
             let queue = queue.ok_or(StoreError::Closed)?;
@@ -397,6 +186,7 @@ async fn run(
     shared: Arc<Shared>,
 ) {
     let _ends = shared.ended.clone().drop_guard();
+    let acknowledger = Acknowledger::start(committer.log(), &shared);
     while let Some(first) = queue.recv().await {
         // Whoever can run now may have something to write as well.
         tokio::task::yield_now().await;
@@ -406,35 +196,47 @@ async fn run(
         {
             operations.push(operation);
         }
-        let batch = Batch {
-            operations,
-            after_changes,
-        };
-        write_batch(&mut committer, batch, &shared).await;
+        let batch = Batch::new(operations, after_changes);
+        for committed in write_batch(&mut committer, batch, &shared).await {
+            acknowledger.finish(committed, queue.is_empty()).await;
+        }
     }
+    acknowledger.close().await;
     committer.close().await;
 }
 
-/// Writes a batch and answers everyone in it. When it fails and could succeed in parts, each operation gets a transaction of
-/// its own: nothing suffers for a neighbour's fault.
-async fn write_batch(committer: &mut impl Committer, batch: Batch, shared: &Shared) {
-    let operations = batch.operations.len();
+/// Writes a batch. When it fails and could succeed in parts, each operation gets a transaction of its own: nothing suffers for a
+/// neighbour's fault. Returns what is committed; whoever waits for the rest is told why it failed.
+async fn write_batch(
+    committer: &mut impl Committer,
+    batch: Batch,
+    shared: &Shared,
+) -> Vec<CommittedBatch> {
+    let operations = batch.len();
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!(metric::COMMIT_BATCH_SIZE).record(operations as f64);
     let started = Instant::now();
     let (batch, committed) = committer.commit(batch).await;
-    metrics::histogram!(metric::COMMIT_SYNC_SECONDS).record(started.elapsed());
-    if let Err(error) = &committed {
-        tracing::error!(%error, operations, "failed to commit a batch to the database");
-        if operations > 1 && !error.concerns_all_writes() {
-            for alone in batch.split() {
-                let (alone, committed) = committer.commit(alone).await;
-                alone.acknowledge(&committed, shared);
-            }
-            return;
+    let Err(error) = committed else {
+        return vec![CommittedBatch { batch, started }];
+    };
+    tracing::error!(%error, operations, "failed to commit a batch to the database");
+    let mut parts = Vec::new();
+    if operations == 1 || error.concerns_all_writes() {
+        shared.answer(batch, &Err(error));
+        return parts;
+    }
+    for alone in batch.split() {
+        let (alone, committed) = committer.commit(alone).await;
+        match committed {
+            Ok(()) => parts.push(CommittedBatch {
+                batch: alone,
+                started,
+            }),
+            Err(error) => shared.answer(alone, &Err(error)),
         }
     }
-    batch.acknowledge(&committed, shared);
+    parts
 }
 
 /// A write that changes nothing, and goes to the disk all the same; it needs the room of a large webhook, for where only

@@ -80,11 +80,13 @@ async fn open_with_upkeep(url: &str) -> anyhow::Result<(SqlStore, Arc<SqliteUpke
     let (gates, trouble) = (Gates::default(), Arc::<Trouble>::default());
     let readers = ReadPools::open(ReadSource::new(&file), [4, 2], &gates, &trouble);
     let wal = Arc::new(Wal::new(&file, writing.clone(), gates));
+    let log = wal.open()?;
     let kept = Arc::clone(&wal);
     let keeper = tokio::spawn(async move { kept.keep_short().await }).abort_handle();
     let upkeep = Arc::new(SqliteUpkeep { wal, keeper });
     let beside: Arc<dyn Upkeep> = Arc::clone(&upkeep) as _;
-    let store = SqlStore::start(SqliteCommitter::new(writing), readers, trouble, beside).await?;
+    let store =
+        SqlStore::start(SqliteCommitter::new(writing, log), readers, trouble, beside).await?;
     Ok((store, upkeep))
 }
 

@@ -159,7 +159,8 @@ fn make_writer(connection: &Connection) -> StoreResult<()> {
     connection.flush_prepared_statement_cache();
     connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS);
     connection.execute_batch(&format!(
-        "PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA journal_size_limit = {LOG_AT_REST_BYTES}"
+        "PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA journal_size_limit = {LOG_AT_REST_BYTES}; \
+         PRAGMA synchronous = NORMAL"
     ))?;
     Ok(())
 }

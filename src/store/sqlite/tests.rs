@@ -5,6 +5,7 @@ mod identities;
 mod once;
 mod power_cut;
 mod redaction;
+mod sync;
 
 use std::ops::Deref;
 
@@ -121,32 +122,6 @@ async fn a_row_that_is_in_no_state_or_in_two_is_refused() {
         let refused = updated.unwrap_err().to_string();
         assert!(refused.contains("constraint failed"), "{row}: {refused}");
     }
-    store.close().await;
-}
-
-/// How its commit is synced: 2 is FULL, 1 is NORMAL.
-struct OfNoConsequence;
-
-impl Operation for OfNoConsequence {
-    type Output = i64;
-    const DURABILITY: Durability = Durability::Committed;
-
-    fn apply(&self, tx: &dyn sql::Connection) -> StoreResult<i64> {
-        Pragma("PRAGMA synchronous").apply(tx)
-    }
-}
-
-#[tokio::test]
-async fn a_commit_is_synced_unless_nobody_in_it_relies_on_that() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
-    let writer = &store.writer;
-    let relied_on = || writer.write(Pragma("PRAGMA synchronous"));
-    assert_eq!(relied_on().await.unwrap(), 2);
-    assert_eq!(writer.write(OfNoConsequence).await.unwrap(), 1);
-    assert_eq!(relied_on().await.unwrap(), 2);
-    let shared = tokio::join!(writer.write(OfNoConsequence), relied_on());
-    assert_eq!((shared.0.unwrap(), shared.1.unwrap()), (2, 2));
     store.close().await;
 }
 

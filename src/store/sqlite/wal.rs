@@ -1,10 +1,12 @@
 //! Keeps the write-ahead log short. SQLite starts it over only when nobody reads it. Overlapping readers leave no such
 //! moment, so this makes one.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::time::{sleep, timeout};
 
 use super::writer::WriteConnection;
@@ -108,6 +110,11 @@ impl Wal {
             return Ok(false);
         };
         self.writing.truncate_log(READERS_MAY_TAKE).await
+    }
+
+    /// Opens the log's file, which is there as long as a connection is.
+    pub(super) fn open(&self) -> anyhow::Result<File> {
+        File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))
     }
 
     pub(super) fn bytes(&self) -> u64 {

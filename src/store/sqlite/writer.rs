@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::sleep;
 
 use super::BUSY_TIMEOUT;
-use crate::store::sql::{Batch, Committer, Durability};
+use crate::store::sql::{Batch, Committer, Log};
 use crate::store::{StoreError, StoreResult};
 
 /// How soon to try again to begin a transaction while another process writes.
@@ -32,16 +33,26 @@ const PASSES_BESIDE: u32 = 3;
 /// Commits batches by the connection that writes.
 pub(super) struct SqliteCommitter {
     connection: WriteConnection,
-    /// What the connection was last told.
-    durability: Option<Durability>,
+    log: Arc<LogFile>,
 }
 
 impl SqliteCommitter {
-    pub(super) fn new(connection: WriteConnection) -> Self {
+    pub(super) fn new(connection: WriteConnection, log: File) -> Self {
         Self {
             connection,
-            durability: None,
+            log: Arc::new(LogFile(log)),
         }
+    }
+}
+
+/// The log's file. What SQLite has written to it is synced by a descriptor of its own, on any thread.
+struct LogFile(File);
+
+impl Log for LogFile {
+    fn sync(&self) -> StoreResult<()> {
+        self.0
+            .sync_data()
+            .map_err(|error| StoreError::Io(error.to_string()))
     }
 }
 
@@ -147,20 +158,13 @@ fn note_log_pages(log: &hooks::Wal, pages: c_int) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn pragma(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Committed => "PRAGMA synchronous = NORMAL",
-        Durability::Synced => "PRAGMA synchronous = FULL",
-    }
-}
-
 #[async_trait]
 impl Committer for SqliteCommitter {
     async fn commit(&mut self, mut batch: Batch) -> (Batch, StoreResult<()>) {
         let shared = &self.connection.0;
         let mut connection = shared.writing.lock().await;
         let committed = match connection.as_mut() {
-            Some(connection) => commit(connection, &mut self.durability, &mut batch).await,
+            Some(connection) => commit(connection, &mut batch).await,
             None => Err(StoreError::Closed),
         };
         if committed.is_ok() {
@@ -174,6 +178,10 @@ impl Committer for SqliteCommitter {
         (batch, committed)
     }
 
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        Some(Arc::clone(&self.log) as _)
+    }
+
     async fn close(&mut self) {
         // The one that writes is the last to go: then SQLite copies the log into the database, and removes it.
         let shared = &self.connection.0;
@@ -185,17 +193,7 @@ impl Committer for SqliteCommitter {
     }
 }
 
-async fn commit(
-    connection: &mut Connection,
-    told: &mut Option<Durability>,
-    batch: &mut Batch,
-) -> StoreResult<()> {
-    let durability = batch.durability();
-    if *told != Some(durability) {
-        *told = None;
-        connection.execute_batch(pragma(durability))?;
-        *told = Some(durability);
-    }
+async fn commit(connection: &mut Connection, batch: &mut Batch) -> StoreResult<()> {
     begin(connection).await?;
     let written = batch.apply(connection);
     let committed = written.and_then(|()| Ok(run_cached(connection, "COMMIT")?));

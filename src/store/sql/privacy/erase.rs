@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::batch::DryRun;
 use super::super::readers::ReadPool;
 use super::super::rows::id_list;
-use super::super::writer::{DryRun, Writer};
+use super::super::writer::Writer;
 use super::super::{Connection, Operation, Statement, changes, values};
 use super::data_subject::{self, EventPage, find_calls};
 use super::tombstones;
