@@ -16,6 +16,8 @@ use crate::service::Binary;
 use crate::vendor::Vendor;
 
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
+/// Has the primary keep what the standby has not received yet, however much others write meanwhile.
+const SLOT: &str = "standby_of_a_story";
 
 /// A server that follows the one for tests; it ends with its owner.
 struct Standby {
@@ -59,6 +61,7 @@ impl Standby {
                 ][..],
                 // It is to follow, begins at once, and may be lost.
                 &["--write-recovery-conf", "--checkpoint=fast", "--no-sync"],
+                &["--create-slot", "--slot", SLOT],
             ]
             .concat(),
         );
@@ -162,4 +165,6 @@ async fn a_standby_is_not_served_from_and_doctor_says_how_far_it_is_behind() {
     // Of several hosts, the one that takes writes.
     let both = format!("{},127.0.0.1:{primary}", standby.port);
     Binary::on(url.replace(primary, &both), &vendor).start();
+    drop(standby);
+    database.sql(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
 }
