@@ -219,10 +219,10 @@ fn label(error: &MintError) -> &'static str {
 
 /// Completes the record after the answer has gone out: without it, the record says that the outcome is not known.
 fn finish(state: &AppState, id: String, outcome: MintOutcome) {
-    let store = state.store.clone();
-    state.tasks.spawn(async move {
-        if let Err(error) = store.finish_mint(&id, outcome).await {
-            tracing::warn!(%error, mint = id, "failed to record the outcome of a mint");
-        }
-    });
+    if state.minter.keep_outcome(id, outcome) {
+        let writing = state.clone();
+        state.tasks.spawn(async move {
+            writing.minter.write_outcomes(&writing.shutdown).await;
+        });
+    }
 }

@@ -2,6 +2,7 @@
 //! the request or does not know the rep. Who may ask, and how often, is decided in `http/`.
 
 mod enrol;
+mod outcomes;
 mod profile;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::model::{EffectiveContract, LearnedContract};
 use crate::model::{PlatformId, RepId};
-use crate::store::{LinkedIds, SharedStore, StoreError, StoreResult};
+use crate::store::{LinkedIds, MintOutcome, SharedStore, StoreError, StoreResult};
 use athos_api::contract::{Evidence, Generation, classify_response};
 use athos_api::types::{MintBody, SessionToken};
 use athos_api::{self as athos, ANSWER_DEADLINE, Refusal};
@@ -30,6 +31,8 @@ pub struct Minter {
     learned: Mutex<Option<LearnedContract>>,
     /// `None` when enrolment is off.
     enrolments: Option<Enrolments>,
+    /// Outcomes that are not written yet, each with the id of its mint.
+    unwritten: Mutex<Vec<(String, MintOutcome)>>,
 }
 
 /// The rep that a token is for.
@@ -86,6 +89,7 @@ impl Minter {
             clock: clock.clone(),
             pinned,
             enrolments: auto_enroll.then(Enrolments::default),
+            unwritten: Mutex::default(),
         };
         tracing::info!(contract = %minter.effective_contract(), auto_enroll, "contract generation for minting");
         Ok(minter)

@@ -13,8 +13,8 @@ pub trait Mints: Send + Sync {
     /// Records that a token is being asked for.
     async fn record_mint(&self, mint: NewMint) -> StoreResult<()>;
 
-    /// Records what came of it.
-    async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()>;
+    /// Records what came of recorded mints, each by its id.
+    async fn finish_mints(&self, outcomes: Vec<(String, MintOutcome)>) -> StoreResult<()>;
 
     /// How many of the tokens minted from `since` to `until` have no call to show for it: their rep began none while they
     /// were good. A token that was never used looks the same.

@@ -14,13 +14,6 @@ async fn asked(app: &TestApp, path: &str) -> Value {
     app.get(path, &app.secrets.service).await.expect(200).json()
 }
 
-/// Waits until it is on record how every mint ended: that is written after the answer.
-async fn mints_are_recorded(app: &TestApp) {
-    while app.mints().await.iter().any(|mint| mint.outcome.is_none()) {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn an_event_is_shown_with_its_call_its_tokens_and_its_siblings() {
     let app = TestApp::start().await;
@@ -35,7 +28,7 @@ async fn an_event_is_shown_with_its_call_its_tokens_and_its_siblings() {
     again.send(&app).await.receipt("duplicate");
     app.ended_call("rep_1", "agency_1").await;
 
-    mints_are_recorded(&app).await;
+    app.mints_are_recorded().await;
     let event = asked(&app, "/athos/events/1").await;
     assert_eq!(event["call"]["id"], call.as_str());
     assert_eq!(event["call"]["status"], "scored");
@@ -111,7 +104,7 @@ async fn the_overview_counts_what_waits_and_what_was_lost() {
         })
     );
     app.mint_for("rep_2", "agency_1").await.expect(200);
-    mints_are_recorded(&app).await;
+    app.mints_are_recorded().await;
     app.faults(json!({ "never-send": {} })).await;
     app.ended_call("rep_1", "agency_1").await;
     app.faults(json!({})).await;
@@ -193,7 +186,7 @@ async fn a_token_whose_call_never_appeared_is_visible_as_such() {
     app.faults(json!({ "quota": {} })).await;
     app.mint_for("rep_3", "agency_1").await.expect(403);
     app.faults(json!({})).await;
-    mints_are_recorded(&app).await;
+    app.mints_are_recorded().await;
     let all = asked(&app, "/athos/mints").await;
     let rows = all["data"].as_array().unwrap();
     let seen: Vec<_> = rows

@@ -36,6 +36,7 @@ fn tables(output: &Output) -> Vec<String> {
 
 /// What every reader is told.
 async fn everything(app: &TestApp) -> Vec<Value> {
+    app.mints_are_recorded().await;
     let mut told = Vec::new();
     for path in [
         "/athos/calls?limit=100",

@@ -215,6 +215,7 @@ async fn a_service_may_name_an_agent_where_athos_has_a_roster() {
         let found = call_ids(&app, &app.secrets.service, &query).await;
         assert_eq!(found, set([&id]), "{query}");
     }
+    app.mints_are_recorded().await;
     let lacking = app.service().store.mints_without_call(app.now(), app.now());
     assert_eq!(lacking.await.unwrap(), 0, "the call is known by Athos's id");
 }
@@ -340,6 +341,7 @@ async fn a_switch_of_generations_keeps_a_reps_history_together() {
     let progress = app.get("/athos/progress", &rep).await.expect(200).json();
     assert_eq!(progress["data"].as_array().unwrap().len(), 1);
     assert_eq!(progress["data"][0]["count"], 2);
+    app.mints_are_recorded().await;
     let lacking = app.service().store.mints_without_call(app.now(), app.now());
     assert_eq!(lacking.await.unwrap(), 0);
 }

@@ -479,6 +479,7 @@ async fn a_mint_whose_call_never_appeared_is_counted() {
     app.ended_call("rep_1", "agency_1").await;
     app.work().await;
     app.mint_for("rep_2", "agency_1").await.expect(200);
+    app.mints_are_recorded().await;
     // A call of long after does not stand for it.
     app.clock.advance(4 * 60 * MINUTE);
     app.ended_call("rep_2", "agency_1").await;

@@ -71,7 +71,8 @@ async fn mint(store: &SharedStore, name: &str, rep: RepId) {
         expires_at: Some(after(300)),
         athos_request_id: None,
     };
-    store.finish_mint(name, outcome).await.unwrap();
+    let outcomes = vec![(name.to_owned(), outcome)];
+    store.finish_mints(outcomes).await.unwrap();
 }
 
 async fn lacking(store: &SharedStore) -> u64 {

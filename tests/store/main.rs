@@ -404,7 +404,8 @@ async fn mints_are_recorded(store: &SharedStore) {
         expires_at: Some(after(300)),
         athos_request_id: None,
     };
-    store.finish_mint("mint_1", outcome).await.unwrap();
+    let outcomes = vec![("mint_1".to_owned(), outcome)];
+    store.finish_mints(outcomes).await.unwrap();
     store.check().await.unwrap();
     let later = NewMint {
         id: "mint_2".to_owned(),

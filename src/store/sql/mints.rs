@@ -32,11 +32,8 @@ impl Operation for NewMint {
     }
 }
 
-/// Completes a recorded mint.
-pub(in crate::store) struct Finish {
-    pub(super) id: String,
-    pub(super) outcome: MintOutcome,
-}
+/// Completes recorded mints.
+pub(in crate::store) struct Finish(Vec<(String, MintOutcome)>);
 
 impl Operation for Finish {
     type Output = ();
@@ -45,17 +42,19 @@ impl Operation for Finish {
     const BESIDE_OTHERS: bool = true;
 
     fn apply(&self, tx: &dyn Connection) -> StoreResult<()> {
-        tx.execute(
-            "UPDATE mints SET outcome = ?1, answered_at = ?2, expires_at = ?3, athos_request_id = ?4 \
-             WHERE id = ?5",
-            values![
-                self.outcome.outcome,
-                self.outcome.answered_at,
-                self.outcome.expires_at,
-                self.outcome.athos_request_id,
-                self.id,
-            ],
-        )?;
+        for (id, outcome) in &self.0 {
+            tx.execute(
+                "UPDATE mints SET outcome = ?1, answered_at = ?2, expires_at = ?3, athos_request_id = ?4 \
+                 WHERE id = ?5",
+                values![
+                    outcome.outcome,
+                    outcome.answered_at,
+                    outcome.expires_at,
+                    outcome.athos_request_id,
+                    id,
+                ],
+            )?;
+        }
         Ok(())
     }
 }
@@ -160,9 +159,8 @@ impl Mints for SqlStore {
         self.writer.write(mint).await
     }
 
-    async fn finish_mint(&self, id: &str, outcome: MintOutcome) -> StoreResult<()> {
-        let id = id.to_owned();
-        self.writer.write(Finish { id, outcome }).await
+    async fn finish_mints(&self, outcomes: Vec<(String, MintOutcome)>) -> StoreResult<()> {
+        self.writer.write(Finish(outcomes)).await
     }
 
     async fn mints_without_call(&self, since: Timestamp, until: Timestamp) -> StoreResult<u64> {

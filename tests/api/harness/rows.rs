@@ -102,6 +102,13 @@ impl TestApp {
         .await
     }
 
+    /// Waits until it is on record how every mint ended: that is written after the answer.
+    pub(crate) async fn mints_are_recorded(&self) {
+        while self.mints().await.iter().any(|mint| mint.outcome.is_none()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// How many requests for a session token ended like this.
     pub(crate) async fn mints_that_ended(&self, outcome: &str) -> usize {
         let mints = self.mints().await.into_iter();

@@ -67,7 +67,10 @@ impl Powered {
             expires_at: None,
             athos_request_id: None,
         };
-        let finished = self.store.finish_mint(&number.to_string(), outcome).await;
+        let finished = self
+            .store
+            .finish_mints(vec![(number.to_string(), outcome)])
+            .await;
         finished.unwrap();
         self.wrote::<FinishMint>();
     }
