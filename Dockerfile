@@ -29,6 +29,7 @@ RUN mkdir src crates/athos-api/src crates/athos-simulator/src \
 
 COPY migrations migrations
 COPY static static
+COPY link link
 # Nothing, unless asked for; the binary embeds static/ whole.
 COPY --from=sdk /vendor static/vendor
 COPY crates crates
