@@ -404,7 +404,7 @@ async fn nothing_that_comes_late_brings_an_erased_rep_back_and_new_calls_are_new
 #[tokio::test]
 async fn an_attempt_in_flight_stores_nothing_of_a_rep_who_is_erased_meanwhile() {
     let app = TestApp::start().await;
-    app.faults(json!({ "slow": { "ms": 300 } })).await;
+    app.faults(json!({ "slow": { "ms": 3_000 } })).await;
     app.event("wh_1", &Event::scored("call_1", "rep_1", "agency_1"))
         .send(&app)
         .await
