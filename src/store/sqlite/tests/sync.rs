@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use futures_util::FutureExt;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -16,13 +17,14 @@ use crate::store::sql::{Batch, Committer, Log, Writer, lock};
 struct TestLog {
     syncs: AtomicUsize,
     fails: AtomicBool,
-    /// Each sync waits for one of these, if there are any to be had.
-    turns: Mutex<Option<Receiver<()>>>,
+    /// Each sync says that it begins, and waits for its turn to end, if turns are given.
+    turns: Mutex<Option<(UnboundedSender<()>, Receiver<()>)>>,
 }
 
 impl Log for TestLog {
     fn sync(&self) -> StoreResult<()> {
-        if let Some(turns) = &*lock(&self.turns) {
+        if let Some((begins, turns)) = &*lock(&self.turns) {
+            begins.send(()).unwrap();
             turns.recv().unwrap();
         }
         self.syncs.fetch_add(1, Ordering::SeqCst);
@@ -129,7 +131,8 @@ async fn while_the_log_is_synced_others_are_committed_and_each_is_answered_after
         after_commits,
     } = open(&folder);
     let (give_turn, turns) = channel();
-    *lock(&log.turns) = Some(turns);
+    let (begins, mut begun) = unbounded_channel();
+    *lock(&log.turns) = Some((begins, turns));
     let (second, both_committed) = (Arc::clone(&writer), oneshot::channel());
     let (queued, queueing) = oneshot::channel();
     let queue_second: Hook = Box::new(move || {
@@ -143,9 +146,11 @@ async fn while_the_log_is_synced_others_are_committed_and_each_is_answered_after
     assert!(first.as_mut().now_or_never().is_none());
     let mut second = queueing.await.unwrap();
     both_committed.1.await.unwrap();
+    begun.recv().await.unwrap();
     assert!(first.as_mut().now_or_never().is_none());
     give_turn.send(()).unwrap();
     first.await.unwrap();
+    begun.recv().await.unwrap();
     assert!(second.as_mut().now_or_never().is_none());
     assert_eq!(log.syncs.load(Ordering::SeqCst), 1);
     give_turn.send(()).unwrap();
