@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -51,7 +52,7 @@ struct Handle {
     log: Arc<dyn Log>,
     /// For the one batch that is synced beside the writer.
     free: Arc<Semaphore>,
-    queue: mpsc::Sender<(CommittedBatch, OwnedSemaphorePermit)>,
+    queue: mpsc::Sender<(CommittedBatch, Option<OwnedSemaphorePermit>)>,
     running: JoinHandle<()>,
 }
 
@@ -75,13 +76,10 @@ impl Acknowledger {
         if is_idle && syncer.free.available_permits() > 0 {
             return committed.sync(&*syncer.log, &self.shared);
         }
-        // Neither is closed while this handle is there, unless the thread has panicked.
-        let Ok(permit) = Arc::clone(&syncer.free).acquire_owned().await else {
-            return committed.answer(&Err(StoreError::Closed), &self.shared);
-        };
-        if let Err(mpsc::error::SendError((committed, _))) =
-            syncer.queue.send((committed, permit)).await
-        {
+        // It is never closed.
+        let permit = Arc::clone(&syncer.free).acquire_owned().await.ok();
+        let sent = syncer.queue.send((committed, permit)).await;
+        if let Err(SendError((committed, _))) = sent {
             committed.answer(&Err(StoreError::Closed), &self.shared);
         }
     }
@@ -105,9 +103,11 @@ impl Handle {
         let (queue, mut queued) = mpsc::channel(1);
         let syncing = Arc::clone(&log);
         let running = spawn_blocking(move || {
+            // Also when it panics: then nothing can be acknowledged any more.
+            let _ends = shared.ended.clone().drop_guard();
             while let Some((committed, permit)) = queued.blocking_recv() {
                 CommittedBatch::sync(committed, &*syncing, &shared);
-                drop::<OwnedSemaphorePermit>(permit);
+                drop(permit);
             }
         });
         Self {

@@ -53,8 +53,8 @@ struct Task {
 
 pub(super) struct Shared {
     changes: watch::Sender<u64>,
-    /// The task has ended, in whatever way.
-    ended: CancellationToken,
+    /// The task has ended, in whatever way, or cannot acknowledge anything any more.
+    pub(super) ended: CancellationToken,
     trouble: Arc<Trouble>,
 }
 
