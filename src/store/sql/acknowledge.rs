@@ -2,7 +2,6 @@
 //! applies the next.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -11,7 +10,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::writer::Shared;
 use super::{Batch, Durability};
 use crate::store::{StoreError, StoreResult};
-use crate::telemetry::metric;
 
 /// The log of an engine whose commits outlive the process, and not a power cut before the log is synced.
 pub(in crate::store) trait Log: Send + Sync + 'static {
@@ -20,24 +18,6 @@ pub(in crate::store) trait Log: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails. What is on it then is not known, however a later sync ends.
     fn sync(&self) -> StoreResult<()>;
-}
-
-/// A batch that is committed, and since when it has been written.
-pub(super) struct CommittedBatch {
-    pub(super) batch: Batch,
-    pub(super) started: Instant,
-}
-
-impl CommittedBatch {
-    fn sync(self, log: &dyn Log, shared: &Shared) {
-        let synced = shared.sync(log);
-        self.answer(&synced, shared);
-    }
-
-    fn answer(self, durable: &StoreResult<()>, shared: &Shared) {
-        metrics::histogram!(metric::COMMIT_SYNC_SECONDS).record(self.started.elapsed());
-        shared.answer(self.batch, durable);
-    }
 }
 
 /// Answers for committed batches: those that must be synced, in the order of their commits.
@@ -52,7 +32,7 @@ struct Handle {
     log: Arc<dyn Log>,
     /// For the one batch that is synced beside the writer.
     free: Arc<Semaphore>,
-    queue: mpsc::Sender<(CommittedBatch, Option<OwnedSemaphorePermit>)>,
+    queue: mpsc::Sender<(Batch, Option<OwnedSemaphorePermit>)>,
     running: JoinHandle<()>,
 }
 
@@ -66,21 +46,21 @@ impl Acknowledger {
 
     /// Answers for a batch. While nothing else is to be written (`is_idle`), the log is synced here: to hand that over would take
     /// longer.
-    pub(super) async fn finish(&self, committed: CommittedBatch, is_idle: bool) {
+    pub(super) async fn finish(&self, batch: Batch, is_idle: bool) {
         let Some(syncer) = &self.syncer else {
-            return committed.answer(&Ok(()), &self.shared);
+            return self.shared.answer(batch, &Ok(()));
         };
-        if committed.batch.durability() == Durability::Committed {
-            return committed.answer(&Ok(()), &self.shared);
+        if batch.durability() == Durability::Committed {
+            return self.shared.answer(batch, &Ok(()));
         }
         if is_idle && syncer.free.available_permits() > 0 {
-            return committed.sync(&*syncer.log, &self.shared);
+            return self.shared.sync_and_answer(batch, &*syncer.log);
         }
         // It is never closed.
         let permit = Arc::clone(&syncer.free).acquire_owned().await.ok();
-        let sent = syncer.queue.send((committed, permit)).await;
-        if let Err(SendError((committed, _))) = sent {
-            committed.answer(&Err(StoreError::Closed), &self.shared);
+        let sent = syncer.queue.send((batch, permit)).await;
+        if let Err(SendError((batch, _))) = sent {
+            self.shared.answer(batch, &Err(StoreError::Closed));
         }
     }
 
@@ -105,8 +85,8 @@ impl Handle {
         let running = spawn_blocking(move || {
             // Also when it panics: then nothing can be acknowledged any more.
             let _ends = shared.ended.clone().drop_guard();
-            while let Some((committed, permit)) = queued.blocking_recv() {
-                CommittedBatch::sync(committed, &*syncing, &shared);
+            while let Some((batch, permit)) = queued.blocking_recv() {
+                shared.sync_and_answer(batch, &*syncing);
                 drop(permit);
             }
         });

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::iter::once;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -189,6 +190,8 @@ pub(in crate::store) type AfterChanges = fn(&dyn Connection, Timestamp) -> Store
 pub(in crate::store) struct Batch {
     operations: Vec<Box<dyn Queued>>,
     after_changes: AfterChanges,
+    /// Since when it is written.
+    pub(super) started: Instant,
 }
 
 impl Batch {
@@ -196,6 +199,7 @@ impl Batch {
         Self {
             operations,
             after_changes,
+            started: Instant::now(),
         }
     }
 
@@ -245,6 +249,7 @@ impl Batch {
         self.operations.into_iter().map(move |operation| Self {
             operations: vec![operation],
             after_changes: self.after_changes,
+            started: self.started,
         })
     }
 

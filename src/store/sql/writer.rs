@@ -2,7 +2,6 @@
 //! all of it is acknowledged after that batch's commit. It never waits for a fuller batch.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
@@ -10,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledge::{Acknowledger, CommittedBatch, Log};
+use super::acknowledge::{Acknowledger, Log};
 use super::batch::{self, AfterChanges, Batch, Durability, Operation, Queued};
 use super::trouble::{Trouble, lock};
 use super::{Connection, StoreError, StoreResult};
@@ -59,9 +58,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Syncs the log. Once that fails, nobody knows what of it is on the disk: nothing is acknowledged any more, and the writer has
-    /// ended.
-    pub(super) fn sync(&self, log: &dyn Log) -> StoreResult<()> {
+    /// Syncs the log after a commit, and tells those who wait for the batch.
+    pub(super) fn sync_and_answer(&self, batch: Batch, log: &dyn Log) {
+        let synced = self.sync(log);
+        self.answer(batch, &synced);
+    }
+
+    /// Once a sync fails, nobody knows what of the log is on the disk: nothing is acknowledged any more, and the writer has ended.
+    fn sync(&self, log: &dyn Log) -> StoreResult<()> {
         if self.ended.is_cancelled() {
             return Err(StoreError::Closed);
         }
@@ -73,6 +77,7 @@ impl Shared {
 
     /// Takes note of how a batch ended, and tells those who wait for it.
     pub(super) fn answer(&self, batch: Batch, durable: &StoreResult<()>) {
+        metrics::histogram!(metric::COMMIT_SYNC_SECONDS).record(batch.started.elapsed());
         match durable {
             Ok(()) => {
                 // What fits without a sync says little about webhooks.
@@ -207,18 +212,13 @@ async fn run(
 
 /// Writes a batch. When it fails and could succeed in parts, each operation gets a transaction of its own: nothing suffers for a
 /// neighbour's fault. Returns what is committed; whoever waits for the rest is told why it failed.
-async fn write_batch(
-    committer: &mut impl Committer,
-    batch: Batch,
-    shared: &Shared,
-) -> Vec<CommittedBatch> {
+async fn write_batch(committer: &mut impl Committer, batch: Batch, shared: &Shared) -> Vec<Batch> {
     let operations = batch.len();
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     metrics::histogram!(metric::COMMIT_BATCH_SIZE).record(operations as f64);
-    let started = Instant::now();
     let (batch, committed) = committer.commit(batch).await;
     let Err(error) = committed else {
-        return vec![CommittedBatch { batch, started }];
+        return vec![batch];
     };
     tracing::error!(%error, operations, "failed to commit a batch to the database");
     let mut parts = Vec::new();
@@ -229,10 +229,7 @@ async fn write_batch(
     for alone in batch.split() {
         let (alone, committed) = committer.commit(alone).await;
         match committed {
-            Ok(()) => parts.push(CommittedBatch {
-                batch: alone,
-                started,
-            }),
+            Ok(()) => parts.push(alone),
             Err(error) => shared.answer(alone, &Err(error)),
         }
     }

@@ -244,7 +244,7 @@ async fn order_of_rows(count: usize) -> Vec<usize> {
         let last = "SELECT up_to = (SELECT max(id) FROM events) FROM opened_events";
         assert!(
             db.scalar::<bool>(last, &[])?,
-            "not all are known to be written"
+            "opened_events ends before the last event"
         );
         db.rows("SELECT id FROM calls ORDER BY seq", &[], |row| {
             row.get::<String>(0)
